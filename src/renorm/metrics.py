@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from renorm.extras import require
+
 NUM_RESAMPLES = 1000
 NUM_BINS = 15
 CHUNK = 2**20  # values drawn at once
@@ -47,12 +49,11 @@ def ece(logits: Tensor, labels: Tensor, num_bins: int = NUM_BINS) -> float:
 
     Reference: Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, eq. 3.
     """
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
+    functional = require("torchmetrics.functional.classification")
     _check(logits, labels)
     # torchmetrics 1.9 rounds to float32 and gives 1.0 a bin of its own; delete the clamp when it no longer does.
     probabilities = logits.double().softmax(1).clamp(max=1 - 2**-24)
-    return multiclass_calibration_error(probabilities, labels, logits.shape[1], n_bins=num_bins).item()
+    return functional.multiclass_calibration_error(probabilities, labels, logits.shape[1], n_bins=num_bins).item()
 
 
 def bootstrap(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from renorm.corruptions.draw import PerImage
+from renorm.extras import require
 
 # Published severity tables of Hendrycks & Dietterich, 2019: the factor of contrast, the quality of JPEG in 1..95.
 CONTRAST = {32: (0.75, 0.5, 0.4, 0.3, 0.15), 224: (0.4, 0.3, 0.2, 0.1, 0.05)}
@@ -28,8 +29,7 @@ def jpeg_compression(x: Tensor, severity: int, draw: PerImage, scale: int) -> Te
 
 
 def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    from PIL import Image
-
+    pillow = require("PIL.Image")
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+    pillow.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.asarray(pillow.open(buffer))
