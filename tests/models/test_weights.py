@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.testing import assert_close
+
+from renorm.models import ResNet, create, load_weights
+
+WEIGHTS = "weights/cifar10-resnet20.safetensors"
+
+
+@pytest.fixture
+def model() -> ResNet:
+    return ResNet(8, 5)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "torch", "nested"])
+def test_weights_load_from(kind: str, model: ResNet, tmp_path: Path):
+    path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pt")
+    state = model.state_dict()
+    if kind == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"state_dict": state, "epoch": 3} if kind == "nested" else state, path)
+    other = load_weights(ResNet(8, 5), path)
+    for key, value in other.state_dict().items():
+        assert_close(value, state[key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (ResNet(14, 5), r"only the file has layer1\.1\.bn1\.bias, .* and \d+ more"),
+        (ResNet(8, 6), r"size mismatch for linear\.weight"),
+        (nn.Sequential(nn.Linear(2, 2)), r"only the model has conv1\.weight, .*; only the file has 0\.bias, 0\.weight"),
+    ],
+)
+def test_weights_of_another_model_are_refused(other: nn.Module, difference: str, model: ResNet, tmp_path: Path):
+    save_file(other.state_dict(), tmp_path / "w.safetensors")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"w\.safetensors holds .* another model .*{difference}.*Create the model"):
+        load_weights(model, tmp_path / "w.safetensors")
+    for key, value in model.state_dict().items():
+        assert_close(value, before[key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("part", [0.0, 0.5])
+def test_a_truncated_file_is_named(suffix: str, part: float, model: ResNet, tmp_path: Path):
+    path = (tmp_path / "w").with_suffix(suffix)
+    save_file(model.state_dict(), path) if suffix == ".safetensors" else torch.save(model.state_dict(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(ValueError, match=rf"w\{suffix} \(\d+ bytes\) cannot be read as weights.*Copy or download"):
+        load_weights(model, path)
+
+
+def test_a_missing_file_is_named(model: ResNet, tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"none\.pt is no file; weights are needed. Give the path"):
+        load_weights(model, tmp_path / "none.pt")
+
+
+class Harmful:
+    def __reduce__(self) -> tuple:
+        return (Path("harm").touch, ())
+
+
+def test_nothing_is_unpickled(model: ResNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": Harmful()}, "w.pt")
+    Path("plain.pt").write_bytes(pickle.dumps(Harmful(), protocol=2))
+    for path in ("w.pt", "plain.pt"):
+        with pytest.raises(ValueError, match="holds something else than tensors"):
+            load_weights(model, path)
+    assert not Path("harm").exists()
+
+
+def test_a_file_of_something_else_is_named(model: ResNet, tmp_path: Path):
+    torch.save([torch.zeros(2)], tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"w\.pt holds no state dict.*torch\.save\(model\.state_dict\(\), path\)"):
+        load_weights(model, tmp_path / "w.pt")
+
+
+def test_the_real_weights_load_strictly(data_folder: Path):
+    load_weights(create("resnet20"), data_folder / WEIGHTS)
