@@ -1,0 +1,114 @@
+"""Encoded images to tensors."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from renorm.extras import require
+
+SMALL = 96  # pixels: images up to this side keep their size, and are decoded once
+GENERIC = 224  # pixels: the side of larger images, ImageNet's
+DECODED_BYTES = 2**31  # the most that is decoded once
+
+
+class Blobs(ABC):
+    """Encoded images, each with a name for messages."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, i: int) -> bytes: ...
+
+    @abstractmethod
+    def name(self, i: int) -> str: ...
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Images that are decoded when asked for.
+
+    Args:
+        blobs: where the images are.
+        order: which of them, in what order.
+        size: width and height that each is scaled and cut to.
+    """
+
+    blobs: Blobs
+    order: Tensor
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, i: int) -> Tensor:
+        width, height = self.size
+        pixels = bytearray(decode(self.blobs, int(self.order[i]), self.size))
+        return torch.frombuffer(pixels, dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1).contiguous()
+
+    def subset(self, indices: Tensor) -> Encoded:
+        """The images at some indices, in their order."""
+        return Encoded(self.blobs, self.order[indices], self.size)
+
+    def update(self, digest: Any) -> None:
+        """Feed a hash with the encoded images."""
+        digest.update(f"{len(self)} {self.size}".encode())
+        for i in self.order.tolist():
+            digest.update(self.blobs.read(i))
+
+
+def prepare(blobs: Blobs, size: int | None, order: Tensor) -> Tensor | Encoded:
+    """Decode small images once into ``(N, 3, H, W)``, leave larger ones encoded.
+
+    Args:
+        blobs: where the images are.
+        size: side of the square that every image is scaled and cut to; None keeps the size of the first image where its
+            sides are at most 96, and is 224 otherwise.
+        order: which of the images, in what order.
+    """
+    width, height = (size, size) if size else natural_size(blobs, int(order[0]))
+    if max(width, height) > SMALL or 3 * width * height * len(order) > DECODED_BYTES:
+        return Encoded(blobs, order, (width, height))
+    pixels = bytearray()
+    for i in order.tolist():
+        pixels += decode(blobs, i, (width, height))
+    stacked = torch.frombuffer(pixels, dtype=torch.uint8).view(len(order), height, width, 3)
+    return stacked.permute(0, 3, 1, 2).contiguous()
+
+
+def natural_size(blobs: Blobs, i: int) -> tuple[int, int]:
+    """Width and height of an image where both are small, else the generic ones."""
+    width, height = _open(blobs, i).size
+    return (width, height) if max(width, height) <= SMALL else (GENERIC, GENERIC)
+
+
+def decode(blobs: Blobs, i: int, size: tuple[int, int]) -> bytes:
+    """One image as RGB bytes, row by row, scaled so that it covers ``size`` (width, height) and cut to the center."""
+    image = _open(blobs, i)
+    try:
+        image = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _undecodable(blobs, i, error) from error
+    if image.size != size:
+        image = require("PIL.ImageOps").fit(image, size, require("PIL.Image").Resampling.BILINEAR)
+    return image.tobytes()
+
+
+def _open(blobs: Blobs, i: int) -> Any:
+    try:
+        return require("PIL.Image").open(io.BytesIO(blobs.read(i)))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _undecodable(blobs, i, error) from error
+
+
+def _undecodable(blobs: Blobs, i: int, error: Exception) -> ValueError:
+    return ValueError(
+        f"{blobs.name(i)} cannot be decoded ({type(error).__name__}: {error}). "
+        "A whole JPEG, PNG or other image that Pillow reads is needed. Replace it or take it out."
+    )

@@ -1,0 +1,101 @@
+"""The one class of data sets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from renorm.data.decode import Encoded
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, eq=False)
+class Images(Dataset[tuple[Tensor, int]]):
+    """Images of one size with their labels: item i is a uint8 tensor ``(3, H, W)`` and an int.
+
+    Args:
+        name: where the images come from, for reports.
+        pixels: all images as one uint8 tensor ``(N, 3, H, W)``, or still encoded and decoded when asked for.
+        labels: int64 ``(N,)``; -1 where the class is unknown.
+        classes: names of the classes; empty where none are known.
+        mean: per channel, of what a network's input is normalized by, in units of 0 to 1; ImageNet's unless known.
+        std: likewise.
+        domains: names of the domains present, or None where the source has none.
+        domain: int64 ``(N,)``, each image's index into ``domains``.
+
+    Example:
+        >>> images = Images("two", torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), ["a", "b"])
+        >>> len(images), images[1][1], images.subset([1]).labels
+        (2, 1, tensor([1]))
+    """
+
+    name: str
+    pixels: Tensor | Encoded
+    labels: Tensor
+    classes: list[str]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    domains: list[str] | None = None
+    domain: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.pixels[i], int(self.labels[i])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        return (self[i] for i in range(len(self)))
+
+    def batch(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+        """The images ``(n, 3, H, W)``, uint8, and labels ``(n,)`` at some indices."""
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        if isinstance(self.pixels, Encoded):
+            return torch.stack([self.pixels[i] for i in indices.tolist()]), self.labels[indices]
+        return self.pixels[indices], self.labels[indices]
+
+    def subset(self, indices: Sequence[int] | Tensor) -> Images:
+        """The images at some indices, in their order."""
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        domain = None if self.domain is None else self.domain[indices]
+        pixels = self.pixels.subset(indices) if isinstance(self.pixels, Encoded) else self.pixels[indices]
+        return replace(self, pixels=pixels, labels=self.labels[indices], domain=domain)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of labels and pixels (of the encoded files and the size, where lazy)."""
+        digest = hashlib.sha256(self.labels.numpy().data)
+        if isinstance(self.pixels, Encoded):
+            self.pixels.update(digest)
+        else:
+            digest.update(repr(tuple(self.pixels.shape)).encode())
+            digest.update(self.pixels.contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        height, width = self[0][0].shape[1:] if len(self) else (0, 0)
+        domains = "" if self.domains is None else f", domains {', '.join(self.domains)}"
+        return f"Images({self.name!r}: {len(self)} of {height} x {width}, {len(self.classes)} classes{domains})"
+
+
+def sample(images: Images, n: int, seed: int = 0) -> Images:
+    """Draw n of the images without replacement, the same ones for the same seed.
+
+    Raises:
+        ValueError: n is not between 1 and the number of images.
+    """
+    if not 1 <= n <= len(images):
+        raise ValueError(
+            f"{n} images cannot be drawn from the {len(images)} of {images.name!r}. "
+            f"Draw between 1 and {len(images)}, or load more."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    return images.subset(torch.randperm(len(images), generator=generator)[:n])

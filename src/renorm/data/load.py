@@ -1,0 +1,58 @@
+"""Data sets by name or path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from renorm.data.digits import load_digits
+from renorm.data.folder import load_folder
+from renorm.data.images import Images
+from renorm.data.parquet import load_parquet, parquet_files
+
+
+def load(source: str | Path, split: str = "train", *, size: int | None = None, holdout: float = 0.0) -> Images:
+    """Load images with their labels.
+
+    Small images (sides of at most 96 pixels) keep the size of the first and are decoded once; larger ones are decoded
+    when asked for, scaled so that they cover a square of 224 pixels and cut to its center.
+
+    Args:
+        source: ``"digits"``, a folder of images (one subfolder per class, or none), a Parquet file or a folder of them
+            in the Hugging Face layout. Nothing is unpickled.
+        split: ``"train"``, ``"test"``, or the name of a subfolder or file of the source. A source without splits is
+            every split.
+        size: side in pixels to scale and cut all images to.
+        holdout: share of a source without splits that is its ``"test"`` split; its ``"train"`` split is the rest. The
+            division is stratified and the same in every run.
+
+    Raises:
+        FileNotFoundError: there is no such path.
+        ValueError: there are no images, or no such split, or a file cannot be read.
+        ImportError: a library that the source needs is missing.
+
+    Example:
+        >>> load("digits", split="test")
+        Images('digits': 450 of 16 x 16, 10 classes)
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size={size} is no side in pixels. At least 1 is needed. Leave it out to keep small images.")
+    if source == "digits":
+        if holdout:
+            raise ValueError(
+                f"digits has its splits, train and test, and holdout={holdout} would divide them again. "
+                "Only a source without splits can be divided. Leave holdout out."
+            )
+        return load_digits(split, size)
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is nothing at {path}. 'digits', a folder of images, or a Parquet file or folder is needed. "
+            "Check the path."
+        )
+    if path.is_file() and path.suffix != ".parquet":
+        raise ValueError(
+            f"{path} is neither a folder nor a .parquet file. "
+            "Give the folder that holds the images, or save them as Parquet."
+        )
+    reader = load_parquet if path.is_file() or parquet_files(path) else load_folder
+    return reader(path, split, size=size, holdout=holdout)
