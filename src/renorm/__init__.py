@@ -1,0 +1,50 @@
+"""renorm: normalization statistics as something you can see, choose, train, move, mix and repair.
+
+A *site* is a normalization layer of a model, a *branch* a named population of inputs, a *bank* what every site uses for one
+branch, a *route* which branch each sample belongs to. Verbs that end in an underscore change the model in place and return
+a report with ``undo()``.
+"""
+
+import importlib
+from types import ModuleType
+
+from renorm import functional, layers, routing
+from renorm.banks import Bank, adapt_, blend, install_, measure, merge, recalibrate_, using
+from renorm.routing import frozen_statistics, interleave, route, route_, stack, unstack
+from renorm.surgery import add_branch_, fold, split_
+
+__version__ = "0.1.0"
+__all__ = [
+    "Bank",
+    "adapt_",
+    "add_branch_",
+    "blend",
+    "fold",
+    "frozen_statistics",
+    "functional",
+    "install_",
+    "interleave",
+    "layers",
+    "measure",
+    "merge",
+    "recalibrate_",
+    "route",
+    "route_",
+    "routing",
+    "split_",
+    "stack",
+    "unstack",
+    "using",
+]
+
+_LAZY = ("augment", "corruptions", "data", "evaluate", "metrics", "models", "recipes", "report")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"renorm.{name}")
+    raise AttributeError(f"module 'renorm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_LAZY])

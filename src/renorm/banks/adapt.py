@@ -1,0 +1,146 @@
+"""Adapting a model's statistics to a few unlabelled images."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from renorm.banks.bank import Bank, Statistics, check_finite, interpolate, source_weight
+from renorm.banks.forward import Forward, call, observed
+from renorm.banks.install import Installation
+from renorm.banks.sites import View, resolve, views
+from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
+
+
+class Adaptation(Installation):
+    """What :func:`adapt_` did.
+
+    Attributes:
+        source_weight: the weight s the source statistics kept.
+        samples: how many images there were.
+        distance: how far each site moved, see :meth:`renorm.Bank.distance`.
+        output: what the model returned for the images, equal to evaluating it on them now.
+    """
+
+    def __init__(self, source_weight: float, samples: int) -> None:
+        super().__init__("")
+        self.source_weight, self.samples = source_weight, samples
+        self.distance: dict[str, float] = {}
+        self.output: Any = None
+
+    def __repr__(self) -> str:
+        if not self._saved:
+            return f"adaptation to {self.samples} images, undone"
+        top = max(self.distance, key=self.distance.__getitem__)
+        return (
+            f"adapted {len(self.distance)} sites to {self.samples} images, source weight {self.source_weight:.3g}; "
+            f"moved most: {top!r} by {self.distance[top]:.3g} sd"
+        )
+
+
+def adapt_(
+    model: nn.Module,
+    images: Any,
+    prior: float = 64,
+    branch: str | None = None,
+    *,
+    group: dist.ProcessGroup | None = None,
+    forward: Forward | None = None,
+) -> Adaptation:
+    r"""Move a model's statistics towards those of a few unlabelled images, in one forward.
+
+    .. math:: \mu \leftarrow s \mu_{source} + (1 - s) \mu_{batch}, \qquad \sigma^2 \leftarrow s \sigma^2_{source} +
+        (1 - s) \tfrac{m}{m - 1} \sigma^2_{batch}, \qquad s = \frac{\text{prior}}{\text{prior} + n}
+
+    with n images and m values per channel. Every site normalizes by exactly what it installs, so the forward's output equals
+    evaluation afterwards (where each norm is used once in a forward). Weights, modes and dropout are left alone.
+
+    Args:
+        images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
+        prior: how many images the source is worth: ``inf`` is the source bit for bit, 0 the batch alone.
+        branch: whose statistics move: by default the active route's, else the only one.
+        group: ranks that hold the batch together; every one must call. ``None`` is no communication.
+        forward: ``forward(model, images)`` for images of another form.
+
+    Raises:
+        ValueError: no image, one value per channel, numbers that are not finite, a site that was not reached. The model is
+            unchanged.
+
+    Reference: Schneider et al., *Improving robustness against common corruptions by covariate shift adaptation*, 2020;
+    Benz et al., 2021, which is :func:`measure` of one batch and :func:`install_`.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+        >>> adaptation = renorm.adapt_(model, torch.randn(32, 3, 5, 5))
+        >>> round(adaptation.source_weight, 3)
+        0.667
+        >>> adaptation.undo()
+    """
+    branch = resolve(model, branch)
+    targets = views(model, branch)
+    samples = _count(model, images, group)
+    report = Adaptation(source_weight(prior, samples), samples)
+    source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
+    seen: dict[str, Moments] = {}
+    everyone = None if group is None else partial(all_merge, group=group)
+
+    def observe(name: str, view: View, x: Tensor) -> None:
+        batch = batch_moments(x) if x.numel() else _nothing(view)
+        if everyone is not None:
+            row = Moments(batch.mean[None], batch.var[None], torch.as_tensor(batch.count).reshape(1, 1))
+            mean, var, count = everyone(row)
+            batch = Moments(mean[0], var[0], torch.as_tensor(count)[0])
+        if name in seen:
+            batch = merge(seen[name], batch)
+        seen[name] = batch
+        s = report.source_weight
+        if float(batch.count) < 2 and s < 1:
+            raise ValueError(
+                f"site {name!r} got {int(batch.count)} values per channel. A variance needs at least two. "
+                f"Give more or larger images, or prior=float('inf')."
+            )
+        report.write(view.mean, interpolate(source[name].mean, batch.mean.to(view.mean), s))
+        report.write(view.var, interpolate(source[name].var, unbiased(batch).to(view.var), s))
+
+    try:
+        with observed(model, targets, branch, observe):
+            report.output, _ = call(model, images, forward)
+        _check_reached(targets, seen)
+        after = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
+        for name, statistics in after.items():
+            check_finite(name, statistics)
+    except BaseException:
+        report.undo()
+        raise
+    report.distance = Bank(source).distance(Bank(after))
+    return report
+
+
+def _count(model: nn.Module, images: Any, group: dist.ProcessGroup | None) -> int:
+    _, samples = call(nn.Identity(), images, lambda *_: None)
+    if group is not None:
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        total = torch.tensor(samples, device=device)
+        dist.all_reduce(total, group=group)
+        samples = int(total)
+    if samples == 0:
+        raise ValueError("no image was given. Adapting needs at least one. Check the folder or the loader.")
+    return samples
+
+
+def _nothing(view: View) -> Moments:
+    zeros = torch.zeros_like(view.mean, dtype=torch.float32)
+    return Moments(zeros, zeros, 0.0)
+
+
+def _check_reached(targets: dict[str, View], seen: dict[str, Moments]) -> None:
+    missing = [name for name in targets if name not in seen]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(targets)} sites were not reached by the images, {missing[0]!r} first. They would keep the "
+            f"source statistics unnoticed. Call the model as a whole, or pass forward= that does."
+        )

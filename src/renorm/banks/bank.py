@@ -1,0 +1,291 @@
+"""A bank: what every site of a model uses for one branch, as a value and as a file."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from renorm.banks.sites import fingerprint, resolve, versions, views
+from renorm.files import write_atomically
+from renorm.functional import Moments, unbiased
+from renorm.functional import merge as merge_moments
+
+FORMAT = "renorm.bank/1"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """One site: mean and unbiased variance ``(C,)``, values per channel they were measured on, and maybe an affine."""
+
+    mean: Tensor
+    var: Tensor
+    count: int | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The statistics of all sites for one branch.
+
+    Args:
+        sites: by name, those of the unwrapped model.
+        samples: how many images they were measured on, ``None`` when unknown.
+        branch: whose affine they were measured through, or whose they are; ``None`` for a plain model.
+        data: what they were measured on, in words.
+        weights: hash of the model's other weights, known for a bank that was loaded.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+        >>> renorm.Bank.of(model)
+        Bank of 1 site, samples unknown
+    """
+
+    sites: dict[str, Statistics]
+    samples: int | None = None
+    branch: str | None = None
+    data: str | None = None
+    weights: str | None = None
+    _model: weakref.ref[nn.Module] | None = field(default=None, repr=False, compare=False)
+    _version: int = field(default=0, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, model: nn.Module, branch: str | None = None, *, affine: bool = False) -> Bank:
+        """The bank a model has now, as copies.
+
+        Args:
+            affine: include the branch's scale and bias.
+        """
+        branch = resolve(model, branch)
+        sites = {}
+        for name, view in views(model, branch).items():
+            own = (view.weight, view.bias) if affine else (None, None)
+            weight, bias = (None if t is None else t.detach().clone() for t in own)
+            sites[name] = Statistics(view.mean.clone(), view.var.clone(), None, weight, bias)
+        return cls(sites, branch=branch).from_model(model)
+
+    def from_model(self, model: nn.Module) -> Bank:
+        """The same bank, remembering the model it fits, whose other weights are hashed when it is saved."""
+        return replace(self, _model=weakref.ref(model), _version=versions(model))
+
+    def to(self, device: torch.device | str) -> Bank:
+        """The bank on a device."""
+
+        def moved(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t.to(device)
+
+        sites = {
+            name: Statistics(s.mean.to(device), s.var.to(device), s.count, moved(s.weight), moved(s.bias))
+            for name, s in self.sites.items()
+        }
+        return replace(self, sites=sites)
+
+    def distance(self, other: Bank) -> dict[str, float]:
+        r"""How far another bank is from this one, per site, in standard deviations of this one.
+
+        .. math:: \sqrt{\operatorname{mean}_c \frac{(\mu_a - \mu_b)^2 + (\sigma_a - \sigma_b)^2}{\sigma_a^2}}
+        """
+        _same_sites(self, other)
+        return {name: _distance(a, other.sites[name]) for name, a in self.sites.items()}
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write the bank as a safetensors file, with a hash of the model's other weights while that model exists.
+
+        Raises:
+            ValueError: those weights have changed since the bank was made, so that it no longer fits them.
+            OSError: the file cannot be written; a former one is kept.
+        """
+        tensors = {}
+        for name, s in self.sites.items():
+            parts = {"mean": s.mean, "var": s.var, "weight": s.weight, "bias": s.bias}
+            if s.count is not None:
+                parts["count"] = torch.tensor(s.count, dtype=torch.int64)
+            tensors |= {f"{name}.{key}": t.detach().cpu().contiguous() for key, t in parts.items() if t is not None}
+        about = {
+            "samples": self.samples,
+            "branch": self.branch,
+            "data": self.data,
+            "weights": self.weights or self._fingerprint(),
+            "torch": torch.__version__,
+        }
+        metadata = {"format": FORMAT, "renorm": json.dumps(about)}
+        return write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Bank:
+        """Read a bank.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a bank, truncated, or with broken numbers.
+        """
+        tensors, about = _read(Path(path))
+        sites: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            name, _, part = key.rpartition(".")
+            sites.setdefault(name, {})[part] = tensor
+        made = {name: _statistics(Path(path), name, parts) for name, parts in sites.items()}
+        return cls(made, about.get("samples"), about.get("branch"), about.get("data"), about.get("weights"))
+
+    def _fingerprint(self) -> str | None:
+        model = self._model() if self._model is not None else None
+        if model is None:
+            return None
+        if versions(model) != self._version:
+            raise ValueError(
+                "the model's weights have changed since this bank was made. A saved bank must fit its model. "
+                "Measure it again: renorm.measure(model, batches)."
+            )
+        return fingerprint(model)
+
+    def __repr__(self) -> str:
+        sites = f"{len(self.sites)} site{'s' if len(self.sites) != 1 else ''}"
+        through = f" of branch {self.branch!r}" if self.branch else ""
+        samples = "samples unknown" if self.samples is None else f"{self.samples} samples"
+        return f"Bank{through} of {sites}, {samples}" + (f", {self.data}" if self.data else "")
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_model": None, "weights": self.weights or self._fingerprint()}
+
+
+def blend(source: Bank, target: Bank, prior: float = 64) -> Bank:
+    r"""A bank between two: the source counts as ``prior`` images, the target as those it was measured on.
+
+    .. math:: s \cdot \text{source} + (1 - s) \cdot \text{target}, \qquad s = \frac{\text{prior}}{\text{prior} + n}
+
+    for means and (unbiased) variances alike. The affine, if any, is the source's.
+
+    Args:
+        prior: images the source is worth; ``inf`` is the source bit for bit, 0 the target.
+
+    Raises:
+        ValueError: other sites, a target of unknown size, or a negative prior.
+
+    Reference: Schneider et al., *Improving robustness against common corruptions by covariate shift adaptation*, 2020.
+    """
+    _same_sites(source, target)
+    if target.samples is None:
+        raise ValueError(
+            "the target bank does not say how many images it was measured on. Blending needs its samples. "
+            "Use a bank made by renorm.measure."
+        )
+    s = source_weight(prior, target.samples)
+    sites = {}
+    for name, a in source.sites.items():
+        b = target.sites[name]
+        mean, var = (interpolate(p, q.to(p), s) for p, q in ((a.mean, b.mean), (a.var, b.var)))
+        sites[name] = replace(a, mean=mean, var=var, count=None)
+    return replace(source, sites=sites, samples=None, data=f"blend, source weight {s:.3g}")
+
+
+def source_weight(prior: float, samples: int) -> float:
+    """``prior / (prior + samples)``, 1 for an infinite prior."""
+    if not prior >= 0:
+        raise ValueError(
+            f"prior={prior} was given. It is a number of images, 0 or more. Use 64, or float('inf') for the source."
+        )
+    if prior == float("inf"):
+        return 1.0
+    return prior / (prior + samples) if prior + samples else 1.0
+
+
+def interpolate(source: Tensor, target: Tensor, weight: float) -> Tensor:
+    """``weight * source + (1 - weight) * target``, exact at both ends."""
+    if weight in (0.0, 1.0):
+        return (source if weight else target).clone()
+    return torch.lerp(target, source, weight)
+
+
+def merge(banks: Sequence[Bank]) -> Bank:
+    """Banks of one branch pooled exactly, as if measured on all their data at once (given the same features).
+
+    Raises:
+        ValueError: none, other sites, or counts that are unknown.
+    """
+    if not banks:
+        raise ValueError("no bank was given. Merging needs at least one. Pass a list of banks.")
+    first = banks[0]
+    for other in banks[1:]:
+        _same_sites(first, other)
+    sites = {name: _merged(name, [bank.sites[name] for bank in banks]) for name in first.sites}
+    known = [bank.samples for bank in banks if bank.samples is not None]
+    return replace(first, sites=sites, samples=sum(known) if len(known) == len(banks) else None)
+
+
+def _merged(name: str, parts: Sequence[Statistics]) -> Statistics:
+    if any(part.count is None for part in parts):
+        raise ValueError(
+            f"site {name!r} of a bank has no count of values. Merging weighs banks by their counts. "
+            f"Use banks made by renorm.measure, not Bank.of."
+        )
+    pooled: Moments | None = None
+    for part in parts:
+        n = torch.tensor(float(part.count or 0), dtype=torch.float64, device=part.mean.device)
+        m = Moments(part.mean.double(), part.var.double() * ((n - 1).clamp(min=0) / n.clamp(min=1)), n)
+        pooled = m if pooled is None else merge_moments(pooled, m)
+    assert pooled is not None
+    first = parts[0]
+    count = sum(part.count or 0 for part in parts)
+    return replace(first, mean=pooled.mean.to(first.mean), var=unbiased(pooled).to(first.var), count=count)
+
+
+def _distance(a: Statistics, b: Statistics) -> float:
+    mean_a, var_a, mean_b, var_b = (t.double().cpu() for t in (a.mean, a.var, b.mean, b.var))
+    gap = (mean_a - mean_b).square() + (var_a.clamp(min=0).sqrt() - var_b.clamp(min=0).sqrt()).square()
+    return float((gap / var_a.clamp(min=1e-12)).mean().sqrt())
+
+
+def _same_sites(a: Bank, b: Bank) -> None:
+    if a.sites.keys() != b.sites.keys():
+        apart = sorted(a.sites.keys() ^ b.sites.keys())
+        raise ValueError(
+            f"two banks of {len(a.sites)} and {len(b.sites)} sites were given that differ in {apart[:3]}. "
+            f"They must be of one model. Measure both on it."
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no bank at {path}. A bank is a file made by Bank.save. Check the path.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        about = json.loads(metadata.get("renorm", "{}"))
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a bank: {error}. It may be truncated. Save the bank again."
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is a safetensors file but not a bank. A bank says format={FORMAT!r} in its metadata. "
+            f"For a model's weights use renorm.models.load_weights."
+        )
+    return tensors, about
+
+
+def _statistics(path: Path, name: str, parts: dict[str, Tensor]) -> Statistics:
+    if not {"mean", "var"} <= parts.keys():
+        raise ValueError(f"{path} lacks the mean or variance of site {name!r}. A bank has both. Save the bank again.")
+    count = int(parts["count"]) if "count" in parts else None
+    made = Statistics(parts["mean"], parts["var"], count, parts.get("weight"), parts.get("bias"))
+    check_finite(name, made)
+    return made
+
+
+def check_finite(name: str, s: Statistics) -> None:
+    """Refuse statistics no site could normalize by."""
+    if not (s.mean.isfinite().all() and s.var.isfinite().all() and (s.var >= 0).all()):
+        raise ValueError(
+            f"the statistics of site {name!r} are not finite or negative. A site needs finite means and variances >= 0. "
+            f"Look for NaN in the images or the weights, and measure again."
+        )

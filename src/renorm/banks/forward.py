@@ -1,0 +1,73 @@
+"""Calling a model to observe its sites, leaving it as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from renorm.banks.sites import View, unwrap
+from renorm.routing import Route, route
+
+Forward = Callable[[nn.Module, Any], Any]
+Observer = Callable[[str, View, Tensor], None]
+
+
+@contextmanager
+def observed(model: nn.Module, targets: Mapping[str, View], branch: str | None, observer: Observer) -> Iterator[None]:
+    """Run ``observer(name, view, x)`` before every forward of a site, in evaluation mode and without gradients.
+
+    In evaluation a site normalizes by its running statistics, so an observer that fills them decides what it normalizes by:
+    that works for any class of norm, fused or unknown. Modes are given back; dropout stays off; compiled code runs eagerly.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    handles = []
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if any(isinstance(vars(m).get("route"), Route) for m in model.modules()):
+            stack.enter_context(route(model, branch or ""))
+        try:
+            for name, view in targets.items():
+                hook = _hook(name, view, observer)
+                handles.append(view.module.register_forward_pre_hook(hook, with_kwargs=True))
+            for module, _ in modes:
+                module.training = False
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, training in modes:
+                module.training = training
+
+
+def _hook(name: str, view: View, observer: Observer) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        observer(name, view, args[0] if args else next(iter(kwargs.values())))
+
+    return hook
+
+
+def call(model: nn.Module, batch: Any, forward: Forward | None) -> tuple[Any, int]:
+    """The model's output on a batch, and how many samples that had.
+
+    A tensor is the input; of a tuple or list the first entry; a mapping is passed by keywords.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    batch = tree_map_only(Tensor, lambda t: t.to(device), batch)
+    first = next((leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim), None)
+    if first is None:
+        raise TypeError(
+            f"a batch of type {type(batch).__name__} without tensors was given. A batch is a tensor, a tuple whose first entry "
+            f"is the input, or a dict of keyword arguments. Pass forward=lambda model, batch: ... for anything else."
+        )
+    if forward is not None:
+        return forward(model, batch), len(first)
+    inner = unwrap(model)
+    if isinstance(batch, Mapping):
+        return inner(**batch), len(first)
+    return inner(batch if isinstance(batch, Tensor) else batch[0]), len(first)

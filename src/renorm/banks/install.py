@@ -1,0 +1,98 @@
+"""Putting a bank into a model, for good or for a while."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from renorm.banks.bank import Bank, check_finite
+from renorm.banks.sites import View, fingerprint, resolve, views
+
+
+class Installation:
+    """What was written into a model; ``undo()`` writes the former values back."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._saved: list[tuple[Tensor, Tensor]] = []
+
+    def write(self, target: Tensor, value: Tensor) -> None:
+        """Fill a tensor in place, remembering what it held: compiled graphs and views keep working."""
+        self._saved.append((target, target.detach().clone()))
+        with torch.no_grad():
+            target.copy_(value)
+
+    def undo(self) -> None:
+        """Write the former values back, bit for bit. A second call does nothing more."""
+        with torch.no_grad():
+            for target, value in reversed(self._saved):
+                target.copy_(value)
+        self._saved = []
+
+    def __repr__(self) -> str:
+        return self._what
+
+
+def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict: bool = True) -> Installation:
+    """Give a branch of a model the statistics of a bank (and its affine, where the bank has one), in place.
+
+    Args:
+        branch: whose statistics to replace: by default the active route's, else the only one.
+        strict: refuse a bank that was saved for a model with other weights.
+
+    Raises:
+        ValueError: other sites or shapes, broken numbers, other weights. Nothing is changed then.
+    """
+    branch = resolve(model, branch)
+    targets = views(model, branch)
+    _check(model, bank, targets, strict)
+    report = Installation(f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
+    for name, view in targets.items():
+        given = bank.sites[name]
+        for own, value in (
+            (view.mean, given.mean),
+            (view.var, given.var),
+            (view.weight, given.weight),
+            (view.bias, given.bias),
+        ):
+            if own is not None and value is not None:
+                report.write(own, value)
+    return report
+
+
+@contextmanager
+def using(model: nn.Module, bank: Bank, branch: str | None = None, *, strict: bool = True) -> Iterator[None]:
+    """Borrow a bank for the block, as by :func:`install_`, and give the former statistics back at its end."""
+    installed = install_(model, bank, branch, strict=strict)
+    try:
+        yield
+    finally:
+        installed.undo()
+
+
+def _check(model: nn.Module, bank: Bank, targets: dict[str, View], strict: bool) -> None:
+    missing, unexpected = sorted(targets.keys() - bank.sites.keys()), sorted(bank.sites.keys() - targets.keys())
+    if missing or unexpected:
+        close = difflib.get_close_matches((missing or unexpected)[0], unexpected or missing, n=1)
+        raise ValueError(
+            f"the bank has {len(bank.sites)} sites and the model {len(targets)}; missing {missing[:3]}, unexpected "
+            f"{unexpected[:3]}. A bank fits one architecture. "
+            + (f"Did {close[0]!r} get renamed?" if close else "Measure it again.")
+        )
+    for name, view in targets.items():
+        given = bank.sites[name]
+        if given.mean.shape != view.mean.shape or given.var.shape != view.var.shape:
+            raise ValueError(
+                f"site {name!r} of the bank has {len(given.mean)} channels, the model's {len(view.mean)}. "
+                f"A bank fits one architecture. Measure it again on this model."
+            )
+        check_finite(name, given)
+    if strict and bank.weights is not None and bank.weights != fingerprint(model):
+        raise ValueError(
+            "the bank was measured on a model with other weights. Its statistics would not fit these features. "
+            "Load the weights it belongs to, measure it again, or pass strict=False."
+        )

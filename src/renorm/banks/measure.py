@@ -1,0 +1,192 @@
+"""Population statistics of a model over data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from renorm.banks.bank import Bank, Statistics, check_finite
+from renorm.banks.forward import Forward, call, observed
+from renorm.banks.install import Installation, install_
+from renorm.banks.sites import View, resolve, views
+from renorm.functional import Moments, batch_moments, merge, unbiased
+
+Group = dist.ProcessGroup | None
+
+
+def measure(
+    model: nn.Module,
+    batches: Iterable[Any],
+    branch: str | None = None,
+    *,
+    passes: int = 1,
+    group: Group = None,
+    forward: Forward | None = None,
+    data: str | None = None,
+) -> Bank:
+    """The statistics of every site over data, pooled exactly; the model is left as it was.
+
+    Sites normalize by the current batch, as in training, with dropout off and the affine of the branch; at each site moments
+    are merged by Chan's formula in float64 over batches (and ranks), counting values. So the first site is exact for any
+    batching; deeper sites see features that depend on the batches' composition. A second pass measures under the result of
+    the first in place of each batch's own moments, which removes that dependence.
+
+    Reduces to: PyTorch's batch statistics for one batch (unbiased variance), which :func:`install_` then makes the
+    published rectification; precise BN over many batches.
+
+    Args:
+        batches: tensors, tuples whose first entry is the input, or dicts of keyword arguments.
+        branch: whose affine to measure through, and which route to use.
+        passes: 1 or 2.
+        group: ranks to pool over; every one must call, also one without batches. ``None`` is no communication.
+        forward: ``forward(model, batch)`` for batches of another form.
+        data: what the batches are, in words, for the bank's file.
+
+    Raises:
+        ValueError: no batch, a site that no batch reached, numbers that are not finite. The model is unchanged.
+
+    Reference: Benz et al., *Revisiting batch normalization for improving corruption robustness*, 2021;
+    Wu & Johnson, *Rethinking "batch" in BatchNorm*, 2021.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+        >>> renorm.measure(model, [torch.randn(8, 3, 5, 5), torch.randn(2, 3, 5, 5)])
+        Bank of 1 site, 10 samples
+    """
+    if passes not in (1, 2):
+        raise ValueError(
+            f"passes={passes} was given. One pass measures, two measure again under the result. Use 1 or 2."
+        )
+    if passes == 2 and iter(batches) is batches:
+        raise ValueError("an iterator was given for two passes. It can be read once. Pass a list or a DataLoader.")
+    branch = resolve(model, branch)
+    targets = views(model, branch)
+    with _kept(targets):
+        bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=True)
+        if passes == 2:
+            for name, view in targets.items():
+                view.mean.copy_(bank.sites[name].mean)
+                view.var.copy_(bank.sites[name].var)
+            bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=False)
+    return Bank(bank.sites, bank.samples, branch, data).from_model(model)
+
+
+def recalibrate_(
+    model: nn.Module,
+    batches: Iterable[Any],
+    branch: str | None = None,
+    *,
+    passes: int = 1,
+    group: Group = None,
+    forward: Forward | None = None,
+) -> Installation:
+    """:func:`measure` the statistics of a branch over data and install them, for weights that have changed or were averaged.
+
+    An error half way leaves the model as it was. The result has ``undo()``.
+    """
+    branch = resolve(model, branch)
+    return install_(model, measure(model, batches, branch, passes=passes, group=group, forward=forward), branch)
+
+
+@contextmanager
+def _kept(targets: Mapping[str, View]) -> Iterator[None]:
+    """Give the statistics back at the end, whatever happens."""
+    saved = [(t, t.clone()) for view in targets.values() for t in (view.mean, view.var)]
+    try:
+        yield
+    finally:
+        for tensor, value in saved:
+            tensor.copy_(value)
+
+
+def _one_pass(
+    model: nn.Module,
+    batches: Iterable[Any],
+    branch: str | None,
+    targets: Mapping[str, View],
+    group: Group,
+    forward: Forward | None,
+    *,
+    by_batch: bool,
+) -> Bank:
+    pooled: dict[str, Moments] = {}
+
+    def observe(name: str, view: View, x: Tensor) -> None:
+        batch = batch_moments(x)
+        if by_batch:
+            view.mean.copy_(batch.mean)
+            view.var.copy_(batch.var)
+        batch = Moments(batch.mean.double(), batch.var.double(), batch.count)
+        pooled[name] = merge(pooled[name], batch) if name in pooled else batch
+
+    samples, failure = 0, None
+    try:
+        with observed(model, targets, branch, observe):
+            for batch in batches:
+                samples += call(model, batch, forward)[1]
+    except Exception as error:
+        if group is None:
+            raise
+        failure = error  # the other ranks wait at the collective: tell them first
+    if group is not None:
+        samples, pooled = _over_ranks(pooled, targets, samples, failure, group)
+    return Bank(_finished(pooled, targets, samples), samples)
+
+
+def _finished(pooled: Mapping[str, Moments], targets: Mapping[str, View], samples: int) -> dict[str, Statistics]:
+    if samples == 0:
+        raise ValueError(
+            "the batches were empty. Measuring needs at least one image. Check the loader, or its drop_last."
+        )
+    missing = [name for name in targets if name not in pooled or pooled[name].count == 0]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(targets)} sites were reached by no batch, {missing[0]!r} first. Their statistics would be "
+            f"made up. Give batches that use the whole model, or pass forward= that calls it as a whole."
+        )
+    sites = {}
+    for name, view in targets.items():
+        m = pooled[name]
+        sites[name] = Statistics(m.mean.to(view.mean), unbiased(m).to(view.var), int(m.count))
+        check_finite(name, sites[name])
+    return sites
+
+
+def _over_ranks(
+    pooled: dict[str, Moments],
+    targets: Mapping[str, View],
+    samples: int,
+    failure: Exception | None,
+    group: dist.ProcessGroup,
+) -> tuple[int, dict[str, Moments]]:
+    """Merge over ranks in one collective, which also carries whether a rank failed."""
+    device = next(iter(targets.values())).mean.device
+    parts = [torch.tensor([float(samples), float(failure is not None)], dtype=torch.float64, device=device)]
+    for name, view in targets.items():
+        zeros = torch.zeros_like(view.mean, dtype=torch.float64)
+        m = pooled.get(name, Moments(zeros, zeros, 0.0))
+        parts += [torch.as_tensor(m.count, dtype=torch.float64, device=device).reshape(1), m.mean, m.var]
+    flat = torch.cat(parts)
+    if failure is not None:
+        flat.nan_to_num_()
+    ranks = [torch.empty_like(flat) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(ranks, flat, group=group)
+    failed = [rank for rank, row in enumerate(ranks) if row[1] > 0]
+    if failure is not None:
+        raise failure
+    if failed:
+        raise RuntimeError(f"rank {failed[0]} failed while measuring. All ranks are needed. See its error.")
+    merged: dict[str, Moments] = {}
+    for row in ranks:
+        at = 2
+        for name, view in targets.items():
+            channels = view.mean.numel()
+            m = Moments(row[at + 1 : at + 1 + channels], row[at + 1 + channels : at + 1 + 2 * channels], row[at])
+            merged[name] = merge(merged[name], m) if name in merged else m
+            at += 1 + 2 * channels
+    return int(sum(row[0] for row in ranks)), merged

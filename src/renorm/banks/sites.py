@@ -1,0 +1,130 @@
+"""The places of a model that hold running statistics, seen through one branch."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from renorm.layers import BranchCopies, SplitBatchNorm
+from renorm.routing import Route
+from renorm.surgery.rules import row_of
+
+
+class View(NamedTuple):
+    """One site's tensors for a branch, as views: what is written to them is in the model. Shapes ``(C,)``."""
+
+    module: nn.Module
+    mean: Tensor
+    var: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside ``torch.compile`` and parallel wrappers, whose names banks use."""
+    while True:
+        inner = getattr(model, "_orig_mod", model)
+        if isinstance(inner, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+            inner = inner.module
+        if inner is model:
+            return model
+        model = inner
+
+
+def resolve(model: nn.Module, branch: str | None) -> str | None:
+    """The branch that is meant: the one named, else the active route's, else the only one; ``None`` for a plain model."""
+    routes = [r for r in (vars(m).get("route") for m in model.modules()) if isinstance(r, Route)]
+    if not routes:
+        if branch is not None:
+            raise ValueError(
+                f"branch={branch!r} was given for a model without branches. A plain model has one set of statistics. "
+                f"Leave branch out, or convert the model by renorm.split_."
+            )
+        return None
+    route = routes[0]
+    if branch is None:
+        active = route.open or route.sticky[False]
+        if active is not None and active.kind == "whole":
+            return route.branches[active.branches[0]]
+        if len(route.branches) == 1:
+            return route.branches[0]
+        raise ValueError(
+            f"no branch was given, and the model has {list(route.branches)}. A bank belongs to one. "
+            f"Pass branch=, or call inside `with renorm.route(model, {route.branches[0]!r})`."
+        )
+    route.row(branch)
+    return branch
+
+
+def views(model: nn.Module, branch: str | None) -> dict[str, View]:
+    """Every site with running statistics by name, through a branch (resolved already)."""
+    found: dict[str, View] = {}
+    inside: set[int] = set()
+    for name, module in unwrap(model).named_modules():
+        name = name.replace("_orig_mod.", "").removesuffix("_orig_mod").rstrip(".")
+        if id(module) in inside:
+            continue
+        if isinstance(module, BranchCopies):
+            inside |= {id(m) for m in module.modules()}
+            copy = module.of(module.route.row(branch or ""))
+            if _tracks(copy):
+                found[name] = _of_plain(copy)
+        elif isinstance(module, SplitBatchNorm):
+            if module.running_mean is not None:
+                found[name] = _of_split(module, branch or "")
+        elif _tracks(module):
+            found[name] = _of_plain(module)
+    if not found:
+        norms = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__})
+        raise ValueError(
+            f"{type(unwrap(model)).__name__} has no running statistics; its norms are {norms or 'none'}. "
+            f"Banks need layers such as BatchNorm with track_running_stats=True. Use a model that has them."
+        )
+    return found
+
+
+def _tracks(module: nn.Module) -> bool:
+    """Whether a plain module holds statistics of batches, of its own class or a like one; instance norms do not."""
+    buffers = module._buffers
+    like = isinstance(module, _BatchNorm) or not isinstance(module, nn.modules.instancenorm._InstanceNorm)
+    frozen = not module._parameters and "Frozen" in type(module).__name__
+    return like and not frozen and buffers.get("running_mean") is not None and buffers.get("running_var") is not None
+
+
+def _of_plain(module: nn.Module) -> View:
+    weight, bias = (module._parameters.get(key) for key in ("weight", "bias"))
+    return View(module, module.get_buffer("running_mean"), module.get_buffer("running_var"), weight, bias)
+
+
+def _of_split(site: SplitBatchNorm, branch: str) -> View:
+    row = site.route.row(branch)
+    statistics = (row_of(t, site.num_populations, row) for t in (site.running_mean, site.running_var) if t is not None)
+    affine = (None if t is None else row_of(t.detach(), site.num_rows, row) for t in (site.weight, site.bias))
+    return View(site, *statistics, *affine)
+
+
+def versions(model: nn.Module) -> int:
+    """A number that changes when any weight outside the sites is written to."""
+    return sum(tensor._version for tensor in _others(model).values())
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of all weights outside the sites, which banks must fit."""
+    digest = hashlib.sha256()
+    for key, tensor in _others(model).items():
+        value = tensor.detach().cpu().contiguous()
+        digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.view(-1).view(torch.uint8).numpy().data if value.numel() else b"")
+    return digest.hexdigest()
+
+
+def _others(model: nn.Module) -> dict[str, Tensor]:
+    inner = unwrap(model)
+    kinds = (SplitBatchNorm, BranchCopies, _BatchNorm)
+    sites = tuple(f"{name}." if name else "" for name, m in inner.named_modules() if isinstance(m, kinds) or _tracks(m))
+    own = {k: v for k, v in inner.state_dict(keep_vars=True).items() if not (sites and k.startswith(sites))}
+    return {k.replace("_orig_mod.", ""): v for k, v in sorted(own.items()) if isinstance(v, Tensor)}

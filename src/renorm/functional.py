@@ -1,0 +1,280 @@
+"""All the mathematics of renorm, as pure functions.
+
+Notation: ``x`` is ``(N, C, *)`` with N samples, C channels and P positions (the product of ``*``, 1 if empty).
+A *population* is a set of samples that share statistics; a *row* is a set of samples that share an affine. Both are
+given by an index ``(N,)``, or ``None`` where all samples belong together.
+
+One mechanism serves every route: moments per sample and channel (the only reduction over pixels), a merge over the
+samples of each population, and one affine pass. What lies between the two passes is bookkeeping on ``(N, C)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from renorm import kernels
+
+
+class Moments(NamedTuple):
+    """Mean and **biased** variance of the values in a sample, and how many values there were."""
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor | float  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+def moments(x: Tensor, dims: Sequence[int]) -> Moments:
+    r"""Moments over ``dims``, kept as axes of size 1.
+
+    .. math:: \mu = \tfrac1n \sum x, \qquad \sigma^2 = \tfrac1n \sum (x - \mu)^2
+
+    Half types are computed in float32, float64 stays float64.
+
+    Example:
+        >>> moments(torch.tensor([[1.0, 3.0]]), dims=[1]).var
+        tensor([[1.]])
+    """
+    x = _at_least_float32(x)
+    dims = list(dims)
+    mean = x.mean(dims, keepdim=True)
+    var = (x - mean).square().mean(dims, keepdim=True)
+    return Moments(mean, var, x.numel() / max(1, mean.numel()))
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    r"""Moments of two samples pooled.
+
+    .. math:: \mu = \mu_a + w \delta, \qquad \sigma^2 = (1-w)\sigma_a^2 + w\sigma_b^2 + w(1-w)\delta^2,
+        \qquad w = n_b / (n_a + n_b), \quad \delta = \mu_b - \mu_a
+
+    Never computes :math:`E[x^2] - E[x]^2`, which cancels to 0 in float32 for large means. An empty sample changes nothing.
+
+    Shape: mean and var alike in both; counts broadcast to them.
+
+    Reference: Chan, Golub & LeVeque, *Updating formulae and a pairwise algorithm for computing sample variances*, 1979.
+    """
+    count = a.count + b.count
+    weight = b.count / torch.as_tensor(count).clamp(min=1)
+    delta = b.mean - a.mean
+    mean = a.mean + weight * delta
+    var = (1 - weight) * a.var + weight * b.var + weight * (1 - weight) * delta.square()
+    return Moments(mean, var, count)
+
+
+def unbiased(m: Moments) -> Tensor:
+    r"""The variance that running statistics store, :math:`\sigma^2 n / (n - 1)`; unchanged where n < 2."""
+    return m.var * (m.count / (torch.as_tensor(m.count) - 1).clamp(min=1))
+
+
+def instance_moments(x: Tensor) -> Moments:
+    """Moments of every sample and channel over its positions. Shape: ``(N, C, *)`` to ``(N, C)``, count P."""
+    mean, var, _ = _instance_moments(x)
+    return Moments(mean, var, _positions(x))
+
+
+def batch_moments(x: Tensor) -> Moments:
+    """Moments of a batch over samples and positions, by the fastest kernel there is. Shape: ``(N, C, *)`` to ``(C,)``."""
+    z = _at_least_float32(x).detach()
+    count = z.numel() // max(1, z.shape[1])
+    if kernels.fast(z) and z.is_contiguous():
+        whole = pool(Moments(*kernels.instance_moments(z), _positions(z)))
+        return Moments(whole.mean[0], whole.var[0], count)
+    if z.device.type in ("cpu", "cuda"):
+        return Moments(*torch.batch_norm_update_stats(z, None, None, 0.0), count)
+    m = moments(z, [0, *range(2, z.ndim)])
+    return Moments(m.mean.flatten(), m.var.flatten(), count)
+
+
+def pool(m: Moments, population: Tensor | None = None, num_populations: int = 1) -> Moments:
+    r"""Merge the moments of samples into those of their populations.
+
+    .. math:: \mu_k = \frac1{n_k} \sum_{n \in k} \mu_n, \qquad
+        \sigma^2_k = \frac1{n_k} \sum_{n \in k} \sigma^2_n + (\mu_n - \mu_k)^2
+
+    which is Chan's merge for samples of one size. A population without samples has count 0 and zeros.
+
+    Shape: ``(N, C)`` to ``(K, C)``, counts ``(K, 1)`` in values per channel.
+    """
+    if population is None:
+        n = torch.full((1, 1), float(len(m.mean)), dtype=m.mean.dtype, device=m.mean.device)
+        mean = m.mean.sum(0, keepdim=True) / n.clamp(min=1)
+        var = (m.var + (m.mean - mean).square()).sum(0, keepdim=True) / n.clamp(min=1)
+        return Moments(mean, var, n * m.count)
+    zeros = m.mean.new_zeros(num_populations, m.mean.shape[1])
+    n = zeros[:, :1].index_add(0, population, m.mean.new_ones(len(population), 1))
+    mean = zeros.index_add(0, population, m.mean) / n.clamp(min=1)
+    spread = m.var + (m.mean - mean[population]).square()
+    return Moments(mean, zeros.index_add(0, population, spread) / n.clamp(min=1), n * m.count)
+
+
+def all_merge(m: Moments, group: dist.ProcessGroup | None) -> Moments:
+    """Moments merged over the ranks of ``group``, exact for uneven and empty ranks, differentiable.
+
+    One collective of ``(count, mean, var)``. Every rank must call it, one without samples too.
+    """
+    packed = torch.cat([torch.as_tensor(m.count).to(m.mean).expand(len(m.mean), 1), m.mean, m.var], 1)
+    ranks: Tensor = _AllGather.apply(packed, group)  # pyright: ignore[reportAssignmentType]
+    channels = m.mean.shape[1]
+    count, mean, var = ranks.split([1, channels, channels], dim=2)
+    total = count.sum(0)
+    weight = count / total.clamp(min=1)
+    pooled = (weight * mean).sum(0)
+    return Moments(pooled, (weight * (var + (mean - pooled).square())).sum(0), total)
+
+
+class _AllGather(torch.autograd.Function):
+    """Stack a tensor of every rank; the gradient of each rank's part is the sum over all ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.group = group
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(parts, x.contiguous(), group=group)
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        grad = grads[0].contiguous().clone()
+        dist.all_reduce(grad, group=ctx.group)
+        return grad[dist.get_rank(ctx.group)], None
+
+
+def branch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *,
+    population: Tensor | None = None,
+    num_populations: int = 1,
+    row: Tensor | None = None,
+    eps: float = 1e-5,
+    merge_ranks: Callable[[Moments], Moments] | None = None,
+) -> tuple[Tensor, Moments]:
+    r"""Normalize every sample by the moments of its population, then apply the affine of its row.
+
+    .. math:: y_n = w_{r(n)} \frac{x_n - \mu_{k(n)}}{\sqrt{\sigma^2_{k(n)} + \epsilon}} + b_{r(n)}
+
+    Shape: x ``(N, C, *)``; weight and bias ``(R, C)``; the result is y like x and the populations' moments ``(K, C)``.
+
+    Reduces to: batch normalization in training for one population and one row.
+
+    Args:
+        population: ``(N,)`` int64, the population of each sample; ``None`` is one population.
+        row: ``(N,)`` int64, the affine of each sample; ``None`` is row 0 for all.
+        merge_ranks: a function applied to the populations' moments, e.g. :func:`all_merge` of a process group.
+
+    Reference: Ioffe & Szegedy, *Batch normalization*, 2015, for one population.
+    """
+    mean, var, link = _instance_moments(x)
+    batch = pool(Moments(mean, var, _positions(x)), population, num_populations)
+    if merge_ranks is not None:
+        batch = merge_ranks(batch)
+    y = _apply(x, batch.mean, batch.var, weight, bias, population, row, eps, link)
+    return y, Moments(batch.mean.detach(), batch.var.detach(), batch.count)
+
+
+def fixed_norm(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *,
+    population: Tensor | None = None,
+    row: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """:func:`branch_norm` by given statistics ``(K, C)`` in place of the batch's, as in evaluation."""
+    return _apply(x, mean.detach(), var.detach(), weight, bias, population, row, eps, None)
+
+
+def native_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5) -> tuple[Tensor, Moments]:
+    """:func:`branch_norm` of one population and one row through PyTorch's native kernel; moments of ``(C,)``."""
+    channels, size = x.shape[1], x.numel() // x.shape[1]
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    mean, var = torch.zeros((2, channels), dtype=dtype, device=x.device)
+    weight, bias = (None if t is None else _as(t, dtype) for t in (weight, bias))
+    y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, eps)  # momentum 1 writes the batch's own statistics
+    return y, Moments(mean, var * ((size - 1) / size), size)
+
+
+def block_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, sizes: Sequence[int], eps: float = 1e-5
+) -> tuple[Tensor, Moments]:
+    """:func:`branch_norm` of consecutive blocks through the native kernel; weight, bias and moments ``(len(sizes), C)``."""
+    shape = (len(sizes), x.shape[1])
+    weight = x.new_ones(shape) if weight is None else _as(weight, x.dtype).expand(shape)
+    bias = x.new_zeros(shape) if bias is None else _as(bias, x.dtype).expand(shape)
+    y, mean, var = kernels.BlockNorm.apply(x, weight, bias, tuple(sizes), eps)  # pyright: ignore[reportGeneralTypeIssues]
+    count = torch.tensor(sizes, dtype=mean.dtype).unsqueeze(1) * _positions(x)
+    return y, Moments(mean, var * (count - 1).clamp(min=0) / count.clamp(min=1), count)
+
+
+def native_fixed_norm(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5
+) -> Tensor:
+    """:func:`fixed_norm` of one population and one row through PyTorch's native kernel; all of ``(C,)``."""
+    return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+
+def _apply(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    population: Tensor | None,
+    row: Tensor | None,
+    eps: float,
+    link: kernels.Link | None,
+) -> Tensor:
+    """The affine pass. The offset is written around the detached mean, so that the pass may center ``x``."""
+    dtype = mean.dtype
+    mean, scale = _rows(mean, population), _rows((var + eps).rsqrt(), population)
+    if weight is not None:
+        scale = scale * _rows(weight, row).to(dtype)
+    center = mean.detach()
+    offset = (center - mean) * scale
+    if bias is not None:
+        offset = offset + _rows(bias, row).to(dtype)
+    if kernels.fast(x) and x.dtype == dtype:
+        return kernels.Affine.apply(x, scale, offset, center, link)  # pyright: ignore[reportReturnType]
+    expand = (..., *(None,) * (x.ndim - 2))
+    return (x.to(dtype) * scale[expand] + (offset - center * scale)[expand]).to(x.dtype)
+
+
+def _positions(x: Tensor) -> int:
+    return math.prod(x.shape[2:])
+
+
+def _rows(table: Tensor, index: Tensor | None) -> Tensor:
+    return table if index is None else table[index]
+
+
+def _instance_moments(x: Tensor) -> tuple[Tensor, Tensor, kernels.Link | None]:
+    if kernels.fast(x):
+        link = kernels.Link()
+        mean, var = kernels.InstanceMoments.apply(x, link)  # pyright: ignore[reportGeneralTypeIssues]
+        return mean, var, link
+    z = _at_least_float32(x)
+    if x.ndim == 2:
+        return z, torch.zeros_like(z), None
+    dims = list(range(2, x.ndim))
+    mean = z.mean(dims, keepdim=True)
+    var = (z - mean).square().mean(dims)
+    return mean.flatten(1), var, None
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def _as(t: Tensor, dtype: torch.dtype) -> Tensor:
+    return t if t.dtype == dtype else t.to(dtype)

@@ -1,0 +1,227 @@
+"""Passes over pixels that are fast in eager code on a CPU, and the two autograd functions made of them.
+
+Everything here works on one description of a batch: ``x`` seen as ``(N, C, P)``, N samples, C channels, P positions.
+Plain PyTorch expressions of the same passes stand in :mod:`renorm.functional`, which chooses between them.
+The passes run in chunks that fit the cache, so that the second read of a chunk is nearly free, and reuse native
+kernels of PyTorch that are vectorized in both memory formats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+CHUNK = 4 * 2**20  # bytes of x handled at a time
+FEWEST = 800_000  # elements below which the native batch norm is faster than these passes
+
+
+def fast(x: Tensor) -> bool:
+    """Whether these passes can take ``x``: eager, on a CPU, float32 or float64, dense in either memory format."""
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+    ):
+        return False
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.ndim < 3 or type(x) is not Tensor:
+        return False
+    return x.numel() >= FEWEST and (x.is_contiguous() or is_channels_last(x))
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channel is the fastest axis of ``x`` and no other axis is (a tie counts as contiguous)."""
+    return x.ndim > 2 and not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+
+
+def _pixels(x: Tensor) -> tuple[Tensor, int]:
+    """``x`` as three axes without a copy, and the axis of the positions."""
+    if x.is_contiguous():
+        return x.flatten(2), 2
+    return x.movedim(1, -1).flatten(1, -2), 1
+
+
+def _per_chunk(z: Tensor) -> int:
+    return max(1, CHUNK // max(1, z[0].numel() * z.element_size()))
+
+
+def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of every sample and channel over its positions: ``(N, C), (N, C)``."""
+    z, axis = _pixels(x)
+    step = _per_chunk(z)
+    square = torch.empty_like(z[:step])
+    mean, var = x.new_empty(x.shape[:2]), x.new_empty(x.shape[:2])
+    for part, m, v in zip(z.split(step), mean.split(step), var.split(step), strict=True):
+        deviation = square[: len(part)]
+        torch.sum(part, axis, out=m).div_(z.shape[axis])
+        torch.ops.aten.mse_loss.out(part, m.unsqueeze(axis), 0, out=deviation)
+        torch.sum(deviation, axis, out=v)
+    return mean, var.div_(z.shape[axis])
+
+
+def products(g: Tensor, x: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over positions of ``g`` and of ``g * (x - center)``; ``center`` is ``(N, C)``."""
+    (z, axis), (u, _) = _pixels(x), _pixels(g)
+    if axis == 2:
+        center = center.reshape(-1)
+        flat = [t.reshape(1, center.numel(), -1) for t in (u, z)]
+        ones = torch.ones_like(center)
+        _, dot, total = torch.ops.aten.native_batch_norm_backward(
+            *flat, ones, None, None, center, ones, True, 0.0, [False, True, True]
+        )
+        return total.view(x.shape[:2]), dot.view(x.shape[:2])
+    step = _per_chunk(z)
+    product = torch.empty_like(z[:step])
+    total, dot = x.new_empty(x.shape[:2]), x.new_empty(x.shape[:2])
+    chunks = (t.split(step) for t in (z, u, total, dot))
+    for part, grad, t, d in zip(*chunks, strict=True):
+        torch.sum(torch.mul(part, grad, out=product[: len(part)]), 1, out=d)
+        torch.sum(grad, 1, out=t)
+    return total, dot.addcmul_(total, center, value=-1)
+
+
+def affine(x: Tensor, scale: Tensor, offset: Tensor, g: Tensor | None = None, gain: Tensor | None = None) -> Tensor:
+    """``x * scale + offset`` (``+ g * gain``) in one pass; coefficients are ``(N, C)``, or ``(1, C)`` for all samples."""
+    y = torch.empty_like(x)
+    (z, axis), (out, _) = _pixels(x), _pixels(y)
+    if axis == 1:
+        torch.addcmul(offset.unsqueeze(1), z, scale.unsqueeze(1), out=out)
+    else:
+        rows = scale.numel()
+        shape = (1, rows, -1) if len(scale) > 1 else z.shape
+        zero, one = scale.new_zeros(rows), scale.new_ones(rows)
+        empty = (scale.new_empty(0), scale.new_empty(0))
+        torch.native_batch_norm(
+            z.view(shape),
+            scale.reshape(-1),
+            offset.reshape(-1),
+            zero,
+            one,
+            False,
+            0.0,
+            0.0,
+            out=(out.view(shape), *empty),
+        )
+    if g is not None and gain is not None:
+        out.addcmul_(_pixels(g)[0], gain.unsqueeze(axis))
+    return y
+
+
+class Link:
+    """Carries the gradient of ``y`` from :class:`Affine` to :class:`InstanceMoments`, which folds it into one pass."""
+
+    def __init__(self) -> None:
+        self.grad: Tensor | None = None
+        self.scale: Tensor | None = None
+
+
+class InstanceMoments(Function):
+    """Differentiable :func:`instance_moments`; its backward also finishes the gradient of the linked :class:`Affine`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, link: Link) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        mean, var = instance_moments(x)
+        ctx.save_for_backward(x, mean)
+        ctx.link = link
+        return mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        x, mean = ctx.saved_tensors
+        link, positions = ctx.link, x[0, 0].numel()
+        slope, shift = grads[1] * (2 / positions), grads[0] / positions
+        if torch.is_grad_enabled() or link.grad is None:
+            expand = (..., *(None,) * (x.ndim - 2))
+            return (x - mean[expand]) * slope[expand] + shift[expand], None
+        gx = affine(x, slope, torch.addcmul(shift, slope, mean, value=-1), link.grad, link.scale)
+        link.grad = link.scale = None
+        return gx, None
+
+
+class Affine(Function):
+    """``scale * (x - center) + offset`` per sample and channel, or ``(1, C)`` for all; ``center`` is a constant.
+
+    Centering keeps the gradient of ``scale`` free of cancellation when means are large. With a :class:`Link` the
+    gradient of ``x`` is left to :class:`InstanceMoments`, unless second derivatives are asked for.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor, center: Tensor, link: Link | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(x, scale, center)
+        ctx.link = link
+        return affine(x, scale, torch.addcmul(offset, scale, center, value=-1))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, center = ctx.saved_tensors
+        (g,) = grads
+        if torch.is_grad_enabled():
+            expand = (..., *(None,) * (x.ndim - 2))
+            space = tuple(range(2, x.ndim))
+            gx = g * scale[expand]
+            total, dot = g.sum(space), (g * (x - center[expand])).sum(space)
+        else:
+            g = g if g.stride() == x.stride() else torch.empty_like(x).copy_(g)
+            total, dot = products(g, x, center.expand(x.shape[:2]))
+            gx = _delegate(ctx, g, scale, x)
+        if len(scale) != len(x):
+            total, dot = total.sum(0, True), dot.sum(0, True)
+        return gx, dot, total, None, None
+
+
+def _delegate(ctx: Any, g: Tensor, scale: Tensor, x: Tensor) -> Tensor | None:
+    if not ctx.needs_input_grad[0]:
+        return None
+    if ctx.link is None:
+        return affine(g, scale, torch.zeros_like(scale))
+    ctx.link.grad, ctx.link.scale = g, scale
+    return None
+
+
+class BlockNorm(Function):
+    """Consecutive blocks of samples, each normalized by the native kernel, into one output: no copy of any block.
+
+    Takes weight and bias ``(len(sizes), C)``; returns y, and the blocks' means and unbiased variances, zeros where empty.
+    """
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, sizes: tuple[int, ...], eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y, (mean, var, again, inverse) = torch.empty_like(x), weight.new_zeros(4, *weight.shape)
+        for part, out, *row in zip(
+            x.split(sizes), y.split(sizes), weight, bias, mean, var, again, inverse, strict=True
+        ):
+            if len(part):
+                w, b, m, v, *saved = row
+                torch.native_batch_norm(part, w, b, m, v, True, 1.0, eps, out=(out, *saved))
+        ctx.save_for_backward(x, weight, mean, inverse)
+        ctx.sizes, ctx.eps = sizes, eps
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "second derivatives of consecutive blocks in channels_last on a CPU were asked for. They are not available for "
+                "this memory format. Make the batch contiguous, or route labels."
+            )
+        g = grads[0].contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+        gx, gw, gb = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
+        parts = zip(
+            g.split(ctx.sizes), x.split(ctx.sizes), gx.split(ctx.sizes), weight, mean, inverse, gw, gb, strict=True
+        )
+        for part_g, part_x, out, w, m, i, out_w, out_b in parts:
+            if len(part_x):
+                args = (part_g, part_x, w, None, None, m, i, True, ctx.eps, [True, True, True])
+                torch.ops.aten.native_batch_norm_backward.out(*args, out0=out, out1=out_w, out2=out_b)
+        return gx, gw, gb, None, None
+
+
+def slices(x: Tensor) -> bool:
+    """Whether consecutive blocks of ``x`` are best normalized one by one into one output."""
+    return fast(x) and is_channels_last(x) and x.ndim in (4, 5)

@@ -1,0 +1,326 @@
+"""Split batch normalization: one set of statistics and affine parameters per branch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from renorm import functional, kernels
+from renorm.functional import Moments
+from renorm.layers.copies import check_branches
+from renorm.routing import Route, Selection
+
+SHARABLE = ("statistics", "affine")
+Rows = slice | Tensor
+Sync = dist.ProcessGroup | str | None
+
+
+class SplitBatchNorm(nn.Module):
+    r"""Batch normalization with one *branch* per population of inputs.
+
+    .. math:: y_n = \gamma_{k(n)} \frac{x_n - \mu_{k(n)}}{\sqrt{\sigma^2_{k(n)} + \epsilon}} + \beta_{k(n)}
+
+    where :math:`k(n)` is the branch of sample n, chosen by :func:`renorm.route`. In training the moments are those of the
+    branch's samples in the batch (biased variance), and its running statistics move (unbiased variance); in evaluation they
+    are its running statistics.
+
+    Parameters and buffers are flat and branch-major, ``(K*C,)``, under PyTorch's names, so that a plain checkpoint loads
+    strictly (each branch gets a copy) and rules for 1-d parameters keep working; ``num_batches_tracked`` is ``(K,)``.
+    What is shared has one row, ``(C,)``.
+
+    An absent branch gets zero gradients, so momentum and weight decay still move its affine.
+
+    Shape: ``(N, C, *)`` to the same, in the same dtype and memory format.
+
+    Reduces to: ``nn.BatchNorm{1,2,3}d`` for one branch, and per branch under ``route(model, branch)``.
+
+    Args:
+        num_features: C.
+        branches: their names.
+        eps, momentum, affine, track_running_stats: as in PyTorch; ``momentum=None`` is the average over the batches of a branch.
+        share: what branches have in common, of ``"statistics"`` and ``"affine"``.
+        sync: pool the moments of a training batch over ranks: a process group, or ``"world"``; ``None`` is local.
+        route: the route to share with other sites; a new one by default.
+
+    Raises:
+        ValueError: wrong shape, a batch that the route does not divide, one value per channel in training.
+        RuntimeError: training without a route.
+
+    Reference: Merchant, Zoph & Cubuk, *Does data augmentation benefit from split BatchNorms*, 2020;
+    Xie et al., *Adversarial examples improve image recognition*, 2020.
+
+    Example:
+        >>> norm = renorm.layers.SplitBatchNorm(4, ["weak", "strong"])
+        >>> with renorm.route(norm, {"weak": 6, "strong": 2}):
+        ...     y = norm(torch.randn(8, 4, 5, 5))
+        >>> norm.num_batches_tracked
+        tensor([1, 1])
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        branches: Sequence[str],
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        share: str | Iterable[str] = (),
+        sync: Sync = None,
+        route: Route | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.share, self.sync = check_share(share), sync
+        self.route = Route(branches) if route is None else route
+        self.name = ""
+        self.template: nn.Module | None = None  # the plain norm without its tensors, which folding fills
+        made: Any = {"device": device, "dtype": dtype}
+        rows, populations = self.num_rows * num_features, self.num_populations * num_features
+        self.weight = nn.Parameter(torch.ones(rows, **made)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(rows, **made)) if affine else None
+        tracked = torch.zeros(self.num_populations, dtype=torch.int64, device=device)
+        self.register_buffer("running_mean", torch.zeros(populations, **made) if track_running_stats else None)
+        self.register_buffer("running_var", torch.ones(populations, **made) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", tracked if track_running_stats else None)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Names of the branches, in order."""
+        return self.route.branches
+
+    @property
+    def num_rows(self) -> int:
+        """How many affines there are: one per branch, or one if shared."""
+        return 1 if "affine" in self.share else len(self.branches)
+
+    @property
+    def num_populations(self) -> int:
+        """How many sets of statistics there are: one per branch, or one if shared."""
+        return 1 if "statistics" in self.share else len(self.branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        visit = self.route.visit(x.shape[0], self.training, self.name)
+        if not self.training and self.running_mean is not None:
+            y = self._by_running(x, visit.selection, visit.repeats)
+        else:
+            y, batch, rows = self._by_batch(x, visit.selection, visit.repeats)
+            if self.training and not (visit.recomputed or self.route.frozen):
+                self._update(batch, rows)
+        return self._after(y)
+
+    def _after(self, y: Tensor) -> Tensor:
+        """What a fused norm does next; its children keep their names and order."""
+        for child in self._modules.values():
+            y = y if child is None else child(y)
+        return y
+
+    def _by_batch(self, x: Tensor, selection: Selection, repeats: int) -> tuple[Tensor, Moments, Rows]:
+        """Normalize by the batch; also the populations' moments and the rows of the buffers they belong to."""
+        self._check_sizes(x, selection, repeats)
+        group = self._group()
+        if selection.kind == "whole":
+            return self._by_batch_whole(x, selection, group)
+        if self.num_populations > 1 and group is None and repeats == 1:
+            if selection.kind == "interleaved" and x.is_contiguous() and not kernels.fast(x):
+                return self._by_batch_interleaved(x, selection)
+            if selection.kind == "blocks" and kernels.slices(x):
+                rows = _picked(selection)
+                weight, bias = self._pick(self.weight, rows), self._pick(self.bias, rows)
+                return *functional.block_norm(x, weight, bias, selection.sizes, self.eps), rows
+        index = selection.of_samples(x.shape[0] // repeats, repeats, x.device)
+        y, batch = functional.branch_norm(
+            x,
+            self._table(self.weight),
+            self._table(self.bias),
+            population=index if self.num_populations > 1 else None,
+            num_populations=self.num_populations,
+            row=index if self.num_rows > 1 else None,
+            eps=self.eps,
+            merge_ranks=group,
+        )
+        return y, batch, slice(None)
+
+    def _by_batch_whole(self, x: Tensor, selection: Selection, group: Any) -> tuple[Tensor, Moments, Rows]:
+        rows = _picked(selection)
+        weight, bias = self._pick(self.weight, rows), self._pick(self.bias, rows)
+        rows = rows if self.num_populations > 1 else slice(None)
+        if group is not None or kernels.fast(x):
+            return *functional.branch_norm(x, weight, bias, eps=self.eps, merge_ranks=group), rows
+        return *functional.native_norm(x, _flat(weight), _flat(bias), self.eps), rows
+
+    def _by_batch_interleaved(self, x: Tensor, selection: Selection) -> tuple[Tensor, Moments, Rows]:
+        rows, count = _picked(selection), selection.num_branches
+        weight, bias = self._spread(self.weight, rows, count), self._spread(self.bias, rows, count)
+        y, batch = functional.native_norm(_side_by_side(x, count), weight, bias, self.eps)
+        return y.view(x.shape), batch, rows
+
+    def _by_running(self, x: Tensor, selection: Selection, repeats: int) -> Tensor:
+        """Normalize by the running statistics of each sample's branch."""
+        kind, count = selection.kind, selection.num_branches
+        tensors = (self.running_mean, self.running_var, self.weight, self.bias)
+        if kind == "whole" or (kind == "interleaved" and repeats == 1 and x.is_contiguous()):
+            mean, var, weight, bias = (self._spread(t, _picked(selection), count) for t in tensors)
+            assert mean is not None
+            assert var is not None
+            return functional.native_fixed_norm(_side_by_side(x, count), mean, var, weight, bias, self.eps).view_as(x)
+        mean, var, weight, bias = (self._table(t) for t in tensors)
+        assert mean is not None
+        assert var is not None
+        index = selection.of_samples(x.shape[0] // repeats, repeats, x.device)
+        population, row = (index if n > 1 else None for n in (self.num_populations, self.num_rows))
+        return functional.fixed_norm(x, mean, var, weight, bias, population=population, row=row, eps=self.eps)
+
+    @torch.no_grad()
+    def _update(self, batch: Moments, rows: Rows) -> None:
+        """Move the running statistics of the branches that had samples."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        means, variances = self.running_mean.view(-1, self.num_features), self.running_var.view(-1, self.num_features)
+        mean, var = means[rows], variances[rows]
+        count = torch.as_tensor(batch.count, dtype=torch.float32, device=mean.device).expand(len(mean), 1)
+        seen = self.num_batches_tracked[rows] + (count > 0).view(-1)
+        factor = 1 / seen.clamp(min=1).unsqueeze(1) if self.momentum is None else self.momentum
+        batch = Moments(batch.mean.view_as(mean), batch.var.view_as(var), count)
+        new_mean = mean + factor * (batch.mean - mean)
+        new_var = var + factor * (functional.unbiased(batch) - var)
+        self.num_batches_tracked[rows] = seen
+        means[rows] = torch.where(count > 0, new_mean.to(mean.dtype), mean)
+        variances[rows] = torch.where(count > 1, new_var.to(var.dtype), var)
+
+    def _table(self, flat: Tensor | None) -> Tensor | None:
+        return None if flat is None else flat.view(-1, self.num_features)
+
+    def _pick(self, flat: Tensor | None, rows: Rows) -> Tensor | None:
+        """Rows of a table, of its only row if it is shared."""
+        if flat is None or flat.numel() == self.num_features:
+            return self._table(flat)
+        return flat.view(-1, self.num_features)[rows]
+
+    def _spread(self, flat: Tensor | None, rows: Rows, count: int) -> Tensor | None:
+        """``count`` rows side by side, a shared one repeated."""
+        picked = self._pick(flat, rows)
+        return None if picked is None else picked.expand(count, -1).reshape(-1)
+
+    def _group(self) -> Any:
+        """The merge over ranks, where there are any."""
+        if self.sync is None or not (self.training and dist.is_available() and dist.is_initialized()):
+            return None
+        group = None if isinstance(self.sync, str) else self.sync
+        return partial(functional.all_merge, group=group) if dist.get_world_size(group) > 1 else None
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim < 2 or x.shape[1] != self.num_features:
+            raise ValueError(
+                f"site {self.name!r} got a tensor of shape {tuple(x.shape)}. It needs (N, {self.num_features}, ...). "
+                f"Check the layer before it."
+            )
+
+    def _check_sizes(self, x: Tensor, selection: Selection, repeats: int) -> None:
+        """One value per channel cannot be normalized, as in PyTorch; not checked for labels, whose counts are on the device."""
+        if (
+            not self.training
+            or torch.compiler.is_compiling()
+            or selection.kind == "labels"
+            or self._group() is not None
+        ):
+            return
+        positions = x[0, 0].numel() if len(x) else 0
+        if self.num_populations == 1 or selection.kind == "whole":
+            values = [len(x) * positions]
+        elif selection.kind == "interleaved":
+            values = [len(x) // selection.num_branches * positions]
+        else:
+            values = [n * repeats * positions for n in selection.sizes]
+        if 1 in values:
+            raise ValueError(
+                f"site {self.name!r} got 1 value per channel for a branch, input {tuple(x.shape)}. "
+                f"Training needs more than one. Use larger batches, or drop_last=True in the DataLoader."
+            )
+
+    def reset_running_stats(self) -> None:
+        """Mean 0, variance 1, count 0 for every branch."""
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def extra_repr(self) -> str:
+        shared = f", share={self.share}" if self.share else ""
+        return f"{self.num_features}, branches={list(self.branches)}, eps={self.eps}, momentum={self.momentum}{shared}"
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", None)
+        if metadata is not None:
+            metadata.setdefault(prefix[:-1], {})["branches"] = list(self.branches)
+
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, *args: Any
+    ) -> None:
+        if check_branches(prefix[:-1], metadata, self.branches, args[-1]):
+            repeated = self._repeated(state_dict, prefix)
+            super()._load_from_state_dict({**state_dict, **repeated}, prefix, metadata, *args)
+
+    def _repeated(self, state_dict: dict[str, Any], prefix: str) -> dict[str, Tensor]:
+        """Entries of a plain checkpoint, one copy per branch; a checkpoint older than the counter starts it at 0."""
+        made = {}
+        for key, own in (*self._parameters.items(), *self._buffers.items()):
+            given = state_dict.get(prefix + key)
+            if own is not None and key == "num_batches_tracked" and given is None:
+                made[prefix + key] = torch.zeros_like(own)
+            elif (
+                own is not None
+                and given is not None
+                and given.numel() * (own.numel() // self._unit(key)) == own.numel()
+            ):
+                made[prefix + key] = given.reshape(-1).repeat(own.numel() // given.numel())
+        return made
+
+    def _unit(self, key: str) -> int:
+        return 1 if key == "num_batches_tracked" else self.num_features
+
+
+def check_share(share: str | Iterable[str]) -> tuple[str, ...]:
+    """What branches share, as a tuple in a fixed order."""
+    given = (share,) if isinstance(share, str) else tuple(share)
+    if set(given) - set(SHARABLE):
+        raise ValueError(
+            f"share={share!r} was given. Branches can share {list(SHARABLE)}. Use one of them, both or neither."
+        )
+    return tuple(name for name in SHARABLE if name in given)
+
+
+def _picked(selection: Selection) -> Rows:
+    """The selection's rows: a slice where it is one in eager code, as slices copy nothing; a tensor where code is compiled."""
+    if torch.compiler.is_compiling() and selection.kind in ("whole", "interleaved"):
+        return selection.index
+    first, count = selection.branches[0], len(selection.branches)
+    if selection.branches == tuple(range(first, first + count)):
+        return slice(first, first + count)
+    return torch.tensor(selection.branches)
+
+
+def _flat(row: Tensor | None) -> Tensor | None:
+    return None if row is None else row.reshape(-1)
+
+
+def _side_by_side(x: Tensor, count: int) -> Tensor:
+    """An interleaved batch with its branches side by side as channels, ``(N/K, K*C, *)``, without a copy."""
+    return x if count == 1 else x.view(x.shape[0] // count, count * x.shape[1], *x.shape[2:])

@@ -1,0 +1,7 @@
+"""Changing the norms of a model in place, provably and reversibly, and folding them back to plain ones."""
+
+from renorm.surgery.branches import add_branch_
+from renorm.surgery.convert import Conversion, split_
+from renorm.surgery.fold import fold
+
+__all__ = ["Conversion", "add_branch_", "fold", "split_"]

@@ -1,0 +1,118 @@
+"""Adding a branch to a model that has some."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from renorm.layers import BranchCopies, SplitBatchNorm
+from renorm.routing import Route, check_names, routes_of
+from renorm.surgery.optimizer import replace_parameters
+
+
+class Addition:
+    """What :func:`add_branch_` did; ``undo()`` takes the branch away again."""
+
+    def __init__(self, route: Route, branch: str, like: str) -> None:
+        self._route, self.branch, self.like = route, branch, like
+        self._undo: list[Any] = []
+
+    def undo(self) -> None:
+        """Give the sites back the tensors they had, other branches' training since then included."""
+        for step in reversed(self._undo):
+            step()
+        self._undo = []
+
+    def __repr__(self) -> str:
+        return f"branch {self.branch!r} added like {self.like!r}; branches are {', '.join(self._route.branches)}"
+
+
+def add_branch_(model: nn.Module, branch: str, like: str, *, optimizer: Optimizer | None = None) -> Addition:
+    """Add a branch that starts as a copy of another, in place.
+
+    Parameters grow, so they are new objects: pass the optimizer that holds the old ones.
+
+    Raises:
+        ValueError: a branch of that name exists, ``like`` does not, or the model has no branches.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+        >>> _ = renorm.split_(model, ["weak", "strong"])
+        >>> renorm.add_branch_(model, "clean", like="weak")
+        branch 'clean' added like 'weak'; branches are weak, strong, clean
+    """
+    routes = routes_of(model)
+    if len(routes) > 1:
+        raise ValueError(
+            "the model has several routes. A branch is added to one. Pass the part of the model it belongs to."
+        )
+    (route,) = routes
+    if branch in route.branches:
+        raise ValueError(
+            f"branch {branch!r} exists already: {list(route.branches)}. A new branch needs a new name. Choose one."
+        )
+    names, row = check_names((*route.branches, branch)), route.row(like)
+    report = Addition(route, branch, like)
+    sites = [m for m in model.modules() if isinstance(m, (SplitBatchNorm, BranchCopies))]
+    if optimizer is not None and any(isinstance(m, BranchCopies) for m in sites):
+        raise ValueError(
+            "optimizer= was given for a model with norms that are copied whole. Their new copy has parameters of its own. "
+            "Add the branch, then give them to the optimizer by add_param_group."
+        )
+    before = route.branches
+    report._undo.append(lambda: setattr(route, "branches", before))
+    pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
+    for site in sites:
+        grow = _grow_copies if isinstance(site, BranchCopies) else _grow
+        pairs += grow(site, branch, row, report)  # pyright: ignore[reportArgumentType]
+    route.branches = names
+    if optimizer is not None:
+        _carry(optimizer, pairs, row, len(before), report)
+    return report
+
+
+def _grow(site: SplitBatchNorm, branch: str, row: int, report: Addition) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    pairs = []
+    for tensors, rows in ((site._parameters, site.num_rows), (site._buffers, site.num_populations)):
+        for key, old in tensors.items():
+            if old is None or (rows == 1 and len(site.branches) > 1):
+                continue
+            grown: Any = _extended(old.detach(), rows, row)
+            if isinstance(old, nn.Parameter):
+                grown = nn.Parameter(grown, requires_grad=old.requires_grad)
+                pairs.append((old, grown))
+            tensors[key] = grown
+            report._undo.append(_shrink(tensors, key, old))
+    return pairs
+
+
+def _shrink(tensors: dict[str, Any], key: str, old: Tensor) -> Any:
+    def step() -> None:
+        with torch.no_grad():
+            old.copy_(tensors[key][: old.numel()])
+        tensors[key] = old
+
+    return step
+
+
+def _grow_copies(
+    site: BranchCopies, branch: str, row: int, report: Addition
+) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    site.add_module(branch, copy.deepcopy(site.of(row)))
+    report._undo.append(lambda: site._modules.pop(branch))
+    return []
+
+
+def _extended(flat: Tensor, rows: int, row: int) -> Tensor:
+    table = flat.view(rows, -1)
+    return torch.cat([table, table[row : row + 1]]).view(-1)
+
+
+def _carry(optimizer: Optimizer, pairs: list[Any], row: int, rows: int, report: Addition) -> None:
+    replace_parameters(optimizer, pairs, lambda state, old, new: _extended(state, rows, row))
+    back = [(new, old) for old, new in pairs]
+    report._undo.append(lambda: replace_parameters(optimizer, back, lambda s, old, new: s[: new.numel()].clone()))

@@ -1,0 +1,124 @@
+"""A plain model out of one branch."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from renorm.layers import BranchCopies, SplitBatchNorm
+from renorm.routing import route, routes_of
+from renorm.surgery import rules
+from renorm.surgery.convert import swap_, unhook_
+
+Probe = Tensor | tuple[Any, ...] | dict[str, Any] | None
+
+
+def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
+    """A copy of a model with plain layers and plain keys, equal to the model evaluated through one branch.
+
+    Every site is compared with its plain layer on random features before the copy is returned; with a ``probe`` the whole
+    models are compared on it as well, in evaluation mode.
+
+    Args:
+        branch: its name.
+        probe: an input: a tensor, or the model's positional (tuple) or keyword (dict) arguments.
+
+    Raises:
+        ValueError: no branched site, an unknown branch, statistics that are not finite or were never updated.
+        RuntimeError: the copy is not equal (a model whose forward asks for the class of its norms, say).
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+        >>> _ = renorm.split_(model, ["weak", "strong"])
+        >>> renorm.fold(model, "strong", probe=torch.randn(2, 3, 5, 5))[1]
+        BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
+    """
+    inner = getattr(model, "_orig_mod", model)
+    inner = getattr(inner, "module", inner) if isinstance(inner, nn.parallel.DistributedDataParallel) else inner
+    for each in routes_of(inner):
+        each.row(branch)
+    folded = copy.deepcopy(inner)
+    made: dict[int, nn.Module] = {}
+    for module in folded.modules():
+        if isinstance(module, (SplitBatchNorm, BranchCopies)):
+            row = module.route.row(branch)
+            check_statistics(module, row)
+            made[id(module)] = rules.plain(module, row)
+            _prove_site(module, made[id(module)], branch)
+    if id(folded) in made:
+        return made[id(folded)]
+    swap_(folded, made)
+    unhook_(folded)
+    if probe is not None:
+        _prove(inner, folded, branch, probe)
+    return folded
+
+
+def check_statistics(site: rules.Site, row: int) -> None:
+    """Refuse statistics that are broken, or that no batch ever reached while other branches were trained."""
+    if isinstance(site, BranchCopies) or site.running_mean is None or site.running_var is None:
+        return
+    tracked = site.num_batches_tracked
+    mean, var = (rules.row_of(t, site.num_populations, row) for t in (site.running_mean, site.running_var))
+    branch = site.branches[row]
+    if mean.is_meta:
+        return
+    if not (mean.isfinite().all() and var.isfinite().all() and (var >= 0).all()):
+        raise ValueError(
+            f"site {site.name!r} has statistics of branch {branch!r} that are not finite or negative. "
+            f"Evaluation needs finite ones. Measure them again: renorm.recalibrate_(model, batches, branch={branch!r})."
+        )
+    if tracked is not None and site.num_populations > 1 and int(tracked[row]) == 0 < int(tracked.max()):
+        raise ValueError(
+            f"site {site.name!r} never saw a batch of branch {branch!r}, while others were trained. Its statistics are still "
+            f"the initial ones. Measure them: renorm.recalibrate_(model, batches, branch={branch!r})."
+        )
+
+
+@torch.no_grad()
+def _prove_site(site: rules.Site, norm: nn.Module, branch: str) -> None:
+    if isinstance(site, BranchCopies) or any(t.is_meta for t in site.state_dict().values()):
+        return
+    some = next((t for t in (site.running_mean, site.weight) if t is not None), torch.zeros(()))
+    shape = (
+        2,
+        site.num_features,
+        *(3,) * (1 if isinstance(norm, nn.BatchNorm1d) else 3 if isinstance(norm, nn.BatchNorm3d) else 2),
+    )
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator).to(some)
+    _prove(site, norm, branch, x)
+
+
+@torch.no_grad()
+def _prove(model: nn.Module, folded: nn.Module, branch: str, probe: Any) -> None:
+    outputs = []
+    modes = [(m, m.training) for each in (model, folded) for m in each.modules()]
+    try:
+        model.eval()
+        folded.eval()
+        with route(model, branch):
+            outputs.append(_called(model, probe))
+        outputs.append(_called(folded, probe))
+    finally:
+        for module, training in modes:
+            module.training = training
+    ours, theirs = ([leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)] for out in outputs)
+    if len(ours) != len(theirs) or not all(
+        torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in zip(ours, theirs, strict=True)
+    ):
+        name = getattr(model, "name", "") or type(model).__name__
+        raise RuntimeError(
+            f"the folded copy of {name!r} is not equal to branch {branch!r} of the model. It must give the same outputs. "
+            f"Look for a forward that depends on the class of its norms, or on the mode."
+        )
+
+
+def _called(model: nn.Module, probe: Any) -> Any:
+    if isinstance(probe, dict):
+        return model(**probe)
+    return model(*probe) if isinstance(probe, tuple) else model(probe)
