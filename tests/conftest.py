@@ -1,27 +1,13 @@
-"""Threads, seeds and the folder of real data."""
+"""The repository and the folder of real data."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-os.environ.setdefault(
-    "OMP_NUM_THREADS", str(THREADS)
-)  # before torch is imported, and for the processes that tests start
-
-from pathlib import Path  # noqa: E402
-
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-
-torch.set_num_threads(THREADS)
-
-
-@pytest.fixture(autouse=True)
-def seed() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

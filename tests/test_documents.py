@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -104,10 +103,8 @@ def commands(document: Path) -> list[tuple[int, list[str]]]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_parse(document: Path):
-    if importlib.util.find_spec("renorm.cli") is None:
-        pytest.skip("renorm.cli is not built yet")
-    parse = importlib.import_module("renorm.cli").parse
     for line, arguments in commands(document):
+        parse = importlib.import_module("renorm.cli").parse
         try:
             parse(arguments)
         except SystemExit as error:

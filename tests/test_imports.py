@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "renorm"
 LAYERS = (
-    {"extras", "kernels"},
+    {"extras", "files", "kernels"},
     {"functional"},
     {"routing"},
     {"layers"},

@@ -1,0 +1,28 @@
+"""Threads, seeds and names for the tests and for the examples in docstrings."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+os.environ.setdefault(
+    "OMP_NUM_THREADS", str(THREADS)
+)  # before torch is imported, and for the processes that tests start
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(THREADS)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def names(doctest_namespace: dict[str, Any]) -> None:
+    import renorm
+
+    doctest_namespace.update(renorm=renorm, torch=torch)
