@@ -1,0 +1,127 @@
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from renorm.data import load
+from renorm.layers import SplitBatchNorm
+from renorm.recipes.classify import Config, build, check, read
+from renorm.recipes.views import Order, ViewedImages, loader
+from tests.conftest import ROOT
+from tests.recipes import small
+
+GOLDEN = ROOT / "tests" / "golden" / "classify.json"
+
+
+def trace(**changes: Any) -> list[float]:
+    recipe = small.recipe(**changes)
+    plan = recipe.config.plan(len(recipe.images))
+    losses = []
+    for step in range(10):
+        recipe.optimizer.param_groups[0]["lr"] = plan.rate_at(step)
+        batch = next(iter(recipe.batches(*divmod(step, plan.steps))))
+        losses.append(recipe.step(batch)["loss"])
+    return losses
+
+
+@pytest.mark.parametrize("norm", ["split", "shared"])
+def test_the_first_ten_losses_are_the_golden_ones(norm: str):
+    golden = json.loads(GOLDEN.read_text())[norm]
+    assert_close(torch.tensor(trace(norm=norm)), torch.tensor(golden), rtol=2e-3, atol=0)
+
+
+def test_another_seed_gives_another_trace():
+    golden = json.loads(GOLDEN.read_text())["split"]
+    with pytest.raises(AssertionError):
+        assert_close(torch.tensor(trace(seed=1)), torch.tensor(golden), rtol=2e-3, atol=0)
+
+
+def test_split_differs_from_shared_in_nothing_but_the_norm():
+    split, shared = small.recipe(norm="split"), small.recipe(norm="shared")
+    for (x, labels), (z, targets) in zip(split.batches(1, 2), shared.batches(1, 2), strict=True):
+        assert torch.equal(x, z)
+        assert torch.equal(labels, targets)
+    sites = [module for module in split.model.modules() if isinstance(module, SplitBatchNorm)]
+    norms = [module for module in shared.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(sites) == len(norms) == 7
+    assert_close(split.model.get_parameter("conv1.weight"), shared.model.get_parameter("conv1.weight"), rtol=0, atol=0)
+
+
+def test_one_branch_is_plain_batch_normalization():
+    split = trace(norm="split", branches=("weak",))
+    assert_close(split, trace(norm="shared", branches=("weak",)), rtol=1e-4, atol=0)
+
+
+def test_each_example_is_seen_once_an_epoch_by_every_branch():
+    data = small.images()[0]
+    order = list(Order(len(data), 32, seed=0, epoch=3))
+    seen = Counter(index for batch in order for _, index in batch)
+    assert len(seen) == 160
+    assert set(seen.values()) == {1}
+    assert order != list(Order(len(data), 32, seed=0, epoch=4))
+    assert list(Order(len(data), 32, seed=0, epoch=3, first=2)) == order[2:]
+
+
+def test_workers_do_not_change_the_batches():
+    data = ViewedImages(small.images()[0], Config("digits").views(16), seed=0)
+    order = Order(len(data), 32, seed=0, epoch=1)
+    state = torch.get_rng_state()
+    alone = list(loader(data, order))
+    assert torch.equal(torch.get_rng_state(), state)
+    for (x, labels), (z, targets) in zip(alone, loader(data, order, num_workers=2), strict=True):
+        assert x.shape == (32, 2, 3, 16, 16)
+        assert torch.equal(x, z)
+        assert torch.equal(labels, targets)
+
+
+def test_shared_statistics_and_affine_are_as_asked():
+    model = build(Config("digits", model="resnet8", share=("affine",)), num_classes=10)
+    assert model.get_parameter("bn1.weight").shape == (16,)
+    assert model.get_buffer("bn1.running_mean").shape == (32,)
+
+
+def test_bf16_trains():
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        losses = trace(precision="bf16")
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert losses[-1] < losses[0]
+
+
+def test_a_source_without_splits_is_divided(tmp_path: Any):
+    from PIL import Image
+
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / name / f"{i}.png")
+    train, test = read(Config(str(tmp_path)))
+    assert (len(train), len(test)) == (16, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"branches": ("weak", "stong")}, r"no view makes the branch 'stong': .* Did you mean 'strong'"),
+        ({"branches": ("weak", "weak")}, r"distinct names are needed"),
+        ({"batch": 65}, r"a batch of 65 does not divide among the 2 branches weak, clean: .* Use --batch 64"),
+        ({"batch": 4096}, r"160 training images in digits: one step needs 2048. Lower --batch to 320"),
+        ({"model": "resnet21"}, r"a depth of 21 is not 6n \+ 2"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        small.recipe(**changes)
+
+
+def test_images_without_labels_are_refused():
+    data = load("digits").subset(range(64))
+    with pytest.raises(ValueError, match=r"digits has no labels: .* one folder per class"):
+        check(Config("digits", batch=64), type(data)(data.name, data.pixels, torch.full((64,), -1), []))
