@@ -1,0 +1,174 @@
+"""Banks by name: branches, re-estimated ones, mixtures, files, and those adapted to a shift."""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+import renorm
+from renorm.banks import Statistics
+from renorm.data import Images, sample
+from renorm.evaluate.shifts import Shift
+from renorm.evaluate.subject import Choice, Subject
+
+SOURCE = "source"  # the only bank of a model without branches
+CLEAN = "clean@"
+FORMS = "clean@NAME, a mixture NAME:0.7+NAME:0.3, or the path of a bank file"
+MEASURE_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Clean:
+    """What ``clean@`` banks are measured on: un-augmented training images.
+
+    Args:
+        images: To draw from.
+        num_images: How many, at most.
+        seed: Of the draw.
+    """
+
+    images: Images | None
+    num_images: int = 2048
+    seed: int = 0
+
+    def batches(self, subject: Subject) -> list[Tensor]:
+        """The model's inputs.
+
+        Raises:
+            ValueError: If there are no training images.
+        """
+        if self.images is None:
+            raise ValueError(
+                "a clean@ bank is measured on training images, and none are given. Name them with --train."
+            )
+        drawn = sample(self.images, min(self.num_images, len(self.images)), self.seed)
+        parts = torch.arange(len(drawn)).split(MEASURE_BATCH)
+        return [subject.normalize(drawn.batch(part)[0]) for part in parts if len(part) > 1]
+
+
+def choose(subject: Subject, names: Sequence[str], branches: Sequence[str], clean: Clean) -> dict[str, Choice]:
+    """Make the banks of the given names.
+
+    Args:
+        subject: The model.
+        names: Each a branch (``source`` for a model without), ``clean@`` and a branch, a mixture such as
+            ``weak:0.7+strong:0.3`` (of means, variances and affines), or the path of a bank file.
+        branches: Those of the model.
+        clean: What ``clean@`` banks are measured on.
+
+    Raises:
+        ValueError: For an unknown name, or weights that do not sum to 1.
+        FileNotFoundError: If a bank file does not exist.
+    """
+    known = list(branches) or [SOURCE]
+    return {name: _choice(subject, name, known, clean) for name in names}
+
+
+def usual(branches: Sequence[str]) -> list[str]:
+    """Names of the banks a table shows if nobody says which: every branch, each measured clean, the even mixture of two."""
+    known = list(branches) or [SOURCE]
+    mixture = [f"{known[0]}:0.5+{known[1]}:0.5"] if len(known) == 2 else []
+    return [*known, *(CLEAN + name for name in known), *mixture]
+
+
+def adapted(
+    subject: Subject, images: Images, branches: Sequence[str], num_images: int = 32, prior: float = 64
+) -> Callable[[Shift], dict[str, Choice]]:
+    """Banks adapted to a shift from a few of its images, without labels: ``adapted``, or ``adapted@weak``, ....
+
+    Args:
+        subject: The model.
+        images: To draw from, the same ones for every shift of a seed.
+        branches: Those of the model; each is adapted.
+        num_images: How many.
+        prior: How many images the source bank counts for.
+    """
+
+    def adapt(shift: Shift) -> dict[str, Choice]:
+        generator = torch.Generator().manual_seed(shift.seed)
+        indices = torch.randperm(len(images), generator=generator)[:num_images]
+        x = subject.normalize(shift(images.batch(indices)[0], indices))
+        owners = {f"adapted@{name}": name for name in branches} or {"adapted": None}
+        return {name: Choice(branch, _adapted_bank(subject, x, prior, branch)) for name, branch in owners.items()}
+
+    return adapt
+
+
+def _adapted_bank(subject: Subject, x: Tensor, prior: float, branch: str | None) -> renorm.Bank:
+    adaptation = renorm.adapt_(subject.model, x, prior=prior, branch=branch)
+    try:
+        return renorm.Bank.of(subject.model, branch=branch)
+    finally:
+        adaptation.undo()
+
+
+def _choice(subject: Subject, name: str, known: Sequence[str], clean: Clean) -> Choice:
+    if name in known:
+        return Choice(_branch(name))
+    if name.endswith(".safetensors"):
+        return _from_file(subject, name, known)
+    if "+" in name:
+        return _mixture(subject, name, known)
+    owner = name.removeprefix(CLEAN)
+    if owner == name or owner not in known:
+        raise _unknown(name, known)
+    branch = _branch(owner)
+    return Choice(branch, renorm.measure(subject.model, clean.batches(subject), branch=branch))
+
+
+def _branch(name: str) -> str | None:
+    return None if name == SOURCE else name
+
+
+def _from_file(subject: Subject, path: str, known: Sequence[str]) -> Choice:
+    bank = renorm.Bank.load(path)
+    branch = bank.branch if bank.branch in known else _branch(known[0])
+    with renorm.using(subject.model, bank, branch=branch):  # refuses another model's bank, once
+        pass
+    return Choice(branch, replace(bank, weights=None))
+
+
+def _mixture(subject: Subject, text: str, known: Sequence[str]) -> Choice:
+    weights = _weights(text)
+    for name in weights:
+        if name not in known:
+            raise _unknown(name, known)
+    banks = [renorm.Bank.of(subject.model, branch=_branch(name), affine=True) for name in weights]
+    sites = {site: _mixed([bank.sites[site] for bank in banks], list(weights.values())) for site in banks[0].sites}
+    return Choice(_branch(next(iter(weights))), renorm.Bank(sites))
+
+
+def _weights(text: str) -> Mapping[str, float]:
+    try:
+        weights = {name: float(weight) for name, _, weight in (part.partition(":") for part in text.split("+"))}
+    except ValueError as error:
+        raise ValueError(
+            f"cannot read the mixture {text!r}: names and weights as in weak:0.7+strong:0.3 are needed."
+        ) from error
+    if not math.isclose(sum(weights.values()), 1, abs_tol=1e-6) or min(weights.values()) < 0:
+        raise ValueError(
+            f"the weights of {text!r} sum to {sum(weights.values()):g}: not negative and 1 in sum is needed. "
+            "Change them, as in weak:0.7+strong:0.3."
+        )
+    return weights
+
+
+def _mixed(parts: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
+    def total(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        if any(tensor is None for tensor in tensors):
+            return None
+        return torch.stack([t * w for t, w in zip(tensors, weights, strict=True) if t is not None]).sum(0)
+
+    mean, var = total([p.mean for p in parts]), total([p.var for p in parts])
+    assert mean is not None
+    assert var is not None
+    return Statistics(mean, var, None, total([p.weight for p in parts]), total([p.bias for p in parts]))
+
+
+def _unknown(name: str, known: Sequence[str]) -> ValueError:
+    close = difflib.get_close_matches(name, [*known, *(CLEAN + each for each in known)], n=2, cutoff=0.4)
+    meant = f"Did you mean {' or '.join(close)}?" if close else "Choose one of them."
+    return ValueError(f"unknown bank {name!r}: one of {', '.join(known)}, {FORMS} is needed. {meant}")

@@ -1,0 +1,190 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+import renorm
+from renorm import metrics
+from renorm.augment import View, view
+from renorm.data import Images, load
+from renorm.evaluate import (
+    Choice,
+    Clean,
+    Row,
+    Shift,
+    Subject,
+    adapted,
+    choose,
+    evaluate,
+    logits,
+    read_results,
+    shifts,
+    usual,
+    write_results,
+)
+from renorm.models import create
+
+BRANCHES = ["weak", "strong"]
+
+
+def make_view(name: str) -> View:
+    return view(name, 16, digits=True)
+
+
+@pytest.fixture
+def images() -> Images:
+    return load("digits", split="test").subset(range(48))
+
+
+@pytest.fixture
+def subject(images: Images) -> Subject:
+    model = create("resnet8")
+    renorm.split_(model, BRANCHES)
+    for tensor in [*model.buffers(), *model.parameters()]:
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.data += torch.rand_like(tensor)
+    return Subject(model, images.mean, images.std)
+
+
+def outputs(subject: Subject, images: Images, choice: Choice) -> Tensor:
+    return logits(subject, images, {"it": choice})["it"]
+
+
+def test_a_cell_is_what_a_plain_loop_gives(subject: Subject, images: Images):
+    (shift,) = shifts(["contrast:4"], make_view, seed=3)
+    rows = evaluate(subject, images, {"strong": Choice("strong")}, [shift])
+    x = subject.normalize(renorm.corruptions.corrupt(images.batch(range(48))[0], "contrast", 4, range(48)))
+    with torch.no_grad():
+        expected = renorm.fold(subject.model, "strong").eval()(x)
+    (row,) = rows
+    assert (row.bank, row.shift, row.severity, row.images, row.seed) == ("strong", "contrast", 4, 48, 3)
+    assert_close(row.accuracy, metrics.accuracy(expected, images.labels))
+    assert_close(row.nll, metrics.nll(expected, images.labels), rtol=1e-5, atol=0)
+    assert row.low <= row.accuracy <= row.high
+
+
+@pytest.mark.parametrize("name", ["clean", "weak", "strong", "gaussian_noise:2", "jpeg_compression:5"])
+def test_a_shift_depends_on_the_index_and_the_seed_only(images: Images, name: str):
+    (shift,) = shifts([name], make_view)
+    pixels, order = images.batch(range(9))[0], torch.randperm(9)
+    together = shift(pixels, torch.arange(9))
+    assert together.dtype == torch.uint8
+    assert torch.equal(shift(pixels[order], order), together[order])
+    if name not in ("clean", "jpeg_compression:5"):
+        assert not torch.equal(replace(shift, seed=1)(pixels, torch.arange(9)), together)
+
+
+def test_a_corruption_without_severity_is_all_five():
+    assert [shift.label for shift in shifts(["clean", "contrast"], make_view)] == [
+        "clean",
+        *(f"contrast {severity}" for severity in range(1, 6)),
+    ]
+
+
+def test_branches_clean_banks_and_mixtures(subject: Subject, images: Images):
+    train = load("digits").subset(range(100))
+    made = choose(subject, usual(BRANCHES), BRANCHES, Clean(train, num_images=64))
+    assert list(made) == ["weak", "strong", "clean@weak", "clean@strong", "weak:0.5+strong:0.5"]
+    clean = made["clean@strong"]
+    assert clean.branch == "strong"
+    assert clean.bank is not None
+    assert clean.bank.samples == 64
+    weak, strong = (renorm.Bank.of(subject.model, branch=name) for name in BRANCHES)
+    mixed = made["weak:0.5+strong:0.5"].bank
+    assert mixed is not None
+    assert_close(mixed.sites["bn1"].mean, (weak.sites["bn1"].mean + strong.sites["bn1"].mean) / 2)
+
+
+def test_a_mixture_with_all_weight_on_one_branch_is_that_branch(subject: Subject, images: Images):
+    made = choose(subject, ["strong", "weak:0+strong:1"], BRANCHES, Clean(None))
+    found = logits(subject, images, made)
+    assert_close(found["weak:0+strong:1"], found["strong"], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found["strong"], outputs(subject, images, Choice("weak")))
+
+
+def test_a_bank_file_is_used_and_another_models_is_refused(subject: Subject, images: Images, tmp_path: Path):
+    bank = choose(subject, ["clean@weak"], BRANCHES, Clean(images))["clean@weak"]
+    assert bank.bank is not None
+    path = str(bank.bank.save(tmp_path / "some.safetensors"))
+    (choice,) = choose(subject, [path], BRANCHES, Clean(None)).values()
+    assert_close(outputs(subject, images, choice), outputs(subject, images, bank))
+    subject.model.get_parameter("conv1.weight").data += 1
+    with pytest.raises(ValueError, match="other weights"):
+        choose(subject, [path], BRANCHES, Clean(None))
+
+
+def test_adapted_banks_are_those_of_adapt_(subject: Subject, images: Images):
+    before = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
+    (shift,) = shifts(["gaussian_noise:5"], make_view)
+    made = adapted(subject, images, BRANCHES, num_images=32)(shift)
+    assert list(made) == ["adapted@weak", "adapted@strong"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())
+    indices = torch.randperm(48, generator=torch.Generator().manual_seed(0))[:32]
+    x = subject.normalize(shift(images.batch(indices)[0], indices))
+    adaptation = renorm.adapt_(subject.model, x, branch="strong")
+    expected = outputs(subject, images, Choice("strong"))
+    adaptation.undo()
+    assert_close(outputs(subject, images, made["adapted@strong"]), expected)
+
+
+def test_a_plain_model_has_one_bank(images: Images):
+    subject = Subject(create("resnet8"), images.mean, images.std)
+    names = usual([])
+    assert names == ["source", "clean@source"]
+    made = choose(subject, names, [], Clean(images))
+    adapt = adapted(subject, images, [], num_images=16)
+    rows = evaluate(subject, images, made, shifts(["clean"], make_view), adapt=adapt)
+    assert [row.bank for row in rows] == ["source", "clean@source", "adapted"]
+
+
+def test_modes_are_given_back_after_an_error(images: Images):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval())
+    with pytest.raises(RuntimeError):
+        logits(Subject(model.append(nn.Linear(3, 2)), images.mean, images.std), images, {"source": Choice()})
+    assert [module.training for module in model] == [True, False, True]
+
+
+def test_results_come_back_from_their_file(tmp_path: Path):
+    rows = [
+        Row("weak", "clean", 0, 1 / 3, 0.1, 0.5, 1.25, 0.0625, 48, 0),
+        Row("a", "contrast", 5, 0, 0, 0, 2, 0, 48, 7),
+    ]
+    write_results(tmp_path / "results.csv", rows)
+    assert read_results(tmp_path / "results.csv") == rows
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"bad.csv is not a table bank x shift .* columns bank, shift"):
+        read_results(tmp_path / "bad.csv")
+    with pytest.raises(FileNotFoundError, match=r"no .*none.csv: .*`renorm evaluate"):
+        read_results(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("stron", r"unknown bank 'stron': one of weak, strong, clean@NAME.*Did you mean strong"),
+        ("clean@wek", r"unknown bank 'clean@wek'.*Did you mean clean@weak"),
+        ("weak:0.5+strong:0.6", r"sum to 1.1: .* 1 in sum is needed"),
+        ("weak+strong", r"cannot read the mixture 'weak\+strong'"),
+        ("clean@weak", r"measured on training images, and none are given. Name them with --train"),
+    ],
+)
+def test_unknown_banks_say_what_there_is(subject: Subject, name: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        choose(subject, [name], BRANCHES, Clean(None))
+
+
+@pytest.mark.parametrize("name", ["contrst", "contrast:6", "clean:1"])
+def test_unknown_shifts_say_what_there_is(name: str):
+    with pytest.raises(ValueError, match=rf"unknown shift '{name}': one of clean, weak, .* is needed.*Did you mean c"):
+        shifts([name], make_view)
+
+
+def test_evaluating_nothing_is_an_error(subject: Subject, images: Images):
+    with pytest.raises(ValueError, match=r"0 banks, 1 shifts and 48 images"):
+        evaluate(subject, images, {}, [Shift("contrast", 1)])
+    unlabelled = replace(images, labels=torch.full((48,), -1))
+    with pytest.raises(ValueError, match=r"digits has images without a label"):
+        evaluate(subject, unlabelled, {"weak": Choice("weak")}, [Shift("contrast", 1)])
