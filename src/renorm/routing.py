@@ -113,7 +113,7 @@ class Route:
                 return self._labels(spec[0], device, check)
             if isinstance(spec[0], Mapping):
                 return self._blocks(spec[0], device)
-            spec = tuple(spec[0])
+            spec = tuple(spec[0]) if isinstance(spec[0], Sequence) else spec
         if not spec or not all(isinstance(name, str) for name in spec):
             raise TypeError(
                 f"route got {spec!r}. It needs branch names, a dict from names to block sizes, or a tensor (N,) of branch "

@@ -194,7 +194,7 @@ class SplitBatchNorm(nn.Module):
             return
         means, variances = self.running_mean.view(-1, self.num_features), self.running_var.view(-1, self.num_features)
         mean, var = means[rows], variances[rows]
-        count = torch.as_tensor(batch.count, dtype=torch.float32, device=mean.device).expand(len(mean), 1)
+        count = torch.as_tensor(batch.count, device=mean.device).expand(len(mean), 1)
         seen = self.num_batches_tracked[rows] + (count > 0).view(-1)
         factor = 1 / seen.clamp(min=1).unsqueeze(1) if self.momentum is None else self.momentum
         batch = Moments(batch.mean.view_as(mean), batch.var.view_as(var), count)

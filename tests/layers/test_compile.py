@@ -1,0 +1,123 @@
+"""Compiled equals eager, without a graph break, whatever the number of branches and the sizes of blocks."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch._dynamo.backends.registry import lookup_backend
+from torch.testing import assert_close
+
+import renorm
+
+BRANCHES = [f"b{k}" for k in range(12)]
+
+
+class Counting:
+    """The aot_eager backend, counting the graphs it is given."""
+
+    def __init__(self):
+        self.graphs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        return lookup_backend("aot_eager")(graph, inputs)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch._dynamo.reset()
+
+
+def specs(kind):
+    g = torch.Generator().manual_seed(0)
+    return {
+        "whole": [(name,) for name in BRANCHES],
+        "interleaved": [("b0", "b1"), ("b3", "b2"), ("b5", "b7")],
+        "blocks": [({"b0": n, "b4": 12 - n},) for n in (6, 3, 10)] + [({"b0": 2, "b9": 2, "b1": 8},)],
+        "labels": [(torch.randint(0, 12, (12,), generator=g),) for _ in range(4)],
+    }[kind]
+
+
+def small():
+    net = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 7, 1), nn.BatchNorm2d(7))
+    renorm.split_(net, BRANCHES)
+    return net
+
+
+@pytest.mark.parametrize("share", [(), "statistics", "affine"])
+@pytest.mark.parametrize("kind", ["whole", "interleaved", "blocks", "labels"])
+def test_twelve_branches_compile_to_at_most_two_graphs(kind, share):
+    net = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 7, 1), nn.BatchNorm2d(7))
+    renorm.split_(net, BRANCHES, share=share)
+    eager = copy.deepcopy(net)
+    for training in (True, False):
+        backend = Counting()
+        compiled = torch.compile(net.train(training), backend=backend, fullgraph=True)
+        eager.train(training)
+        for spec in specs(kind):
+            x = torch.randn(12, 3, 7, 5)
+            with renorm.route(net, *spec):
+                y = compiled(x)
+            with renorm.route(eager, *spec):
+                want = eager(x)
+            assert_close(y, want, rtol=1e-4, atol=1e-5)
+            y.square().sum().backward()
+            want.square().sum().backward()
+        assert 1 <= backend.graphs <= 2
+    assert_close(net.state_dict(), eager.state_dict(), rtol=1e-4, atol=1e-5)
+    for p, q in zip(net.parameters(), eager.parameters(), strict=True):
+        assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_resnet18_has_no_graph_break():
+    net = timm.create_model("resnet18", num_classes=7)
+    renorm.split_(net, ["weak", "strong"])
+    eager, backend = copy.deepcopy(net), Counting()
+    compiled = torch.compile(net, backend=backend, fullgraph=True)
+    x = torch.randn(4, 3, 32, 32)
+    with renorm.route(net, "weak", "strong"):
+        y = compiled(x)
+    with renorm.route(eager, "weak", "strong"):
+        assert_close(y, eager(x), rtol=1e-3, atol=1e-4)
+    y.sum().backward()
+    assert backend.graphs == 1
+
+
+@pytest.mark.parametrize("kind", ["whole", "interleaved", "blocks", "labels"])
+def test_batches_of_changing_size(kind):
+    net, backend = small(), Counting()
+    compiled = torch.compile(net, backend=backend, fullgraph=True)
+    for n in (4, 6, 10, 14):
+        spec = {
+            "whole": ("b1",),
+            "interleaved": ("b1", "b0"),
+            "blocks": ({"b1": 3, "b2": n - 3},),
+            "labels": (torch.arange(n) % 3,),
+        }[kind]
+        eager = copy.deepcopy(net)
+        x = torch.randn(n, 3, 7, 5)
+        with renorm.route(net, *spec):
+            y = compiled(x)
+        with renorm.route(eager, *spec):
+            assert_close(y, eager(x), rtol=1e-4, atol=1e-5)
+    assert backend.graphs <= 2
+
+
+def test_inductor():
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except Exception as error:
+        pytest.skip(f"inductor needs a C++ compiler: {error}")
+    net = small()
+    eager = copy.deepcopy(net)
+    compiled = torch.compile(net, fullgraph=True)
+    x = torch.randn(6, 3, 7, 5)
+    spec = {"b1": 2, "b0": 4}
+    with renorm.route(net, spec):
+        y = compiled(x)
+    with renorm.route(eager, spec):
+        assert_close(y, eager(x), rtol=1e-4, atol=1e-4)

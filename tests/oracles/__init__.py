@@ -1,0 +1,1 @@
+"""Slow float64 loops that share no code with the library."""
