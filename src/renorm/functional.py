@@ -61,7 +61,7 @@ def merge(a: Moments, b: Moments) -> Moments:
     Reference: Chan, Golub & LeVeque, *Updating formulae and a pairwise algorithm for computing sample variances*, 1979.
     """
     count = a.count + b.count
-    weight = b.count / torch.as_tensor(count).clamp(min=1)
+    weight = b.count / torch.as_tensor(count).to(a.mean).clamp(min=1)
     delta = b.mean - a.mean
     mean = a.mean + weight * delta
     var = (1 - weight) * a.var + weight * b.var + weight * (1 - weight) * delta.square()
@@ -70,7 +70,7 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 def unbiased(m: Moments) -> Tensor:
     r"""The variance that running statistics store, :math:`\sigma^2 n / (n - 1)`; unchanged where n < 2."""
-    return m.var * (m.count / (torch.as_tensor(m.count) - 1).clamp(min=1))
+    return m.var * (m.count / (torch.as_tensor(m.count).to(m.var) - 1).clamp(min=1))
 
 
 def instance_moments(x: Tensor) -> Moments:
@@ -80,9 +80,15 @@ def instance_moments(x: Tensor) -> Moments:
 
 
 def batch_moments(x: Tensor) -> Moments:
-    """Moments of a batch over samples and positions, by the fastest kernel there is. Shape: ``(N, C, *)`` to ``(C,)``."""
+    """Moments of a batch over samples and positions, by the fastest kernel there is; zeros and count 0 for an empty one.
+
+    Shape: ``(N, C, *)`` to ``(C,)``.
+    """
     z = _at_least_float32(x).detach()
     count = z.numel() // max(1, z.shape[1])
+    if count == 0:
+        zeros = z.new_zeros(z.shape[1])
+        return Moments(zeros, zeros, 0)
     if kernels.fast(z) and z.is_contiguous():
         whole = pool(Moments(*kernels.instance_moments(z), _positions(z)))
         return Moments(whole.mean[0], whole.var[0], count)
