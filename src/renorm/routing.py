@@ -7,7 +7,7 @@ so that nothing has to be passed through the model's own ``forward``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 Spec = str | Sequence[str] | Mapping[str, int] | Tensor
 UNKNOWN = -1
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,33 +336,38 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     routes = {id(r): r for r in (vars(m).get("route") for m in modules) if isinstance(r, Route)}
     plain = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
-    saved = [(b, b.clone()) for m in modules if not _honours_tracking(m) for b in _statistics(m)]
+    others = [m for m in modules if not _honours_tracking(m)]
     try:
         for each in routes.values():
             each.frozen += 1
         for norm in plain:
             norm.track_running_stats = False  # PyTorch's own way to normalize by the batch and update nothing
-        yield
+        with borrowed_statistics(others):
+            yield
     finally:
         for each in routes.values():
             each.frozen -= 1
         for norm in plain:
             norm.track_running_stats = True
-        with torch.no_grad():
-            for buffer, value in saved:
-                buffer.copy_(value)
 
 
 def _honours_tracking(module: nn.Module) -> bool:
-    """Whether the module obeys the flag of its class or of its route; others are restored from a copy."""
+    """Whether the module obeys the flag of its class or of its route; others update a copy."""
     own = isinstance(vars(module).get("route"), Route)
     return own or type(module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
-def _statistics(module: nn.Module) -> list[Tensor]:
-    names = ("running_mean", "running_var", "num_batches_tracked")
-    buffers = dict(module.named_buffers(recurse=False))
-    return [buffers[name] for name in names if name in buffers] if "running_mean" in buffers else []
+@contextmanager
+def borrowed_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Let modules update clones of their statistics, and drop the clones: backward still finds the originals untouched."""
+    owned = [(m, k, b) for m in modules for k, b in m._buffers.items() if k in STATISTICS and b is not None]
+    try:
+        for module, key, buffer in owned:
+            module._buffers[key] = buffer.clone()
+        yield
+    finally:
+        for module, key, buffer in owned:
+            module._buffers[key] = buffer
 
 
 def checkpoint_contexts(model: nn.Module) -> Callable[[], tuple[AbstractContextManager, AbstractContextManager]]:

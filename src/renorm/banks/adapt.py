@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.banks.bank import Bank, Statistics, check_finite, interpolate, source_weight
-from renorm.banks.forward import Forward, call, observed
+from renorm.banks.forward import Forward, call, num_samples, observed
 from renorm.banks.install import Installation
 from renorm.banks.sites import View, resolve, views
 from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
@@ -89,7 +89,7 @@ def adapt_(
     everyone = None if group is None else partial(all_merge, group=group)
 
     def observe(name: str, view: View, x: Tensor) -> None:
-        batch = batch_moments(x) if x.numel() else _nothing(view)
+        batch = batch_moments(x)
         if everyone is not None:
             row = Moments(batch.mean[None], batch.var[None], torch.as_tensor(batch.count).reshape(1, 1))
             mean, var, count = everyone(row)
@@ -108,7 +108,7 @@ def adapt_(
 
     try:
         with observed(model, targets, branch, observe):
-            report.output, _ = call(model, images, forward)
+            report.output = call(model, images, forward)
         _check_reached(targets, seen)
         after = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
         for name, statistics in after.items():
@@ -121,7 +121,7 @@ def adapt_(
 
 
 def _count(model: nn.Module, images: Any, group: dist.ProcessGroup | None) -> int:
-    _, samples = call(nn.Identity(), images, lambda *_: None)
+    samples = num_samples(images)
     if group is not None:
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         total = torch.tensor(samples, device=device)
@@ -130,11 +130,6 @@ def _count(model: nn.Module, images: Any, group: dist.ProcessGroup | None) -> in
     if samples == 0:
         raise ValueError("no image was given. Adapting needs at least one. Check the folder or the loader.")
     return samples
-
-
-def _nothing(view: View) -> Moments:
-    zeros = torch.zeros_like(view.mean, dtype=torch.float32)
-    return Moments(zeros, zeros, 0.0)
 
 
 def _check_reached(targets: dict[str, View], seen: dict[str, Moments]) -> None:

@@ -22,7 +22,7 @@ from renorm.functional import merge as merge_moments
 FORMAT = "renorm.bank/1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statistics:
     """One site: mean and unbiased variance ``(C,)``, values per channel they were measured on, and maybe an affine."""
 
@@ -33,7 +33,7 @@ class Statistics:
     bias: Tensor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bank:
     """The statistics of all sites for one branch.
 
@@ -55,8 +55,8 @@ class Bank:
     branch: str | None = None
     data: str | None = None
     weights: str | None = None
-    _model: weakref.ref[nn.Module] | None = field(default=None, repr=False, compare=False)
-    _version: int = field(default=0, repr=False, compare=False)
+    _model: weakref.ref[nn.Module] | None = field(default=None, repr=False)
+    _version: int = field(default=0, repr=False)
 
     @classmethod
     def of(cls, model: nn.Module, branch: str | None = None, *, affine: bool = False) -> Bank:
@@ -101,11 +101,12 @@ class Bank:
         """Write the bank as a safetensors file, with a hash of the model's other weights while that model exists.
 
         Raises:
-            ValueError: those weights have changed since the bank was made, so that it no longer fits them.
+            ValueError: numbers that are not finite, or those weights have changed since the bank was made.
             OSError: the file cannot be written; a former one is kept.
         """
         tensors = {}
         for name, s in self.sites.items():
+            check_finite(name, s)
             parts = {"mean": s.mean, "var": s.var, "weight": s.weight, "bias": s.bias}
             if s.count is not None:
                 parts["count"] = torch.tensor(s.count, dtype=torch.int64)

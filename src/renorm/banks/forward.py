@@ -52,22 +52,29 @@ def _hook(name: str, view: View, observer: Observer) -> Callable[..., None]:
     return hook
 
 
-def call(model: nn.Module, batch: Any, forward: Forward | None) -> tuple[Any, int]:
-    """The model's output on a batch, and how many samples that had.
+def num_samples(batch: Any) -> int:
+    """How many samples a batch has: the length of its first tensor."""
+    leaves = tree_leaves(dict(batch) if isinstance(batch, Mapping) else batch)
+    first = next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), None)
+    if first is None:
+        raise TypeError(
+            f"a batch of type {type(batch).__name__} without tensors was given. A batch is a tensor, a tuple whose first entry "
+            f"is the input, or a dict of keyword arguments. Make it one of these, and pass forward= if the model needs another."
+        )
+    return len(first)
+
+
+def call(model: nn.Module, batch: Any, forward: Forward | None) -> Any:
+    """The model's output on a batch, moved to the model's device.
 
     A tensor is the input; of a tuple or list the first entry; a mapping is passed by keywords.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    batch = dict(batch) if isinstance(batch, Mapping) else batch
     batch = tree_map_only(Tensor, lambda t: t.to(device), batch)
-    first = next((leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim), None)
-    if first is None:
-        raise TypeError(
-            f"a batch of type {type(batch).__name__} without tensors was given. A batch is a tensor, a tuple whose first entry "
-            f"is the input, or a dict of keyword arguments. Pass forward=lambda model, batch: ... for anything else."
-        )
     if forward is not None:
-        return forward(model, batch), len(first)
+        return forward(model, batch)
     inner = unwrap(model)
-    if isinstance(batch, Mapping):
-        return inner(**batch), len(first)
-    return inner(batch if isinstance(batch, Tensor) else batch[0]), len(first)
+    if isinstance(batch, dict):
+        return inner(**batch)
+    return inner(batch if isinstance(batch, Tensor) else batch[0])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from renorm.banks.bank import Bank, check_finite
+from renorm.banks.bank import Bank, Statistics, check_finite
 from renorm.banks.sites import View, fingerprint, resolve, views
 
 
@@ -52,15 +52,9 @@ def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict:
     _check(model, bank, targets, strict)
     report = Installation(f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
     for name, view in targets.items():
-        given = bank.sites[name]
-        for own, value in (
-            (view.mean, given.mean),
-            (view.var, given.var),
-            (view.weight, given.weight),
-            (view.bias, given.bias),
-        ):
-            if own is not None and value is not None:
-                report.write(own, value)
+        for own, value in _pairs(view, bank.sites[name]):
+            assert own is not None
+            report.write(own, value)
     return report
 
 
@@ -74,6 +68,16 @@ def using(model: nn.Module, bank: Bank, branch: str | None = None, *, strict: bo
         installed.undo()
 
 
+def _pairs(view: View, given: Statistics) -> list[tuple[Tensor | None, Tensor]]:
+    """The tensors of a site, each with the value a bank has for it."""
+    own, values = (view.mean, view.var, view.weight, view.bias), (given.mean, given.var, given.weight, given.bias)
+    return [(tensor, value) for tensor, value in zip(own, values, strict=True) if value is not None]
+
+
+def _described(site: View | Statistics) -> str:
+    return f"{len(site.mean)} channels" + (" and no affine" if site.weight is None and site.bias is None else "")
+
+
 def _check(model: nn.Module, bank: Bank, targets: dict[str, View], strict: bool) -> None:
     missing, unexpected = sorted(targets.keys() - bank.sites.keys()), sorted(bank.sites.keys() - targets.keys())
     if missing or unexpected:
@@ -85,9 +89,9 @@ def _check(model: nn.Module, bank: Bank, targets: dict[str, View], strict: bool)
         )
     for name, view in targets.items():
         given = bank.sites[name]
-        if given.mean.shape != view.mean.shape or given.var.shape != view.var.shape:
+        if any(own is None or own.shape != value.shape for own, value in _pairs(view, given)):
             raise ValueError(
-                f"site {name!r} of the bank has {len(given.mean)} channels, the model's {len(view.mean)}. "
+                f"site {name!r} of the bank has {_described(given)}, the model's {_described(view)}. "
                 f"A bank fits one architecture. Measure it again on this model."
             )
         check_finite(name, given)

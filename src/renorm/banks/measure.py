@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.banks.bank import Bank, Statistics, check_finite
-from renorm.banks.forward import Forward, call, observed
+from renorm.banks.forward import Forward, call, num_samples, observed
 from renorm.banks.install import Installation, install_
 from renorm.banks.sites import View, resolve, views
 from renorm.functional import Moments, batch_moments, merge, unbiased
@@ -128,7 +128,8 @@ def _one_pass(
     try:
         with observed(model, targets, branch, observe):
             for batch in batches:
-                samples += call(model, batch, forward)[1]
+                samples += num_samples(batch)
+                call(model, batch, forward)
     except Exception as error:
         if group is None:
             raise
@@ -152,6 +153,10 @@ def _finished(pooled: Mapping[str, Moments], targets: Mapping[str, View], sample
     sites = {}
     for name, view in targets.items():
         m = pooled[name]
+        if m.count < 2:
+            raise ValueError(
+                f"site {name!r} got 1 value per channel. A variance needs at least two. Give more or larger images."
+            )
         sites[name] = Statistics(m.mean.to(view.mean), unbiased(m).to(view.var), int(m.count))
         check_finite(name, sites[name])
     return sites

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from renorm.routing import Route, Selection
-
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+from renorm.routing import Route, Selection, borrowed_statistics
 
 
 class BranchCopies(nn.Module):
@@ -32,8 +30,8 @@ class BranchCopies(nn.Module):
         super().__init__()
         self.route, self.name = route, ""
         for branch in route.branches:
-            self.add_module(branch, copy.deepcopy(norm))
-        self.train(norm.training)
+            self._modules[branch] = copy.deepcopy(norm)  # add_module would refuse a branch called "train" or "name"
+        self.training = norm.training
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -48,7 +46,7 @@ class BranchCopies(nn.Module):
         visit = self.route.visit(x.shape[0], self.training, self.name)
         with ExitStack() as stack:
             if self.training and (visit.recomputed or self.route.frozen):
-                stack.enter_context(_borrowed_statistics(list(self.children())))
+                stack.enter_context(borrowed_statistics(self.modules()))
             if visit.selection.kind == "whole":
                 return self.of(visit.selection.branches[0])(x)
             return self._apart(x, visit.selection, visit.repeats)
@@ -91,16 +89,3 @@ def check_branches(site: str, metadata: dict[str, Any], branches: Sequence[str],
         f"Their names and order must agree. Convert the model with the checkpoint's branches."
     )
     return False
-
-
-@contextmanager
-def _borrowed_statistics(norms: Sequence[nn.Module]) -> Iterator[None]:
-    """Let norms update clones of their statistics, and drop the clones."""
-    owned = [(m, k, b) for norm in norms for m in norm.modules() for k, b in m._buffers.items() if k in STATISTICS]
-    try:
-        for module, key, buffer in owned:
-            module._buffers[key] = None if buffer is None else buffer.clone()
-        yield
-    finally:
-        for module, key, buffer in owned:
-            module._buffers[key] = buffer

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from renorm.layers import BranchCopies, SplitBatchNorm
 from renorm.routing import route, routes_of
 from renorm.surgery import rules
-from renorm.surgery.convert import swap_, unhook_
+from renorm.surgery.convert import keep_tied, swap_, unhook_
 
 Probe = Tensor | tuple[Any, ...] | dict[str, Any] | None
 
@@ -43,16 +45,18 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
         each.row(branch)
     folded = copy.deepcopy(inner)
     made: dict[int, nn.Module] = {}
-    for module in folded.modules():
-        if isinstance(module, (SplitBatchNorm, BranchCopies)):
-            row = module.route.row(branch)
-            check_statistics(module, row)
-            made[id(module)] = rules.plain(module, row)
-            _prove_site(module, made[id(module)], branch)
+    sites = [m for m in folded.modules() if isinstance(m, (SplitBatchNorm, BranchCopies))]
+    for site in sites:
+        row = site.route.row(branch)
+        check_statistics(site, row)
+        made[id(site)] = rules.plain(site, row)
+        _prove_site(site, made[id(site)], branch)
+    keep_tied([(site, made[id(site)]) for site in sites])
     if id(folded) in made:
         return made[id(folded)]
     swap_(folded, made)
-    unhook_(folded)
+    for module in folded.modules():
+        unhook_(module)
     if probe is not None:
         _prove(inner, folded, branch, probe)
     return folded
@@ -60,58 +64,66 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
 
 def check_statistics(site: rules.Site, row: int) -> None:
     """Refuse statistics that are broken, or that no batch ever reached while other branches were trained."""
-    if isinstance(site, BranchCopies) or site.running_mean is None or site.running_var is None:
+    means, variances, tracked = (_of_branches(site, k) for k in ("running_mean", "running_var", "num_batches_tracked"))
+    if means is None or variances is None or means.is_meta:
         return
-    tracked = site.num_batches_tracked
-    mean, var = (rules.row_of(t, site.num_populations, row) for t in (site.running_mean, site.running_var))
-    branch = site.branches[row]
-    if mean.is_meta:
-        return
+    row = row if len(means) > 1 else 0
+    mean, var, branch = means[row], variances[row], site.branches[row]
     if not (mean.isfinite().all() and var.isfinite().all() and (var >= 0).all()):
         raise ValueError(
             f"site {site.name!r} has statistics of branch {branch!r} that are not finite or negative. "
             f"Evaluation needs finite ones. Measure them again: renorm.recalibrate_(model, batches, branch={branch!r})."
         )
-    if tracked is not None and site.num_populations > 1 and int(tracked[row]) == 0 < int(tracked.max()):
+    initial = not mean.any() and bool((var == 1).all())
+    if initial and tracked is not None and int(tracked[row]) == 0 < int(tracked.max()):
         raise ValueError(
             f"site {site.name!r} never saw a batch of branch {branch!r}, while others were trained. Its statistics are still "
             f"the initial ones. Measure them: renorm.recalibrate_(model, batches, branch={branch!r})."
         )
 
 
-@torch.no_grad()
+def _of_branches(site: rules.Site, key: str) -> Tensor | None:
+    """A buffer of every branch, of one row if it is shared."""
+    if isinstance(site, SplitBatchNorm):
+        own = site._buffers[key]
+        return None if own is None else own.view(site.num_populations, -1)
+    rows = [copied._buffers.get(key) for copied in site.children()]
+    return torch.stack([t.view(-1) for t in rows if t is not None]) if None not in rows else None
+
+
 def _prove_site(site: rules.Site, norm: nn.Module, branch: str) -> None:
     if isinstance(site, BranchCopies) or any(t.is_meta for t in site.state_dict().values()):
         return
     some = next((t for t in (site.running_mean, site.weight) if t is not None), torch.zeros(()))
-    shape = (
-        2,
-        site.num_features,
-        *(3,) * (1 if isinstance(norm, nn.BatchNorm1d) else 3 if isinstance(norm, nn.BatchNorm3d) else 2),
-    )
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(shape, generator=generator).to(some)
-    _prove(site, norm, branch, x)
+    rank = 1 if isinstance(norm, nn.BatchNorm1d) else 3 if isinstance(norm, nn.BatchNorm3d) else 2
+    x = torch.randn((2, site.num_features, *(3,) * rank), generator=torch.Generator().manual_seed(0)).to(some)
+    with _evaluating(site, norm, branch):
+        _compare(site.name, branch, site.forward(x), norm.forward(x))  # without hooks, which may keep what they see
 
 
-@torch.no_grad()
 def _prove(model: nn.Module, folded: nn.Module, branch: str, probe: Any) -> None:
-    outputs = []
+    with _evaluating(model, folded, branch):
+        _compare(type(model).__name__, branch, _called(model, probe), _called(folded, probe))
+
+
+@contextmanager
+def _evaluating(model: nn.Module, folded: nn.Module, branch: str) -> Iterator[None]:
     modes = [(m, m.training) for each in (model, folded) for m in each.modules()]
     try:
         model.eval()
         folded.eval()
-        with route(model, branch):
-            outputs.append(_called(model, probe))
-        outputs.append(_called(folded, probe))
+        with torch.no_grad(), route(model, branch):
+            yield
     finally:
         for module, training in modes:
             module.training = training
-    ours, theirs = ([leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)] for out in outputs)
+
+
+def _compare(name: str, branch: str, output: Any, other: Any) -> None:
+    ours, theirs = ([leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)] for out in (output, other))
     if len(ours) != len(theirs) or not all(
         torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in zip(ours, theirs, strict=True)
     ):
-        name = getattr(model, "name", "") or type(model).__name__
         raise RuntimeError(
             f"the folded copy of {name!r} is not equal to branch {branch!r} of the model. It must give the same outputs. "
             f"Look for a forward that depends on the class of its norms, or on the mode."
