@@ -53,7 +53,7 @@ class Config:
         seed: Of the weights, the order and the views.
     """
 
-    data: str
+    data: str = "digits"
     test: str | None = None
     model: str = "resnet20"
     branches: tuple[str, ...] = ("weak", "strong")
@@ -155,6 +155,7 @@ class Classification:
             "classes": self.images.classes,
             "mean": list(self.images.mean),
             "std": list(self.images.std),
+            "size": self.images[0][0].shape[-1],
             "config": asdict(self.config),
         }
 

@@ -1,0 +1,144 @@
+"""``renorm demo``: the whole story on the digits that scikit-learn carries."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renorm.cli.console import console, done, say
+from renorm.recipes.classify import Config
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from renorm.recipes.opened import Opened
+
+CONFIG = Config(data="digits", model="resnet8", epochs=16, rate=0.1)
+BRANCH, SHIFT, NUM_IMAGES = "weak", "contrast:5", 32
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train with two branches, compare banks, adapt to a shift, fold, export and report: on the embedded digits.
+
+    Args:
+        out: Folder of the demo; by default runs/demo, which is replaced.
+        seed: Of everything.
+    """
+
+    out: Path = Path("runs/demo")
+    seed: int = 0
+
+    def run(self) -> None:
+        """Run the command."""
+        from renorm.recipes.opened import open_run
+
+        started = time.perf_counter()
+        run = self.out / "run"
+        clear(self.out)
+        heading(1, "Train one network on weak and strong views, each with its own batch normalization")
+        train(run, self.seed)
+        heading(2, "Which bank is best under which shift?")
+        evaluate(run, self.seed)
+        opened = open_run(run)
+        heading(3, f"Repair the {BRANCH} bank under {SHIFT.replace(':', ' ')} with {NUM_IMAGES} unlabelled images")
+        adapt(opened, self.out / "adapted.safetensors", self.seed)
+        heading(4, "Fold the repaired branch into a plain network, and export it")
+        plain = fold(opened, self.out / "plain.safetensors")
+        export(plain, opened.size or 16, self.out / "plain.pt2")
+        finish(self.out, time.perf_counter() - started)
+
+
+def heading(number: int, text: str) -> None:
+    """Start a chapter."""
+    console.print()
+    console.rule(f"[bold]{number}[/]  {text}", align="left", style="blue")
+
+
+def clear(folder: Path) -> None:
+    """Remove a former demo, and nothing else.
+
+    Raises:
+        ValueError: If the folder holds something that is not a demo's.
+    """
+    import shutil
+
+    own = {"run", "adapted.safetensors", "plain.safetensors", "plain.pt2"}
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in own) if folder.exists() else []
+    if foreign:
+        raise ValueError(
+            f"{folder} holds {foreign[0]}, which is no part of a demo: an empty folder or a former demo is needed. "
+            "Choose another --out."
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def train(run: Path, seed: int) -> None:
+    """Chapter 1."""
+    from renorm.cli.train import Train
+
+    Train(replace(CONFIG, seed=seed), out=run, table_images=0).run()
+
+
+def evaluate(run: Path, seed: int) -> None:
+    """Chapter 2."""
+    from renorm.cli.evaluate import Evaluate
+    from renorm.evaluate import read_results
+    from renorm.report.summary import finding
+
+    Evaluate(str(run), seed=seed).run()
+    console.print(f"\n{finding(read_results(run / 'results.csv'))}")
+
+
+def adapt(opened: Opened, path: Path, seed: int) -> None:
+    """Chapter 3."""
+    import torch
+
+    import renorm
+    from renorm.cli.adapt import compare, divided, outputs, pixels
+    from renorm.evaluate import shifts
+    from renorm.report import tables
+
+    images = opened.images(CONFIG.data)
+    (shift,) = shifts([SHIFT], lambda name: opened.config.view(name, images[0][0].shape[-1]), seed)
+    pixels_of_all = shift(images.batch(range(len(images)))[0], torch.arange(len(images)))
+    few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
+    before = outputs(opened, rest, BRANCH)
+    adaptation = renorm.adapt_(opened.subject.model, pixels(opened, few), branch=BRANCH)
+    console.print(tables.distances(adaptation.distance))
+    compare(before, outputs(opened, rest, BRANCH), rest, seed)
+    renorm.Bank.of(opened.subject.model, branch=BRANCH, affine=True).save(path)
+    done("adapted bank", path)
+
+
+def fold(opened: Opened, path: Path) -> nn.Module:
+    """Chapter 4: a plain model."""
+    from renorm.cli.fold import write_folded
+
+    return write_folded(opened, BRANCH, path)
+
+
+def export(plain: nn.Module, size: int, path: Path) -> None:
+    """Chapter 4: a program that runs without renorm, compared with the model it came from."""
+    import torch
+
+    from renorm.evaluate.subject import evaluating
+
+    x = torch.rand(4, 3, size, size)
+    batch = torch.export.Dim("batch")
+    with evaluating(plain), torch.no_grad():
+        program = torch.export.export(plain, (x,), dynamic_shapes=({0: batch},))
+        torch.export.save(program, path)
+        again, expected = torch.export.load(path).module()(x), plain(x)
+    torch.testing.assert_close(again, expected)
+    done(f"exported program, largest difference {(again - expected).abs().max():.1g}", path)
+
+
+def finish(folder: Path, seconds: float) -> None:
+    """Say where to look."""
+    console.print()
+    console.rule(f"[bold green]Done in {seconds:.0f} s[/]", align="left", style="green")
+    say(f"Open {folder / 'run' / 'report.html'} in a browser: the table as a heat map, the trade-off, the curves.")
+    say(f"Then try:  renorm evaluate {folder / 'run'} --banks weak strong weak:0.8+strong:0.2 --adapt 32")

@@ -1,0 +1,108 @@
+"""``renorm evaluate``: the table bank x shift."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from renorm.cli.console import console, done, progress, say
+from renorm.cli.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from renorm.data import Images
+    from renorm.evaluate import Choice, Row, Shift
+    from renorm.recipes.opened import Opened
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate every bank of a model under every shift: accuracy with 95 % intervals, likelihood, calibration.
+
+    Args:
+        model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
+        data: Images to evaluate on; a run knows its own.
+        train: Training images, which clean@ banks are measured on; a run knows its own.
+        banks: Branches, clean@BRANCH, mixtures such as weak:0.7+strong:0.3, or bank files; by default all branches,
+            clean@ for each, and the even mixture of two. A model without branches has the bank source.
+        shifts: clean, weak, strong, and corruptions with or without a severity (contrast, contrast:3).
+        num_images: Evaluate on so many test images, drawn with the seed; 0 for all.
+        adapt: Also evaluate banks adapted to each shift from so many of its images; 0 for none.
+        prior: How many images the source bank counts for when adapting.
+        out: Where to write the table; by default results.csv of the run.
+        seed: Of the draw, the shifts and the intervals.
+        source: Where a model given by name comes from.
+    """
+
+    model: Positional[str]
+    data: str | None = None
+    train: str | None = None
+    banks: tuple[str, ...] = ()
+    shifts: tuple[str, ...] = ()
+    num_images: int = 0
+    adapt: int = 0
+    prior: float = 64
+    out: Path | None = None
+    seed: int = 0
+    source: Source = field(default_factory=Source)
+
+    def run(self) -> None:
+        """Run the command."""
+        from renorm.evaluate import write_results
+        from renorm.report import tables
+
+        opened = self.source.open(self.model)
+        train, images = self.images(opened)
+        choices = self.choices(opened, train)
+        rows = self.rows(opened, images, choices)
+        console.print(tables.results(rows, f"{self.model}: bank x shift"))
+        is_run = (Path(self.model) / "config.json").exists()
+        out = self.out or (Path(self.model) / "results.csv" if is_run else None)
+        if out is not None:
+            write_results(out, rows)
+            done("table", out)
+        if is_run and out == Path(self.model) / "results.csv":
+            from renorm.cli.report import Report
+
+            Report(Path(self.model), table=False).run()
+
+    def images(self, opened: Opened) -> tuple[Images | None, Images]:
+        """Training images, if there are any, and those to evaluate on."""
+        from renorm.data import sample
+        from renorm.recipes.classify import read
+
+        if not opened.about and self.data is None:
+            raise ValueError("no images to evaluate on: a model given by name has none of its own. Add --data.")
+        train, test = read(opened.config) if opened.about else (None, None)
+        train = opened.images(self.train, "train") if self.train else train
+        images = opened.images(self.data) if self.data else test
+        assert images is not None
+        if self.num_images and self.num_images < len(images):
+            images = sample(images, self.num_images, self.seed)
+        return train, images
+
+    def choices(self, opened: Opened, train: Images | None) -> Mapping[str, Choice]:
+        """The banks to evaluate."""
+        from renorm.evaluate import Clean, choose, usual
+
+        names = self.banks or [name for name in usual(opened.branches) if train or not name.startswith("clean@")]
+        return choose(opened.subject, names, opened.branches, Clean(train, seed=self.seed))
+
+    def rows(self, opened: Opened, images: Images, choices: Mapping[str, Choice]) -> list[Row]:
+        """The table, made under a progress bar."""
+        from renorm.evaluate import STANDARD, adapted, evaluate, shifts
+
+        size, config = images[0][0].shape[-1], replace(opened.config, data=images.name)
+        chosen: list[Shift] = shifts(self.shifts or STANDARD, lambda name: config.view(name, size), self.seed)
+        subject = opened.subject
+        adapt = adapted(subject, images, opened.branches, self.adapt, self.prior) if self.adapt else None
+        say(f"{len(images):,} images of {images.name}, banks {' '.join(choices)}, seed {self.seed}", style="dim")
+        with progress("shifts") as bar:
+            task = bar.add_task("evaluate", total=len(chosen), numbers="")
+            return evaluate(
+                subject, images, choices, chosen, adapt=adapt, callback=lambda n, total: bar.update(task, completed=n)
+            )

@@ -1,0 +1,64 @@
+"""``renorm recalibrate``: measure a branch's statistics again, over many images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from renorm.cli.console import console, done, say
+from renorm.cli.source import Source
+
+
+@dataclass(frozen=True)
+class Recalibrate:
+    """Measure the population statistics of images, for weights that have changed or another domain, and keep them.
+
+    Args:
+        model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
+        images: Folder of images, Parquet file or folder, or digits; labels are not used.
+        split: Which part of them.
+        num_images: Measure on so many, drawn with the seed; 0 for all.
+        passes: 2 measures again under the result of the first.
+        branch: Whose statistics, if the model has several.
+        bank: Write the bank to this file.
+        fold: Write the recalibrated model, plain, to this safetensors file.
+        seed: Of the draw.
+        source: Where a model given by name comes from.
+    """
+
+    model: Positional[str]
+    images: str
+    split: str = "train"
+    num_images: int = 2048
+    passes: int = 1
+    branch: str | None = None
+    bank: Path | None = None
+    fold: Path | None = None
+    seed: int = 0
+    source: Source = field(default_factory=Source)
+
+    def run(self) -> None:
+        """Run the command."""
+        import renorm
+        from renorm.cli.fold import write_folded
+        from renorm.evaluate import Clean
+        from renorm.report import tables
+
+        if not (self.bank or self.fold):
+            raise ValueError("nothing to write: the measured statistics need a place. Add --bank FILE or --fold FILE.")
+        opened = self.source.open(self.model)
+        branch, model = opened.branch(self.branch), opened.subject.model
+        images = opened.images(self.images, self.split)
+        batches = Clean(images, self.num_images or len(images), self.seed).batches(opened.subject)
+        before = renorm.Bank.of(model, branch=branch)
+        renorm.recalibrate_(model, batches, branch=branch, passes=self.passes)
+        after = renorm.Bank.of(model, branch=branch, affine=True)
+        console.print(tables.distances(before.distance(after)))
+        say(f"measured on {sum(map(len, batches)):,} images of {images.name}")
+        if self.bank:
+            after.save(self.bank)
+            done("bank", self.bank)
+        if self.fold:
+            write_folded(opened, branch, self.fold)

@@ -1,0 +1,48 @@
+"""Options that name a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from renorm.recipes.opened import Opened
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's weights and input normalization come from, unless it is a run, which knows.
+
+    Args:
+        weights: File of weights for a model given by name.
+        num_classes: Outputs of a model given by name, if not its usual number.
+        mean: Mean that the input is normalized by, in 0 to 1; by default the model's own, else ImageNet's.
+        std: Standard deviation, likewise.
+    """
+
+    weights: Path | None = None
+    num_classes: int | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+
+    def open(self, name: str) -> Opened:
+        """The model of a run's folder, of a file that renorm wrote, or of an architecture's name.
+
+        Raises:
+            ValueError: If only one of mean and std is given, or the model cannot be made.
+            FileNotFoundError: If there is no such run or file.
+        """
+        from renorm.recipes.opened import open_file, open_named, open_run
+
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("only one of --mean and --std given: normalization needs both. Add the other.")
+        path = Path(name)
+        if path.suffix == ".safetensors":
+            return open_file(path)
+        if path.is_dir() or "/" in name or "\\" in name:
+            return open_run(path)
+        normalization = () if self.mean is None or self.std is None else (self.mean, self.std)
+        return open_named(name, self.weights, self.num_classes, normalization)

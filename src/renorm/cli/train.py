@@ -1,0 +1,149 @@
+"""``renorm train``: branches are views of the training images."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renorm.cli.console import console, done, progress, say
+from renorm.recipes.classify import Config
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from renorm.recipes.classify import Classification
+    from renorm.recipes.loop import Event
+    from renorm.recipes.run import Run
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a classifier whose branches are views of each image, then evaluate it and write its report.
+
+    Args:
+        config: What to train.
+        out: Folder of the run; by default one under runs/ named after the data, model and norm.
+        resume: Go on with the run in --out from its newest checkpoint, with the options it was started with.
+        table_images: Test images of the table bank x shift at the end; 0 leaves it out.
+    """
+
+    config: Config = field(default_factory=Config)
+    out: Path | None = None
+    resume: bool = False
+    table_images: int = 1000
+
+    def run(self) -> None:
+        """Run the command."""
+        from renorm.recipes.run import Run
+
+        run = Run(self.out or default_folder(self.config))
+        config = resumed(run, self.config) if self.resume else self.config
+        recipe = prepare(config)
+        if not self.resume:
+            run.start(description(config))
+        fit(recipe, run, self.resume)
+        if self.table_images:
+            from renorm.cli.evaluate import Evaluate
+
+            Evaluate(str(run.path), num_images=self.table_images, seed=config.seed).run()
+
+
+def default_folder(config: Config) -> Path:
+    """Folder of a run that names none."""
+    data = Path(config.data).stem
+    return Path("runs") / "-".join(
+        [data, config.model.replace(":", "-"), config.norm, *config.branches, str(config.seed)]
+    )
+
+
+def prepare(config: Config) -> Classification:
+    """The recipe, and a line that says what it is."""
+    from renorm.recipes.classify import Classification
+
+    recipe = Classification(config)
+    say(
+        f"{config.model}, {config.norm} norms, branches {' '.join(config.branches)}: {len(recipe.images):,} images of "
+        f"{recipe.images.name}, {config.epochs} epochs, {recipe.accelerator.device.type}, seed {config.seed}"
+    )
+    return recipe
+
+
+def fit(recipe: Classification, run: Run, resume: bool) -> None:
+    """Train under a progress bar and write the banks."""
+    from renorm.recipes.loop import train
+
+    plan = recipe.config.plan(len(recipe.images))
+    with progress("steps") as bar:
+        task = bar.add_task("train", total=plan.total, numbers="")
+        train(recipe, plan, run, resume, Meter(bar, task, recipe.config, plan.steps))
+    done("checkpoint", run.checkpoint)
+    write_banks(recipe, run)
+
+
+class Meter:
+    """Shows steps: loss, accuracy of each branch, images per second; in a log, a line per epoch instead of a bar."""
+
+    def __init__(self, bar: Progress, task: TaskID, config: Config, epoch: int) -> None:
+        self.bar, self.task, self.config, self.epoch = bar, task, config, epoch
+        self.seconds = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Show one step."""
+        self.seconds = event.seconds if not self.seconds else 0.9 * self.seconds + 0.1 * event.seconds
+        accuracies = [f"{name} {event.means[f'accuracy/{name}']:.1%}" for name in self.config.branches]
+        numbers = [
+            f"loss {event.means['loss']:.3f}",
+            *accuracies,
+            f"{self.config.examples / self.seconds:,.0f} images/s",
+        ]
+        self.bar.update(self.task, completed=event.step, numbers="  ".join(numbers))
+
+
+def write_banks(recipe: Classification, run: Run) -> None:
+    """Write each branch's bank, statistics and affine, or the only one of a plain model."""
+    from renorm import Bank
+    from renorm.evaluate.choices import SOURCE
+
+    for branch in recipe.config.branches if recipe.split else [None]:
+        bank = Bank.of(recipe.model, branch=branch, affine=True)
+        bank.save(run.banks / f"{branch or SOURCE}.safetensors")
+    done("banks", run.banks)
+
+
+def description(config: Config) -> dict[str, object]:
+    """What config.json says."""
+    import torch
+
+    import renorm
+
+    command = " ".join(["renorm", *sys.argv[1:]])
+    versions = {"renorm": renorm.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
+    return {"recipe": "classify", "command": command, "versions": versions, "config": asdict(config)}
+
+
+def resumed(run: Run, given: Config) -> Config:
+    """The configuration a run was started with.
+
+    Raises:
+        ValueError: If options were given that differ from it.
+    """
+    from renorm.recipes.opened import config_of
+
+    started, usual = config_of(run.config()), Config()
+    names = [
+        f.name
+        for f in fields(Config)
+        if getattr(given, f.name) not in (getattr(usual, f.name), getattr(started, f.name))
+    ]
+    if names:
+        differ = ", ".join(
+            f"{name} {getattr(given, name)!r} (the run has {getattr(started, name)!r})" for name in names
+        )
+        raise ValueError(
+            f"--resume with other options than {run.path} was started with: {differ}. A run goes on as it began. "
+            "Leave them out, or start a new run with another --out."
+        )
+    console.print(f"[dim]going on with {run.path}[/]")
+    return started

@@ -1,0 +1,176 @@
+"""A trained model by the name of its run, its file, or its architecture."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import renorm
+from renorm.data import Images, load
+from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD
+from renorm.evaluate.subject import Subject
+from renorm.models import create, load_weights
+from renorm.recipes import checkpoint
+from renorm.recipes.classify import Config, build
+from renorm.recipes.run import Run
+
+LIBRARIES = ("timm:", "torchvision:")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model with what is known of it.
+
+    Args:
+        subject: The model, in evaluation mode, and its input normalization.
+        branches: Its branches; none for a plain model.
+        classes: Names of its outputs, if known.
+        size: Side of the images it was trained on, if known.
+        about: What its checkpoint says.
+    """
+
+    subject: Subject
+    branches: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    size: int | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Config:
+        """How it was trained; the defaults if that is not known."""
+        return config_of(self.about)
+
+    def images(self, source: str, split: str = "test") -> Images:
+        """Images of the size the model was trained on."""
+        return load(source, split=split, size=self.size)
+
+    def branch(self, name: str | None) -> str | None:
+        """The branch meant by a name, or by none if there is no choice.
+
+        Raises:
+            ValueError: If there is no such branch, or several to choose from.
+        """
+        if name is None and len(self.branches) > 1:
+            raise ValueError(
+                f"no branch given, and the model has {', '.join(self.branches)}: one of them is needed. Add --branch "
+                f"{self.branches[0]}."
+            )
+        if name is not None and name not in self.branches:
+            close = difflib.get_close_matches(name, self.branches, n=1)
+            has = f"has {', '.join(self.branches)}" if self.branches else "is plain and has none"
+            remedy = f"Did you mean {close[0]!r}?" if close else "Leave --branch out or name one of them."
+            raise ValueError(f"no branch {name!r}: the model {has}. {remedy}")
+        return name or (self.branches[0] if self.branches else None)
+
+    def folded(self, branch: str | None) -> nn.Module:
+        """The plain model of a branch, proved equal to it on random input."""
+        if branch is None:
+            return self.subject.model
+        size = self.size or 32
+        probe = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0)).to(self.subject.device)
+        return renorm.fold(self.subject.model, branch, probe=probe)
+
+    def about_folded(self) -> dict[str, Any]:
+        """What the file of a folded model says, so that it opens again."""
+        plain = {**self.about, "branches": []}
+        if "config" in plain:
+            plain["config"] = {**plain["config"], "norm": "shared"}
+        return plain
+
+
+def config_of(about: dict[str, Any]) -> Config:
+    """The configuration in a checkpoint's or run's description."""
+    saved: dict[str, Any] = about.get("config", {})
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+    return Config(**values)
+
+
+def open_run(path: Path) -> Opened:
+    """The newest checkpoint of a run.
+
+    Raises:
+        FileNotFoundError: If there is no run, or no checkpoint in it.
+        ValueError: If the checkpoint is damaged.
+    """
+    run = Run(path)
+    run.config()
+    found = checkpoint.versions(run.checkpoint) or [path / "checkpoint" / "step-?"]
+    return open_file(found[-1] / checkpoint.WEIGHTS)
+
+
+def open_file(path: Path) -> Opened:
+    """A file of weights that renorm wrote, which says what model it belongs to.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not say, or is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: the model.safetensors of a run is needed. Check the path.")
+    weights, about = checkpoint.read_weights(path)
+    if "config" not in about:
+        raise ValueError(
+            f"{path} does not say what model it belongs to: a file that renorm wrote is needed here. Name the model and "
+            f"give the file as its weights: resnet20 --weights {path}."
+        )
+    model = build(config_of(about), len(about["classes"]))
+    model.load_state_dict(weights)
+    subject = _subject(model, about["mean"], about["std"])
+    return Opened(subject, tuple(about["branches"]), tuple(about["classes"]), about["size"], about)
+
+
+def open_named(
+    name: str,
+    weights: Path | None = None,
+    num_classes: int | None = None,
+    normalization: Sequence[Sequence[float]] = (),
+) -> Opened:
+    """A plain model by name, with weights from a file or, for timm and torchvision, their own.
+
+    Args:
+        name: As :func:`renorm.models.create` takes it.
+        weights: File to load; it must fit.
+        num_classes: Outputs, if not the model's usual number.
+        normalization: Mean and standard deviation of the input, if not the model's own.
+
+    Raises:
+        ValueError: For an unknown name, no weights, or those of another model.
+        OSError: If trained weights cannot be fetched.
+    """
+    model = _plain(name, weights, num_classes)
+    if weights is not None:
+        load_weights(model, weights)
+    given = getattr(model, "pretrained_cfg", None) or {}
+    mean, std = normalization or (given.get("mean", IMAGENET_MEAN), given.get("std", IMAGENET_STD))
+    size = given.get("input_size", (3, None, None))[-1]
+    return Opened(_subject(model, mean, std), size=size)
+
+
+def _plain(name: str, weights: Path | None, num_classes: int | None) -> nn.Module:
+    named = name.startswith(LIBRARIES)
+    if weights is not None or not named:
+        model = create(name, num_classes=num_classes if named else num_classes or 10)
+        if weights is None:
+            raise ValueError(
+                f"no weights for {name}: only timm: and torchvision: models come with trained ones. Add --weights FILE, "
+                "or name the folder of a run."
+            )
+        return model
+    try:
+        return create(name, num_classes=num_classes, pretrained=True)
+    except (ValueError, ImportError):
+        raise
+    except Exception as error:  # each library has its own exceptions for a missing network
+        raise OSError(
+            f"the trained weights of {name} could not be fetched ({type(error).__name__}): a network, or a file of them, "
+            "is needed. Download them elsewhere and add --weights FILE."
+        ) from error
+
+
+def _subject(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Subject:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Subject(model.to(device).eval(), mean, std)
