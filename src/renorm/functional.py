@@ -89,7 +89,7 @@ def batch_moments(x: Tensor) -> Moments:
     if count == 0:
         zeros = z.new_zeros(z.shape[1])
         return Moments(zeros, zeros, 0)
-    if kernels.fast(z) and z.is_contiguous():
+    if kernels.able(z) and z.is_contiguous():
         whole = pool(Moments(*kernels.instance_moments(z), _positions(z)))
         return Moments(whole.mean[0], whole.var[0], count)
     if z.device.type in ("cpu", "cuda"):
@@ -215,12 +215,21 @@ def block_norm(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, sizes: Sequence[int], eps: float = 1e-5
 ) -> tuple[Tensor, Moments]:
     """:func:`branch_norm` of consecutive blocks through the native kernel; weight, bias and moments ``(len(sizes), C)``."""
-    shape = (len(sizes), x.shape[1])
-    weight = x.new_ones(shape) if weight is None else _as(weight, x.dtype).expand(shape)
-    bias = x.new_zeros(shape) if bias is None else _as(bias, x.dtype).expand(shape)
-    y, mean, var = kernels.BlockNorm.apply(x, weight, bias, tuple(sizes), eps)  # pyright: ignore[reportGeneralTypeIssues]
-    count = torch.tensor(sizes, dtype=mean.dtype).unsqueeze(1) * _positions(x)
-    return y, Moments(mean, var * (count - 1).clamp(min=0) / count.clamp(min=1), count)
+    shape, dtype = (len(sizes), x.shape[1]), _at_least_float32(x[:0]).dtype
+    weight = torch.ones(shape, dtype=dtype, device=x.device) if weight is None else _as(weight, dtype).expand(shape)
+    bias = torch.zeros(shape, dtype=dtype, device=x.device) if bias is None else _as(bias, dtype).expand(shape)
+    count = torch.tensor(sizes, dtype=dtype, device=x.device).unsqueeze(1) * _positions(x)
+    if kernels.able(x):
+        y, mean, var = kernels.BlockNorm.apply(x, weight, bias, tuple(sizes), eps)  # pyright: ignore[reportGeneralTypeIssues]
+        return y, Moments(mean, var * (count - 1).clamp(min=0) / count.clamp(min=1), count)
+    mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
+    blocks = []
+    for row, block in enumerate(x.split(list(sizes))):
+        if len(block):
+            y, found = native_norm(block, weight[row], bias[row], eps)
+            mean[row], var[row] = found.mean, found.var
+            blocks.append(y)
+    return torch.cat(blocks) if blocks else x, Moments(mean.detach(), var.detach(), count)
 
 
 def native_fixed_norm(
@@ -250,7 +259,7 @@ def _apply(
     offset = (center - mean) * scale
     if bias is not None:
         offset = offset + _rows(bias, row).to(dtype)
-    if kernels.fast(x) and x.dtype == dtype:
+    if kernels.able(x) and x.dtype == dtype:
         return kernels.Affine.apply(x, scale, offset, center, link)  # pyright: ignore[reportReturnType]
     expand = (..., *(None,) * (x.ndim - 2))
     return (x.to(dtype) * scale[expand] + (offset - center * scale)[expand]).to(x.dtype)
@@ -265,7 +274,7 @@ def _rows(table: Tensor, index: Tensor | None) -> Tensor:
 
 
 def _instance_moments(x: Tensor) -> tuple[Tensor, Tensor, kernels.Link | None]:
-    if kernels.fast(x):
+    if kernels.able(x):
         link = kernels.Link()
         mean, var = kernels.InstanceMoments.apply(x, link)  # pyright: ignore[reportGeneralTypeIssues]
         return mean, var, link

@@ -11,24 +11,26 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
 CHUNK = 4 * 2**20  # bytes of x handled at a time
-FEWEST = 800_000  # elements below which the native batch norm is faster than these passes
+FEWEST = 1_500_000  # elements below which the native batch norm, where it can serve, is faster than these passes
 
 
-def fast(x: Tensor) -> bool:
+def able(x: Tensor) -> bool:
     """Whether these passes can take ``x``: eager, on a CPU, float32 or float64, dense in either memory format."""
-    if (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._are_functorch_transforms_active()
-    ):
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active():
         return False
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.ndim < 3 or type(x) is not Tensor:
         return False
-    return x.numel() >= FEWEST and (x.is_contiguous() or is_channels_last(x))
+    return x.is_contiguous() or is_channels_last(x)
+
+
+def faster(x: Tensor) -> bool:
+    """Whether these passes are faster than the native kernel, which wins in channels_last and on small tensors."""
+    return x.numel() >= FEWEST and x.is_contiguous() and able(x)
 
 
 def is_channels_last(x: Tensor) -> bool:
@@ -82,31 +84,38 @@ def products(g: Tensor, x: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
     return total, dot.addcmul_(total, center, value=-1)
 
 
-def affine(x: Tensor, scale: Tensor, offset: Tensor, g: Tensor | None = None, gain: Tensor | None = None) -> Tensor:
+def affine(
+    x: Tensor,
+    scale: Tensor,
+    offset: Tensor,
+    g: Tensor | None = None,
+    gain: Tensor | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
     """``x * scale + offset`` (``+ g * gain``) in one pass; coefficients are ``(N, C)``, or ``(1, C)`` for all samples."""
-    y = torch.empty_like(x)
-    (z, axis), (out, _) = _pixels(x), _pixels(y)
+    y = torch.empty_like(x) if out is None else out
+    (z, axis), (into, _) = _pixels(x), _pixels(y)
+    if g is None or gain is None:
+        _affine_into(into, z, axis, scale, offset)
+        return y
+    step = _per_chunk(z)
+    chunks = (t.split(step) for t in (into, z, _pixels(g)[0]))
+    rows = (t.split(step) if len(t) == len(z) else (t,) * -(-len(z) // step) for t in (scale, offset, gain))
+    for to, part, grad, a, b, c in zip(*chunks, *rows, strict=True):
+        _affine_into(to, part, axis, a, b)
+        to.addcmul_(grad, c.unsqueeze(axis))
+    return y
+
+
+def _affine_into(out: Tensor, z: Tensor, axis: int, scale: Tensor, offset: Tensor) -> None:
     if axis == 1:
         torch.addcmul(offset.unsqueeze(1), z, scale.unsqueeze(1), out=out)
-    else:
-        rows = scale.numel()
-        shape = (1, rows, -1) if len(scale) > 1 else z.shape
-        zero, one = scale.new_zeros(rows), scale.new_ones(rows)
-        empty = (scale.new_empty(0), scale.new_empty(0))
-        torch.native_batch_norm(
-            z.view(shape),
-            scale.reshape(-1),
-            offset.reshape(-1),
-            zero,
-            one,
-            False,
-            0.0,
-            0.0,
-            out=(out.view(shape), *empty),
-        )
-    if g is not None and gain is not None:
-        out.addcmul_(_pixels(g)[0], gain.unsqueeze(axis))
-    return y
+        return
+    rows = scale.numel()  # with coefficients of its own each sample's channel is a channel of one sample
+    shape = (1, rows, -1) if len(scale) > 1 else z.shape
+    zero, one, empty = scale.new_zeros(rows), scale.new_ones(rows), (scale.new_empty(0), scale.new_empty(0))
+    args = (z.view(shape), scale.reshape(-1), offset.reshape(-1), zero, one, False, 0.0, 0.0)
+    torch.native_batch_norm(*args, out=(out.view(shape), *empty))
 
 
 class Link:
@@ -163,12 +172,17 @@ class Affine(Function):
             gx = g * scale[expand]
             total, dot = g.sum(space), (g * (x - center[expand])).sum(space)
         else:
-            g = g if g.stride() == x.stride() else torch.empty_like(x).copy_(g)
+            g = _like(g, x)
             total, dot = products(g, x, center.expand(x.shape[:2]))
             gx = _delegate(ctx, g, scale, x)
         if len(scale) != len(x):
             total, dot = total.sum(0, True), dot.sum(0, True)
         return gx, dot, total, None, None
+
+
+def _like(g: Tensor, x: Tensor) -> Tensor:
+    """A gradient in the memory format of its tensor."""
+    return g if g.stride() == x.stride() else torch.empty_like(x).copy_(g)
 
 
 def _delegate(ctx: Any, g: Tensor, scale: Tensor, x: Tensor) -> Tensor | None:
@@ -206,22 +220,36 @@ class BlockNorm(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
-            raise RuntimeError(
-                "second derivatives of consecutive blocks in channels_last on a CPU were asked for. They are not available for "
-                "this memory format. Make the batch contiguous, or route labels."
-            )
-        g = grads[0].contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+            return *_differentiable_block_gradients(grads[0], x, weight, ctx.sizes, ctx.eps), None, None
+        g = _like(grads[0], x)
         gx, gw, gb = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
-        parts = zip(
-            g.split(ctx.sizes), x.split(ctx.sizes), gx.split(ctx.sizes), weight, mean, inverse, gw, gb, strict=True
-        )
-        for part_g, part_x, out, w, m, i, out_w, out_b in parts:
-            if len(part_x):
-                args = (part_g, part_x, w, None, None, m, i, True, ctx.eps, [True, True, True])
-                torch.ops.aten.native_batch_norm_backward.out(*args, out0=out, out1=out_w, out2=out_b)
+        blocks = (t.split(ctx.sizes) for t in (g, x, gx))
+        for row, (block_g, block_x, out) in enumerate(zip(*blocks, strict=True)):
+            if len(block_x):
+                gw[row], gb[row] = _block_gradients(block_g, block_x, out, weight[row], mean[row], inverse[row])
         return gx, gw, gb, None, None
 
 
-def slices(x: Tensor) -> bool:
-    """Whether consecutive blocks of ``x`` are best normalized one by one into one output."""
-    return fast(x) and is_channels_last(x) and x.ndim in (4, 5)
+def _block_gradients(
+    g: Tensor, x: Tensor, out: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of weight and bias of one normalized block; that of x goes into ``out``."""
+    args = (g, x, weight, None, None, mean, inverse, True, 0.0, [False, True, True])
+    _, gw, gb = torch.ops.aten.native_batch_norm_backward(*args)
+    gain = weight * inverse
+    slope = gain * inverse * gw / -(x.numel() // x.shape[1])
+    shift = gain * gb / -(x.numel() // x.shape[1]) - slope * mean
+    affine(x, slope[None], shift[None], g, gain[None], out)
+    return gw, gb
+
+
+def _differentiable_block_gradients(
+    g: Tensor, x: Tensor, weight: Tensor, sizes: tuple[int, ...], eps: float
+) -> tuple[Tensor, ...]:
+    """The same gradients by native operations, whose own derivatives exist."""
+    bias = torch.zeros_like(weight).requires_grad_()
+    blocks = [
+        F.batch_norm(block, None, None, w, b, True, 0.0, eps) if len(block) else block
+        for block, w, b in zip(x.split(sizes), weight, bias, strict=True)
+    ]
+    return torch.autograd.grad(torch.cat(blocks), (x, weight, bias), g, create_graph=True, materialize_grads=True)

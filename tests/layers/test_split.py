@@ -109,7 +109,7 @@ def test_evaluation_equals_the_loop(name, share):
 
 @pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("memory_format", FORMATS[2], ids=str)
-@pytest.mark.parametrize("name", [n for n in ROUTES if "block" not in n])
+@pytest.mark.parametrize("name", ROUTES)
 def test_first_and_second_derivatives(name, memory_format):
     spec, _ = ROUTES[name]
     norm = layer(dtype=torch.float64, channels=2).requires_grad_()
@@ -122,15 +122,6 @@ def test_first_and_second_derivatives(name, memory_format):
     weight, bias = (t.detach().clone().requires_grad_() for t in (norm.weight, norm.bias))
     assert torch.autograd.gradcheck(run, (x, weight, bias))
     assert torch.autograd.gradgradcheck(run, (x, weight, bias))
-
-
-def test_blocks_in_channels_last_refuse_second_derivatives(monkeypatch):
-    monkeypatch.setattr(kernels, "FEWEST", 0)
-    norm, x = layer(), features(6, 5, 7, 3, memory_format=torch.channels_last).requires_grad_()
-    with renorm.route(norm, {"a": 2, "b": 4}):
-        y = norm(x)
-    with pytest.raises(RuntimeError, match=r"second derivatives of consecutive blocks.*Make the batch contiguous"):
-        torch.autograd.grad(y.square().sum(), x, create_graph=True)
 
 
 @pytest.mark.usefixtures("passes")

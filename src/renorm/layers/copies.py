@@ -30,13 +30,22 @@ class BranchCopies(nn.Module):
         super().__init__()
         self.route, self.name = route, ""
         for branch in route.branches:
-            self._modules[branch] = copy.deepcopy(norm)  # add_module would refuse a branch called "train" or "name"
+            self.add(branch, norm)
         self.training = norm.training
 
     @property
     def branches(self) -> tuple[str, ...]:
         """Names of the branches, in order."""
         return self.route.branches
+
+    def add(self, branch: str, norm: nn.Module) -> None:
+        """Add a copy of a norm as a branch; not by add_module, which refuses names like ``train``."""
+        if branch in vars(self):
+            raise ValueError(
+                f"a branch {branch!r} was given for a norm that is copied whole ({type(norm).__name__}). Copies are children "
+                f"named by their branches, and {branch!r} is taken. Choose another name, or exclude the norm by sites=."
+            )
+        self._modules[branch] = copy.deepcopy(norm)
 
     def of(self, branch: int) -> nn.Module:
         """The copy of a branch."""

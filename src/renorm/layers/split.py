@@ -92,8 +92,8 @@ class SplitBatchNorm(nn.Module):
         self.template: nn.Module | None = None  # the plain norm without its tensors, which folding fills
         made: Any = {"device": device, "dtype": dtype}
         rows, populations = self.num_rows * num_features, self.num_populations * num_features
-        self.weight = nn.Parameter(torch.ones(rows, **made)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(rows, **made)) if affine else None
+        self.register_parameter("weight", nn.Parameter(torch.ones(rows, **made)) if affine else None)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(rows, **made)) if affine else None)
         tracked = torch.zeros(self.num_populations, dtype=torch.int64, device=device)
         self.register_buffer("running_mean", torch.zeros(populations, **made) if track_running_stats else None)
         self.register_buffer("running_var", torch.ones(populations, **made) if track_running_stats else None)
@@ -126,8 +126,9 @@ class SplitBatchNorm(nn.Module):
         return self._after(y)
 
     def _after(self, y: Tensor) -> Tensor:
-        """What a fused norm does next; its children keep their names and order."""
-        for child in self._modules.values():
+        """What a fused norm does next, in its order, which may not be the one its children were registered in."""
+        for name in ("drop", "act"):
+            child = self._modules.get(name)
             y = y if child is None else child(y)
         return y
 
@@ -138,9 +139,9 @@ class SplitBatchNorm(nn.Module):
         if selection.kind == "whole":
             return self._by_batch_whole(x, selection, group)
         if self.num_populations > 1 and group is None and repeats == 1:
-            if selection.kind == "interleaved" and x.is_contiguous() and not kernels.fast(x):
+            if selection.kind == "interleaved" and x.is_contiguous() and not kernels.faster(x):
                 return self._by_batch_interleaved(x, selection)
-            if selection.kind == "blocks" and kernels.slices(x):
+            if selection.kind == "blocks" and not (torch.compiler.is_compiling() or kernels.faster(x)):
                 rows = _picked(selection)
                 weight, bias = self._pick(self.weight, rows), self._pick(self.bias, rows)
                 return *functional.block_norm(x, weight, bias, selection.sizes, self.eps), rows
@@ -161,7 +162,7 @@ class SplitBatchNorm(nn.Module):
         rows = _picked(selection)
         weight, bias = self._pick(self.weight, rows), self._pick(self.bias, rows)
         rows = rows if self.num_populations > 1 else slice(None)
-        if group is not None or kernels.fast(x):
+        if group is not None or kernels.faster(x):
             return *functional.branch_norm(x, weight, bias, eps=self.eps, merge_ranks=group), rows
         return *functional.native_norm(x, _flat(weight), _flat(bias), self.eps), rows
 
@@ -190,8 +191,9 @@ class SplitBatchNorm(nn.Module):
     @torch.no_grad()
     def _update(self, batch: Moments, rows: Rows) -> None:
         """Move the running statistics of the branches that had samples."""
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+        if not self.track_running_stats or self.running_mean is None or self.running_var is None:
             return
+        assert self.num_batches_tracked is not None
         means, variances = self.running_mean.view(-1, self.num_features), self.running_var.view(-1, self.num_features)
         mean, var = means[rows], variances[rows]
         count = torch.as_tensor(batch.count, device=mean.device).expand(len(mean), 1)
