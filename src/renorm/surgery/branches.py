@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -65,29 +64,33 @@ def add_branch_(model: nn.Module, branch: str, like: str, *, optimizer: Optimize
         )
     before = route.branches
     report._undo.append(lambda: setattr(route, "branches", before))
-    pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
-    for site in sites:
-        grow = _grow_copies if isinstance(site, BranchCopies) else _grow
-        pairs += grow(site, branch, row, report)  # pyright: ignore[reportArgumentType]
-    route.branches = names
-    if optimizer is not None:
-        _carry(optimizer, pairs, row, len(before), report)
+    new_of: dict[nn.Parameter, nn.Parameter] = {}
+    try:
+        for site in sites:
+            if isinstance(site, BranchCopies):
+                _grow_copies(site, branch, row, report)
+            else:
+                _grow(site, row, report, new_of)
+        route.branches = names
+        if optimizer is not None:
+            _carry(optimizer, list(new_of.items()), row, len(before), report)
+    except ValueError:
+        report.undo()
+        raise
     return report
 
 
-def _grow(site: SplitBatchNorm, branch: str, row: int, report: Addition) -> list[tuple[nn.Parameter, nn.Parameter]]:
-    pairs = []
-    for tensors, rows in ((site._parameters, site.num_rows), (site._buffers, site.num_populations)):
+def _grow(site: SplitBatchNorm, row: int, report: Addition, new_of: dict[nn.Parameter, nn.Parameter]) -> None:
+    """Extend what is not shared; ``new_of`` keeps a parameter of several sites one object."""
+    for tensors, what in ((site._parameters, "affine"), (site._buffers, "statistics")):
         for key, old in tensors.items():
-            if old is None or (rows == 1 and len(site.branches) > 1):
+            if old is None or what in site.share:
                 continue
-            grown: Any = _extended(old.detach(), rows, row)
+            grown: Any = _extended(old.detach(), len(site.branches), row)
             if isinstance(old, nn.Parameter):
-                grown = nn.Parameter(grown, requires_grad=old.requires_grad)
-                pairs.append((old, grown))
+                grown = new_of.setdefault(old, nn.Parameter(grown, requires_grad=old.requires_grad))
             tensors[key] = grown
             report._undo.append(_shrink(tensors, key, old))
-    return pairs
 
 
 def _shrink(tensors: dict[str, Any], key: str, old: Tensor) -> Any:
@@ -99,12 +102,9 @@ def _shrink(tensors: dict[str, Any], key: str, old: Tensor) -> Any:
     return step
 
 
-def _grow_copies(
-    site: BranchCopies, branch: str, row: int, report: Addition
-) -> list[tuple[nn.Parameter, nn.Parameter]]:
-    site.add_module(branch, copy.deepcopy(site.of(row)))
+def _grow_copies(site: BranchCopies, branch: str, row: int, report: Addition) -> None:
+    site.add(branch, site.of(row))
     report._undo.append(lambda: site._modules.pop(branch))
-    return []
 
 
 def _extended(flat: Tensor, rows: int, row: int) -> Tensor:

@@ -136,7 +136,7 @@ def split_(
         made[id(module)] = site
         report.converted[name] = type(module).__name__
         report._pairs.append((module, site))
-    _keep_tied(report._pairs)
+    keep_tied(report._pairs)
     if optimizer is not None:
         _carry_over(report, optimizer)
     swap_(root, made)
@@ -166,8 +166,8 @@ def _plan(
     wanted = set(_selected(names, {n: m for n, (m, _) in found.items()}, sites))
     left = {n: rule.reason for n, (_, rule) in found.items() if rule.action == "leave"}
     left |= {n: "not among sites=" for n in names if n not in wanted}
-    for name in wanted:
-        module, rule = found[name]
+    chosen = {n: found[n] for n in names if n in wanted}
+    for name, (module, rule) in chosen.items():
         if rule.action == "refuse":
             raise ValueError(f"{name!r} ({type(module).__name__}) cannot be converted: {rule.reason}")
         if rule.action == "copy" and (share or optimizer is not None):
@@ -175,7 +175,6 @@ def _plan(
                 f"{name!r} ({type(module).__name__}) has a class renorm does not know, and share= or optimizer= was given. "
                 f"Such norms are copied whole. Exclude it by sites=, or share nothing and build the optimizer afterwards."
             )
-    chosen = {n: found[n] for n in names if n in wanted}
     if not chosen:
         raise ValueError(_nothing(root, left))
     if "" in chosen:
@@ -250,13 +249,13 @@ def unhook_(root: nn.Module) -> None:
                 del hooks[key]
 
 
-def _keep_tied(pairs: list[tuple[nn.Module, rules.Site]]) -> None:
-    """Parameters that several norms shared stay one object."""
+def keep_tied(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
+    """Parameters that several old modules shared stay one object in the new ones."""
     made: dict[int, nn.Parameter] = {}
-    for original, site in pairs:
-        for key, own in site._parameters.items():
-            if own is not None:
-                site._parameters[key] = made.setdefault(id(original._parameters[key]), own)
+    for old, new in pairs:
+        for key, own in new._parameters.items():
+            if own is not None and key in old._parameters:
+                new._parameters[key] = made.setdefault(id(old._parameters[key]), own)
 
 
 def _parameter_pairs(original: nn.Module, site: rules.Site) -> list[tuple[nn.Parameter, nn.Parameter]]:
@@ -283,9 +282,11 @@ def _changed(original: nn.Module, site: rules.Site) -> bool:
 
 
 def _equal(now: Tensor, before: Tensor) -> bool:
+    if now.is_meta or before.is_meta:
+        return now.is_meta and before.is_meta
     before = before.to(now)
     same = (now == before) | (now.isnan() & before.isnan())
-    return now.is_meta or bool(same.all())
+    return bool(same.all())
 
 
 @torch.no_grad()
@@ -295,13 +296,18 @@ def _write_back(original: nn.Module, site: rules.Site, row: int | None) -> None:
     values = current.state_dict()
     some = next((v for v in values.values() if v.is_floating_point()), None)
     if some is not None and not some.is_meta:
-        original.to(some.device, some.dtype)
+        if any(t.is_meta for t in original.state_dict().values()):
+            original.load_state_dict(values, assign=True)
+        else:
+            original.to(some.device, some.dtype)
     if row is not None:
         for key, tensor in original.state_dict(keep_vars=True).items():
             tensor.copy_(values[key])
     for key, p in original.named_parameters():
         p.requires_grad_(current.get_parameter(key).requires_grad)
-    original.train(site.training)
+    for inner, now in zip(original.modules(), current.modules(), strict=True):
+        inner.training = now.training
+    rules.carry_state(site, original)
 
 
 def _listed(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from renorm.routing import Route
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 FUSED = ("BatchNormAct2d", "SyncBatchNormAct")  # timm's, whose children are called after the norm in their order
+TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 FROZEN = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d")  # torchvision's and timm's: statistics that are constants
 HOOKS = (
     "_forward_hooks",
@@ -45,13 +47,25 @@ def rule_for(module: nn.Module) -> Rule:
     kind = type(module)
     if isinstance(module, _LazyNormBase):  # one that has seen a batch has become its plain class
         return Rule("refuse", "it is lazy and has no channels yet. Run one batch through the model first.")
-    if kind in PLAIN or (kind.__name__ in FUSED and kind.__module__.startswith("timm.")):
-        return Rule("split")
+    fused = kind.__name__ in FUSED and kind.__module__.startswith("timm.")
+    if kind in PLAIN or fused:
+        return _rule_for_known(module, TENSORS | {"drop", "act"} if fused else TENSORS)
     if kind.__name__ in FROZEN:
         return Rule("leave", "its statistics are frozen constants")
     if isinstance(module, _BatchNorm) or module._buffers.get("running_mean") is not None:
         return Rule("copy")
     return Rule("pass")
+
+
+def _rule_for_known(norm: nn.Module, parts: set[str]) -> Rule:
+    """A norm of a known class, unless something was added to it."""
+    own = {*norm._parameters, *norm._buffers, *norm._modules}
+    if not norm._parameters.keys() >= {"weight", "bias"}:
+        made = sorted(norm._parameters.keys() - parts)
+        return Rule(
+            "refuse", f"its weights are made by hooks from {made}. Make them permanent first (prune.remove, ...)."
+        )
+    return Rule("split" if own <= parts else "copy")
 
 
 def split(norm: Any, route: Route, share: Iterable[str], sync: Any) -> SplitBatchNorm:
@@ -71,16 +85,22 @@ def split(norm: Any, route: Route, share: Iterable[str], sync: Any) -> SplitBatc
         device="meta",
     )
     for key in ("weight", "bias"):
-        own, given = site._parameters[key], getattr(norm, key)
-        if own is not None:
-            site._parameters[key] = nn.Parameter(repeated(given, own.numel()), requires_grad=given.requires_grad)
-    for key, own in site._buffers.items():
-        site._buffers[key] = None if own is None else repeated(getattr(norm, key), own.numel())
+        site._parameters[key] = _branched(norm._parameters[key], site.num_rows)
+    for key in site._buffers:
+        site._buffers[key] = _branched(norm._buffers[key], site.num_populations)
     for key, child in norm._modules.items():
         site.add_module(key, child)
     vars(site)["template"] = without_tensors(norm)  # not setattr, which would register it as a child
     carry_state(norm, site)
     return site
+
+
+def _branched(given: Any, rows: int) -> Any:
+    """What branches make of a tensor of the norm, which may lack any of them."""
+    if given is None:
+        return None
+    flat = repeated(given, rows * given.numel())
+    return nn.Parameter(flat, requires_grad=given.requires_grad) if isinstance(given, nn.Parameter) else flat
 
 
 def copies(norm: nn.Module, route: Route) -> BranchCopies:
@@ -138,8 +158,13 @@ def without_tensors(norm: nn.Module) -> nn.Module:
 def carry_state(old: nn.Module, new: nn.Module) -> None:
     """Carry mode and hooks over: hooks as the same dicts, so that a handle taken before still removes its hook."""
     new.training = old.training
+    new._is_full_backward_hook = old._is_full_backward_hook
     for key in HOOKS:
         new.__dict__[key] = old.__dict__[key]
+    hooks: Any = new._load_state_dict_pre_hooks
+    for hook in hooks.values():
+        if hook.with_module:
+            hook.module = weakref.ref(new)
 
 
 def repeated(tensor: Tensor, size: int) -> Tensor:
