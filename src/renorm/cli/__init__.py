@@ -9,7 +9,10 @@ from renorm.extras import require
 
 EXPECTED = (ValueError, OSError, ImportError, FloatingPointError)
 INTERRUPTED = 130
-DESCRIPTION = "Make the statistics of a network's normalization layers visible: train, evaluate, move, repair them."
+DESCRIPTION = (
+    "Make the statistics of a network's normalization layers visible: train, evaluate, move, repair them. "
+    "Errors are one message; --debug adds where they arose."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

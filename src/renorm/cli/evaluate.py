@@ -12,7 +12,7 @@ from renorm.cli.console import console, done, progress, say
 from renorm.cli.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from renorm.data import Images
     from renorm.evaluate import Choice, Row, Shift
@@ -52,23 +52,28 @@ class Evaluate:
 
     def run(self) -> None:
         """Run the command."""
-        from renorm.evaluate import write_results
         from renorm.report import tables
 
         opened = self.source.open(self.model)
         train, images = self.images(opened)
-        choices = self.choices(opened, train)
-        rows = self.rows(opened, images, choices)
+        chosen = self.chosen_shifts(opened, images)
+        rows = self.rows(opened, images, chosen, self.choices(opened, train))
         console.print(tables.results(rows, f"{self.model}: bank x shift"))
-        is_run = (Path(self.model) / "config.json").exists()
-        out = self.out or (Path(self.model) / "results.csv" if is_run else None)
+        self.write(rows)
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write the table, and a run's report."""
+        from renorm.cli.report import Report
+        from renorm.evaluate import write_results
+
+        run = Path(self.model)
+        is_run = (run / "config.json").exists()
+        out = self.out or (run / "results.csv" if is_run else None)
         if out is not None:
             write_results(out, rows)
             done("table", out)
-        if is_run and out == Path(self.model) / "results.csv":
-            from renorm.cli.report import Report
-
-            Report(Path(self.model), table=False).run()
+        if is_run and self.out is None:
+            Report(run, table=False).run()
 
     def images(self, opened: Opened) -> tuple[Images | None, Images]:
         """Training images, if there are any, and those to evaluate on."""
@@ -92,12 +97,17 @@ class Evaluate:
         names = self.banks or [name for name in usual(opened.branches) if train or not name.startswith("clean@")]
         return choose(opened.subject, names, opened.branches, Clean(train, seed=self.seed))
 
-    def rows(self, opened: Opened, images: Images, choices: Mapping[str, Choice]) -> list[Row]:
-        """The table, made under a progress bar."""
-        from renorm.evaluate import STANDARD, adapted, evaluate, shifts
+    def chosen_shifts(self, opened: Opened, images: Images) -> list[Shift]:
+        """The shifts to evaluate under."""
+        from renorm.evaluate import STANDARD, shifts
 
         size, config = images[0][0].shape[-1], replace(opened.config, data=images.name)
-        chosen: list[Shift] = shifts(self.shifts or STANDARD, lambda name: config.view(name, size), self.seed)
+        return shifts(self.shifts or STANDARD, lambda name: config.view(name, size), self.seed)
+
+    def rows(self, opened: Opened, images: Images, chosen: Sequence[Shift], choices: Mapping[str, Choice]) -> list[Row]:
+        """The table, made under a progress bar."""
+        from renorm.evaluate import adapted, evaluate
+
         subject = opened.subject
         adapt = adapted(subject, images, opened.branches, self.adapt, self.prior) if self.adapt else None
         say(f"{len(images):,} images of {images.name}, banks {' '.join(choices)}, seed {self.seed}", style="dim")

@@ -1,0 +1,54 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from renorm.cli import main
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+TRAIN = ("train", "--model", "resnet8", "--epochs", "1", "--batch", "256", "--num-workers", "0")
+
+
+@pytest.fixture
+def renorm_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RENORM_DEBUG", raising=False)
+    monkeypatch.setattr("renorm.cli.console.console.width", 200)
+
+    def run(*arguments: object) -> Result:
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Result(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch on the digits; tests that write into it copy it first."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main([*TRAIN, "--out", str(folder), "--table-images", "40"]) == 0
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of labelled images, ten classes of four."""
+    import torch
+    from PIL import Image
+
+    for label in range(10):
+        (tmp_path / "photos" / str(label)).mkdir(parents=True)
+        for i in range(4):
+            pixels = torch.randint(256, (16, 16, 3), dtype=torch.uint8).numpy()
+            Image.fromarray(pixels).save(tmp_path / "photos" / str(label) / f"{i}.png")
+    return tmp_path / "photos"
