@@ -100,7 +100,7 @@ def adapt_(
         s = report.source_weight
         if float(batch.count) < 2 and s < 1:
             raise ValueError(
-                f"site {name!r} got {int(batch.count)} values per channel. A variance needs at least two. "
+                f"site {name!r} got a single value per channel. A variance needs at least two. "
                 f"Give more or larger images, or prior=float('inf')."
             )
         report.write(view.mean, interpolate(source[name].mean, batch.mean.to(view.mean), s))

@@ -81,11 +81,11 @@ def _described(site: View | Statistics) -> str:
 def _check(model: nn.Module, bank: Bank, targets: dict[str, View], strict: bool) -> None:
     missing, unexpected = sorted(targets.keys() - bank.sites.keys()), sorted(bank.sites.keys() - targets.keys())
     if missing or unexpected:
-        close = difflib.get_close_matches((missing or unexpected)[0], unexpected or missing, n=1)
+        close = difflib.get_close_matches(missing[0], unexpected, n=1) if missing else []
         raise ValueError(
             f"the bank has {len(bank.sites)} sites and the model {len(targets)}; missing {missing[:3]}, unexpected "
             f"{unexpected[:3]}. A bank fits one architecture. "
-            + (f"Did {close[0]!r} get renamed?" if close else "Measure it again.")
+            + (f"Was {close[0]!r} renamed to {missing[0]!r}?" if close else "Measure it again on this model.")
         )
     for name, view in targets.items():
         given = bank.sites[name]

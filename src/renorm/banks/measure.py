@@ -34,7 +34,8 @@ def measure(
     Sites normalize by the current batch, as in training, with dropout off and the affine of the branch; at each site moments
     are merged by Chan's formula in float64 over batches (and ranks), counting values. So the first site is exact for any
     batching; deeper sites see features that depend on the batches' composition. A second pass measures under the result of
-    the first in place of each batch's own moments, which removes that dependence.
+    the first in place of each batch's own moments: the next site is exact as well, and the others depend on the batches
+    through the first pass only (on a trained ResNet-20 the largest difference is halved).
 
     Reduces to: PyTorch's batch statistics for one batch (unbiased variance), which :func:`install_` then makes the
     published rectification; precise BN over many batches.
@@ -155,7 +156,7 @@ def _finished(pooled: Mapping[str, Moments], targets: Mapping[str, View], sample
         m = pooled[name]
         if m.count < 2:
             raise ValueError(
-                f"site {name!r} got 1 value per channel. A variance needs at least two. Give more or larger images."
+                f"site {name!r} got a single value per channel. A variance needs at least two. Give more or larger images."
             )
         sites[name] = Statistics(m.mean.to(view.mean), unbiased(m).to(view.var), int(m.count))
         check_finite(name, sites[name])
