@@ -223,24 +223,20 @@ class BlockNorm(Function):
             return *_differentiable_block_gradients(grads[0], x, weight, ctx.sizes, ctx.eps), None, None
         g = _like(grads[0], x)
         gx, gw, gb = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
-        blocks = (t.split(ctx.sizes) for t in (g, x, gx))
-        for row, (block_g, block_x, out) in enumerate(zip(*blocks, strict=True)):
-            if len(block_x):
-                gw[row], gb[row] = _block_gradients(block_g, block_x, out, weight[row], mean[row], inverse[row])
+        blocks = list(zip(*(t.split(ctx.sizes) for t in (g, x, gx)), strict=True))
+        for (part_g, part_x, _), w, m, i, out_w, out_b in zip(blocks, weight, mean, inverse, gw, gb, strict=True):
+            if len(part_x):
+                args = (part_g, part_x, w, None, None, m, i, True, 0.0, [False, True, True])
+                for out, grad in zip((out_w, out_b), torch.ops.aten.native_batch_norm_backward(*args)[1:], strict=True):
+                    out.copy_(grad)
+        gain = weight * inverse
+        per_value = gain / (gain.new_tensor(ctx.sizes).clamp_(min=1) * -x[0, 0].numel()).unsqueeze(1)
+        slope = per_value * inverse * gw
+        shift = torch.addcmul(per_value * gb, slope, mean, value=-1)
+        for (part_g, part_x, out), a, b, c in zip(blocks, slope.split(1), shift.split(1), gain.split(1), strict=True):
+            if len(part_x):
+                affine(part_x, a, b, part_g, c, out)
         return gx, gw, gb, None, None
-
-
-def _block_gradients(
-    g: Tensor, x: Tensor, out: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients of weight and bias of one normalized block; that of x goes into ``out``."""
-    args = (g, x, weight, None, None, mean, inverse, True, 0.0, [False, True, True])
-    _, gw, gb = torch.ops.aten.native_batch_norm_backward(*args)
-    gain = weight * inverse
-    slope = gain * inverse * gw / -(x.numel() // x.shape[1])
-    shift = gain * gb / -(x.numel() // x.shape[1]) - slope * mean
-    affine(x, slope[None], shift[None], g, gain[None], out)
-    return gw, gb
 
 
 def _differentiable_block_gradients(
