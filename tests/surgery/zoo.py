@@ -128,7 +128,7 @@ def small(dtype: torch.dtype = torch.float32) -> nn.Sequential:
     return randomize_(model).to(dtype)
 
 
-def images(n: int = 6, size: int = 13) -> Tensor:
+def images(n: int = 6, size: int = 7) -> Tensor:
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(2))
 
 

@@ -135,12 +135,12 @@ def plain(site: Site, branch: int) -> nn.Module:
 
 
 def _template(site: SplitBatchNorm) -> nn.Module:
-    """The empty shell the site was made from; one built by hand becomes a batch norm of any rank."""
+    """The empty shell the site was made from."""
     if site.template is not None:
         return copy.copy(site.template)
     raise ValueError(
         f"site {site.name!r} was built by hand. Folding needs the class of the plain layer. "
-        f"Set its `template` to one, for example nn.BatchNorm2d({site.num_features}), or make it by split_."
+        f"Build the model with plain norms and convert it by renorm.split_."
     )
 
 
