@@ -62,6 +62,12 @@ class Images(Dataset[tuple[Tensor, int]]):
             return torch.stack([self.pixels[i] for i in indices.tolist()]), self.labels[indices]
         return self.pixels[indices], self.labels[indices]
 
+    def normalized(self, indices: Sequence[int] | Tensor | None = None) -> Tensor:
+        """Images as networks take them, ``(x / 255 - mean) / std`` in float32; all of them by default."""
+        pixels, _ = self.batch(range(len(self)) if indices is None else indices)
+        mean, std = (torch.tensor(t).view(3, 1, 1) for t in (self.mean, self.std))
+        return (pixels / 255 - mean) / std
+
     def subset(self, indices: Sequence[int] | Tensor) -> Images:
         """The images at some indices, in their order."""
         indices = torch.as_tensor(indices, dtype=torch.int64)
