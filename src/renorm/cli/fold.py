@@ -68,5 +68,5 @@ def write_folded(opened: Opened, branch: str | None, path: Path) -> nn.Module:
     about = {key: json.dumps(value) for key, value in opened.about_folded().items()}
     write_atomically(path, save(tensors, about or None))
     plain.load_state_dict(load_file(path))
-    done(f"plain model{f' of {branch}' if branch else ''}, equal to the branch", path)
+    done(f"plain model, equal to branch {branch}" if branch else "plain model", path)
     return plain

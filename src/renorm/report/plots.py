@@ -10,7 +10,8 @@ from renorm.evaluate import Row
 from renorm.report.summary import banks, points
 
 COLORS = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777", "#475569", "#0891b2", "#65a30d")
-LAYOUT = {
+PASTEL = ((0, "#fca5a5"), (0.5, "#fef3c7"), (1, "#86efac"))  # dark numbers are readable on all of it
+LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 14, "color": "#1e293b"},
     "margin": {"l": 70, "r": 20, "t": 20, "b": 60},
@@ -33,13 +34,15 @@ def heat_map(rows: Sequence[Row]) -> go.Figure:
             hovertext=[["" if row is None else _hover(row) for row in line] for line in table],
             texttemplate="%{text}",
             hoverinfo="text",
-            colorscale="RdYlGn",
+            textfont={"color": LAYOUT["font"]["color"]},
+            colorscale=PASTEL,
             colorbar={"title": {"text": "accuracy in %", "side": "right"}, "outlinewidth": 0},
             xgap=2,
             ygap=2,
         )
     )
-    figure.update_layout(**LAYOUT, height=130 + 26 * len(shifts), xaxis_title="bank used at evaluation")
+    figure.update_layout(**LAYOUT, height=110 + 26 * len(shifts), xaxis_title="bank used at evaluation")
+    figure.update_layout(margin={"t": 90, "b": 10})
     figure.update_yaxes(autorange="reversed", title="shift and severity", automargin=True)
     figure.update_xaxes(side="top", tickangle=0)
     return figure

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -10,25 +11,27 @@ from renorm.evaluate import Row
 from renorm.report.summary import banks, mean
 
 BAR = "\N{FULL BLOCK}"
-CAPTION = "accuracy in %, ± half of a 95 % bootstrap interval over {images:,} images; corruptions: mean of {severities}"
+CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images:,} images"
 
 
-def results(rows: Sequence[Row], title: str = "bank x shift") -> Table:
+def results(rows: Sequence[Row], title: str = "bank x shift") -> Group:
     """The table bank x shift, severities averaged; the best bank of a row is green."""
     names = banks(rows)
-    severities = sorted({row.severity for row in rows if row.severity})
-    span = f"severities {severities[0]}-{severities[-1]}" if severities else "none"
-    caption = CAPTION.format(images=min(row.images for row in rows), severities=span)
-    table = Table(
-        title=title, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold", caption_style="dim"
-    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("shift", no_wrap=True)
     for name in names:
         table.add_column(name.replace("+", "\n+").replace("@", "@\n"), justify="right", vertical="bottom")
     for shift in dict.fromkeys(row.shift for row in rows):
         here = [row for row in rows if row.shift == shift]
-        table.add_row(shift.replace("_", " "), *_cells(here, names))
-    return table
+        table.add_row(_label(here), *_cells(here, names))
+    caption = CAPTION.format(images=min(row.images for row in rows))
+    return Group(Text(title, style="bold"), table, Text(caption, style="dim"))
+
+
+def _label(rows: Sequence[Row]) -> str:
+    severities = sorted({row.severity for row in rows})
+    span = f"{severities[0]}-{severities[-1]}" if len(severities) > 1 else str(severities[0] or "")
+    return f"{rows[0].shift.replace('_', ' ')} {span}".strip()
 
 
 def _cells(rows: Sequence[Row], names: Sequence[str]) -> list[Text]:
