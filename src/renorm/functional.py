@@ -208,7 +208,7 @@ def native_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: floa
     mean, var = torch.zeros((2, channels), dtype=dtype, device=x.device)
     weight, bias = (None if t is None else _as(t, dtype) for t in (weight, bias))
     y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, eps)  # momentum 1 writes the batch's own statistics
-    return y, Moments(mean, var * ((size - 1) / size), torch.full_like(mean[:1], size))
+    return y, Moments(mean, var * ((size - 1) / max(size, 1)), torch.full_like(mean[:1], size))
 
 
 def block_norm(

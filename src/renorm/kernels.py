@@ -20,12 +20,12 @@ FEWEST = 1_500_000  # elements below which the native batch norm, where it can s
 
 
 def able(x: Tensor) -> bool:
-    """Whether these passes can take ``x``: eager, on a CPU, float32 or float64, dense in either memory format."""
+    """Whether these passes can take ``x``: eager, on a CPU, float32 or float64, not empty, dense in either memory format."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active():
         return False
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.ndim < 3 or type(x) is not Tensor:
         return False
-    return x.is_contiguous() or is_channels_last(x)
+    return x.numel() > 0 and (x.is_contiguous() or is_channels_last(x))
 
 
 def faster(x: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -28,7 +29,8 @@ def observed(model: nn.Module, targets: Mapping[str, View], branch: str | None, 
     handles = []
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and loading it takes seconds
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         if any(isinstance(vars(m).get("route"), Route) for m in model.modules()):
             stack.enter_context(route(model, branch or ""))
         try:
