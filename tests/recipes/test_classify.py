@@ -17,8 +17,10 @@ from tests.recipes import small
 GOLDEN = ROOT / "tests" / "golden" / "classify.json"
 
 
-def trace(**changes: Any) -> list[float]:
-    recipe = small.recipe(**changes)
+def trace(double: bool = True, **changes: Any) -> list[float]:
+    recipe = small.recipe(**{"batch": 16, **changes})
+    if double:  # in float32 another number of threads moves a loss by 3e-3 within ten steps
+        recipe.model.double().register_forward_pre_hook(lambda model, inputs: (inputs[0].double(),))
     plan = recipe.config.plan(len(recipe.images))
     losses = []
     for step in range(10):
@@ -31,13 +33,13 @@ def trace(**changes: Any) -> list[float]:
 @pytest.mark.parametrize("norm", ["split", "shared"])
 def test_the_first_ten_losses_are_the_golden_ones(norm: str):
     golden = json.loads(GOLDEN.read_text())[norm]
-    assert_close(torch.tensor(trace(norm=norm)), torch.tensor(golden), rtol=2e-3, atol=0)
+    assert_close(torch.tensor(trace(norm=norm)), torch.tensor(golden), rtol=1e-4, atol=0)
 
 
 def test_another_seed_gives_another_trace():
     golden = json.loads(GOLDEN.read_text())["split"]
     with pytest.raises(AssertionError):
-        assert_close(torch.tensor(trace(seed=1)), torch.tensor(golden), rtol=2e-3, atol=0)
+        assert_close(torch.tensor(trace(seed=1)), torch.tensor(golden), rtol=1e-2, atol=0)
 
 
 def test_split_differs_from_shared_in_nothing_but_the_norm():
@@ -53,7 +55,7 @@ def test_split_differs_from_shared_in_nothing_but_the_norm():
 
 def test_one_branch_is_plain_batch_normalization():
     split = trace(norm="split", branches=("weak",))
-    assert_close(split, trace(norm="shared", branches=("weak",)), rtol=1e-4, atol=0)
+    assert_close(split, trace(norm="shared", branches=("weak",)), rtol=1e-5, atol=0)
 
 
 def test_each_example_is_seen_once_an_epoch_by_every_branch():
@@ -89,7 +91,7 @@ def test_bf16_trains():
 
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
-        losses = trace(precision="bf16")
+        losses = trace(double=False, precision="bf16")
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
     assert losses[-1] < losses[0]
