@@ -91,7 +91,7 @@ def test_bf16_trains():
 
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
-        losses = trace(double=False, precision="bf16")
+        losses = trace(double=False, batch=64, precision="bf16")
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
     assert losses[-1] < losses[0]
