@@ -225,11 +225,10 @@ def block_norm(
     mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
     blocks = []
     for row, block in enumerate(x.split(list(sizes))):
-        if len(block):
-            y, found = native_norm(block, weight[row], bias[row], eps)
-            mean[row], var[row] = found.mean, found.var
-            blocks.append(y)
-    return torch.cat(blocks) if blocks else x, Moments(mean.detach(), var.detach(), count)
+        y, found = native_norm(block, weight[row], bias[row], eps)  # an empty one too, for its gradients of 0
+        mean[row], var[row] = found.mean, found.var
+        blocks.append(y)
+    return torch.cat(blocks), Moments(mean.detach(), var.detach(), count)
 
 
 def native_fixed_norm(

@@ -92,3 +92,16 @@ def test_statistics_are_local_without_it(ranks: list[Any]):
         assert_close(each["local"], steps([rank], "blocks"), rtol=1e-5, atol=1e-6)
     with pytest.raises(AssertionError):  # so the law above can fail
         assert_close(ranks[0]["local"][0][2], ranks[0]["blocks"][0][2], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("spec", [("weak",), ("weak", "strong"), ({"weak": 0, "strong": 0},), (torch.zeros(0).long(),)])
+def test_a_rank_without_samples_changes_nothing_of_its_own(spec: Any):
+    model = small().train()
+    renorm.split_(model, BRANCHES)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with renorm.route(model, *spec):
+        y = model(torch.zeros(0, 3, 4, 4))
+    y.sum().backward()
+    assert y.shape == (0, 7, 4, 4)
+    assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+    assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
