@@ -268,6 +268,12 @@ def in_parallel(rank: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     (x,) = images(4)
     x = x + rank
+    unknown = split_model(Unknown)
+    copies = DistributedDataParallel(unknown)
+    for name in ("weak", "strong", "weak"):
+        with renorm.route(copies, name):
+            copies(x).square().sum().backward()
+    found["copies"] = gradients(unknown)
     model = split_model()
     parallel = DistributedDataParallel(model)
     for specs in (("weak",), ("strong",), ("weak", "strong"), ({"weak": 1, "strong": 3},)):
@@ -293,9 +299,24 @@ def in_parallel(rank: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, Unknown])
+def test_trap_16_an_absent_branch_gets_gradients_of_zero_whatever_its_values(norm: Any):
+    model, (x,) = split_model(norm), images(4)
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if "strong" in key:
+                p.fill_(torch.nan)
+    with renorm.route(model, "weak"):
+        y = model(x)
+    y.sum().backward()
+    assert y.isfinite().all()
+    assert list(gradients(model)) == [key for key, _ in model.named_parameters()]
+
+
 def test_trap_16_a_branch_without_samples_gets_zeros_and_no_error_under_ddp():
     first, second = on_ranks(2, in_parallel)
     assert_close(first["gradients"], second["gradients"], rtol=0, atol=0)
+    assert_close(first["copies"], second["copies"], rtol=0, atol=0)
     assert first["counts"].tolist() == [3, 3]
     assert not first["absent"].any()
     assert "parameters that were not used in producing loss" in first["naive"]  # so the test can fail

@@ -17,7 +17,8 @@ class BranchCopies(nn.Module):
     """A copy of a norm per branch, each called on its own samples, so that no behaviour of its class is lost.
 
     Slower than :class:`SplitBatchNorm`, and labels wait for the device, as their counts are needed on the host. Copies are
-    children named by their branches; a plain checkpoint loads strictly, each copy getting it.
+    children named by their branches; a plain checkpoint loads strictly, each copy getting it. An absent branch gets zero
+    gradients.
 
     Shape: as the norm's; samples are along the first axis.
 
@@ -57,8 +58,10 @@ class BranchCopies(nn.Module):
             if self.training and (visit.recomputed or self.route.frozen):
                 stack.enter_context(borrowed_statistics(self.modules()))
             if visit.selection.kind == "whole":
-                return self.of(visit.selection.branches[0])(x)
-            return self._apart(x, visit.selection, visit.repeats)
+                y = self.of(visit.selection.branches[0])(x)
+            else:
+                y = self._apart(x, visit.selection, visit.repeats)
+        return y + self._zero() if self.training and torch.is_grad_enabled() else y
 
     def _apart(self, x: Tensor, selection: Selection, repeats: int) -> Tensor:
         index = selection.of_samples(x.shape[0] // repeats, repeats, x.device)
@@ -69,6 +72,10 @@ class BranchCopies(nn.Module):
         parts = [self.of(row)(x[where]) for row, where in members]
         order = torch.cat([where for _, where in members]).argsort()
         return torch.cat(parts)[order]
+
+    def _zero(self) -> Tensor | int:
+        """A zero that depends on every parameter: absent branches get gradients of 0, for which parallel training waits."""
+        return sum(p.flatten()[:0].sum() for p in self.parameters())
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
