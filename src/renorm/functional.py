@@ -61,7 +61,7 @@ def merge(a: Moments, b: Moments) -> Moments:
     Reference: Chan, Golub & LeVeque, *Updating formulae and a pairwise algorithm for computing sample variances*, 1979.
     """
     count = a.count + b.count
-    weight = b.count / torch.as_tensor(count).to(a.mean).clamp(min=1)
+    weight = b.count / torch.as_tensor(count, dtype=a.mean.dtype, device=a.mean.device).clamp(min=1)
     delta = b.mean - a.mean
     mean = a.mean + weight * delta
     var = (1 - weight) * a.var + weight * b.var + weight * (1 - weight) * delta.square()
@@ -70,7 +70,10 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 def unbiased(m: Moments) -> Tensor:
     r"""The variance that running statistics store, :math:`\sigma^2 n / (n - 1)`; unchanged where n < 2."""
-    return m.var * (m.count / (torch.as_tensor(m.count).to(m.var) - 1).clamp(min=1))
+    if not isinstance(m.count, Tensor):
+        return m.var * (m.count / max(m.count - 1, 1))
+    count = m.count.to(m.var)
+    return m.var * (count / (count - 1).clamp(min=1))
 
 
 def instance_moments(x: Tensor) -> Moments:
@@ -106,13 +109,13 @@ def pool(m: Moments, population: Tensor | None = None, num_populations: int = 1)
 
     which is Chan's merge for samples of one size. A population without samples has count 0 and zeros.
 
-    Shape: ``(N, C)`` to ``(K, C)``, counts ``(K, 1)`` in values per channel.
+    Shape: ``(N, C)`` to ``(K, C)``, counts in values per channel: ``(K, 1)``, a number for one population.
     """
     if population is None:
-        n = torch.full((1, 1), float(len(m.mean)), dtype=m.mean.dtype, device=m.mean.device)
-        mean = m.mean.sum(0, keepdim=True) / n.clamp(min=1)
-        var = (m.var + (m.mean - mean).square()).sum(0, keepdim=True) / n.clamp(min=1)
-        return Moments(mean, var, n * m.count)
+        size = max(len(m.mean), 1)
+        mean = m.mean.sum(0, keepdim=True) / size
+        var = (m.var + (m.mean - mean).square()).sum(0, keepdim=True) / size
+        return Moments(mean, var, len(m.mean) * m.count)
     zeros = m.mean.new_zeros(num_populations, m.mean.shape[1])
     n = zeros[:, :1].index_add(0, population, m.mean.new_ones(len(population), 1))
     mean = zeros.index_add(0, population, m.mean) / n.clamp(min=1)
@@ -208,7 +211,7 @@ def native_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: floa
     mean, var = torch.zeros((2, channels), dtype=dtype, device=x.device)
     weight, bias = (None if t is None else _as(t, dtype) for t in (weight, bias))
     y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, eps)  # momentum 1 writes the batch's own statistics
-    return y, Moments(mean, var * ((size - 1) / max(size, 1)), torch.full_like(mean[:1], size))
+    return y, Moments(mean, var * ((size - 1) / max(size, 1)), size)
 
 
 def block_norm(

@@ -195,13 +195,19 @@ class SplitBatchNorm(nn.Module):
             return
         assert self.num_batches_tracked is not None
         means, variances = self.running_mean.view(-1, self.num_features), self.running_var.view(-1, self.num_features)
-        mean, var = means[rows], variances[rows]
-        count = torch.as_tensor(batch.count, device=mean.device).expand(len(mean), 1)
-        seen = self.num_batches_tracked[rows] + (count > 0).view(-1)
+        mean, var, seen = means[rows], variances[rows], self.num_batches_tracked[rows]
+        batch = Moments(batch.mean.view_as(mean), batch.var.view_as(var), batch.count)
+        if isinstance(rows, slice) and not isinstance(batch.count, Tensor) and batch.count > 1:
+            seen += 1  # all branches have samples and the rows are views: a few operations in place
+            factor = self.momentum if self.momentum is not None else (1 / seen.unsqueeze(1)).to(mean.dtype)
+            mean.lerp_(batch.mean.to(mean.dtype), factor)
+            var.lerp_(functional.unbiased(batch).to(var.dtype), factor)
+            return
+        count = batch.count if isinstance(batch.count, Tensor) else torch.full((1, 1), batch.count, device=mean.device)
+        seen = seen + (count > 0).view(-1)
         factor = 1 / seen.clamp(min=1).unsqueeze(1) if self.momentum is None else self.momentum
-        batch = Moments(batch.mean.view_as(mean), batch.var.view_as(var), count)
         new_mean = mean + factor * (batch.mean - mean)
-        new_var = var + factor * (functional.unbiased(batch) - var)
+        new_var = var + factor * (functional.unbiased(batch._replace(count=count)) - var)
         self.num_batches_tracked[rows] = seen
         means[rows] = torch.where(count > 0, new_mean.to(mean.dtype), mean)
         variances[rows] = torch.where(count > 1, new_var.to(var.dtype), var)
