@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-os.environ.setdefault(
-    "OMP_NUM_THREADS", str(THREADS)
-)  # before torch is imported, and for the processes that tests start
+THREADS = 1  # threads of several processes that wait for each other by spinning slow all of them down manyfold
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))  # before torch is imported, and for the processes tests start
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
