@@ -10,7 +10,8 @@ from torch import Tensor, nn
 import renorm
 from renorm.data import Images
 
-BATCH = 256  # images of one forward
+BATCH = 256  # images of one forward, at most
+PIXELS = 2**20  # of one forward: larger activations cost more in fresh memory than they gain
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def logits(
         change: Made to pixels before, given their indices.
     """
     found: dict[str, list[Tensor]] = {name: [] for name in choices}
+    size = max(16, min(BATCH, PIXELS // images[0][0][0].numel()))
     with evaluating(subject.model):
-        for indices in torch.arange(len(images)).split(BATCH):
+        for indices in torch.arange(len(images)).split(size):
             pixels = images.batch(indices)[0]
             x = subject.normalize(pixels if change is None else change(pixels, indices))
             for name, choice in choices.items():
