@@ -1,6 +1,6 @@
 """Adapting to 32 images, and measuring over a loader, against plain inference of the same images.
 
-    python benchmarks/adapting.py          2 CPU threads, about 3 minutes; a GPU where there is one
+python benchmarks/adapting.py          2 CPU threads, about 3 minutes; a GPU where there is one
 """
 
 import torch
@@ -21,7 +21,9 @@ def main():
     for name, size in CASES:
         for memory_format in (torch.contiguous_format, torch.channels_last):
             model = renorm.models.create(name, num_classes=10).to(device, memory_format=memory_format).eval()
-            batches = [torch.randn(32, 3, size, size, device=device).contiguous(memory_format=memory_format) for _ in range(3)]
+            batches = [
+                torch.randn(32, 3, size, size, device=device).contiguous(memory_format=memory_format) for _ in range(3)
+            ]
 
             @torch.no_grad()
             def forward(model=model, images=batches[0]):
@@ -33,7 +35,9 @@ def main():
                     model(images)
 
             one = ratios(
-                {"forward": forward, "adapt": lambda m=model, b=batches: renorm.adapt_(m, b[0]).undo()}, rounds=9, repeats=2
+                {"forward": forward, "adapt": lambda m=model, b=batches: renorm.adapt_(m, b[0]).undo()},
+                rounds=9,
+                repeats=2,
             )
             many = ratios(
                 {

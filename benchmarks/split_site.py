@@ -55,7 +55,11 @@ def main():
         for shape in SHAPES:
             for k in (2, 3, 5):
                 names, specs = layouts(shape[0], k)
-                x = torch.randn(shape, device=device, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
+                x = (
+                    torch.randn(shape, device=device, dtype=dtype)
+                    .contiguous(memory_format=memory_format)
+                    .requires_grad_()
+                )
                 g = torch.randn_like(x)
                 plain = nn.BatchNorm2d(shape[1]).to(device)
                 timm = TimmSplit(shape[1], num_splits=k).to(device)
@@ -67,7 +71,9 @@ def main():
                     r = ratios(sides, rounds=9)
                     other = f"{r['timm']:6.2f}" if "timm" in r else ""
                     kind = "channels_last" if memory_format == torch.channels_last else "contiguous"
-                    print(f"{kind:14} {shape!s:18} {k:2} {name:12} {r['ms']:9.2f} {r['split']:6.2f} {other}", flush=True)
+                    print(
+                        f"{kind:14} {shape!s:18} {k:2} {name:12} {r['ms']:9.2f} {r['split']:6.2f} {other}", flush=True
+                    )
 
 
 if __name__ == "__main__":

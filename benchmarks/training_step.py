@@ -1,6 +1,6 @@
 """A training step over two views with split norms, against the same step with shared batch norm.
 
-    python benchmarks/training_step.py     2 CPU threads, about 2 minutes; a GPU where there is one
+python benchmarks/training_step.py     2 CPU threads, about 2 minutes; a GPU where there is one
 """
 
 import copy
@@ -47,7 +47,12 @@ def main():
             target = torch.randint(0, 10, (n,), device=device)
             sides = {
                 kind: step(
-                    model, torch.optim.SGD(model.parameters(), 0.01, 0.9), views, target, memory_format, split=kind == "split"
+                    model,
+                    torch.optim.SGD(model.parameters(), 0.01, 0.9),
+                    views,
+                    target,
+                    memory_format,
+                    split=kind == "split",
                 )
                 for kind, model in (("shared", shared), ("split", split))
             }

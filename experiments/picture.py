@@ -1,7 +1,7 @@
 """Draw a run's table bank x shift as a picture.
 
-    renorm demo && renorm evaluate runs/demo/run --adapt 32
-    python experiments/picture.py runs/demo/run/results.csv docs/images/demo.png "title"
+renorm demo && renorm evaluate runs/demo/run --adapt 32
+python experiments/picture.py runs/demo/run/results.csv docs/images/demo.png "title"
 """
 
 import csv

@@ -1,5 +1,7 @@
 """Moments: merging, pooling, exactness."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -48,7 +50,7 @@ def test_the_merge_law_catches_cancellation():
 def test_pooling_equals_the_moments_of_each_population(labels):
     index = torch.tensor(labels)
     x = torch.randn(len(labels), 3, 2, 7, dtype=torch.float64) + index.view(-1, 1, 1, 1)
-    pooled = functional.pool(functional.instance_moments(x), index, 5)
+    pooled: Any = functional.pool(functional.instance_moments(x), index, 5)
     for k in range(5):
         if (index == k).any():
             want = functional.moments(x[index == k], [0, 2, 3])
@@ -60,7 +62,7 @@ def test_pooling_equals_the_moments_of_each_population(labels):
 def test_pooling_without_an_index_is_one_population():
     x = torch.randn(5, 3, 2, 7)
     one = functional.pool(functional.instance_moments(x))
-    same = functional.pool(functional.instance_moments(x), torch.zeros(5, dtype=torch.int64), 1)
+    same: Any = functional.pool(functional.instance_moments(x), torch.zeros(5, dtype=torch.int64), 1)
     assert_close(one.mean, same.mean)
     assert_close(one.var, same.var)
     assert one.count == same.count.item() == 70

@@ -1,11 +1,12 @@
 """Activation checkpointing: a recomputed forward updates nothing and follows the route its forward had."""
 
 import copy
+from typing import Any
 
 import pytest
 import timm
-import timm.layers
 import torch
+from timm.layers import config
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
@@ -24,10 +25,10 @@ def base():
 
 @pytest.fixture(params=[False, True], ids=["not reentrant", "reentrant"])
 def reentrant(request):
-    before = timm.layers.use_reentrant_ckpt()
-    timm.layers.set_reentrant_ckpt(request.param)
+    before = config.use_reentrant_ckpt()
+    config.set_reentrant_ckpt(request.param)
     yield request.param
-    timm.layers.set_reentrant_ckpt(before)
+    config.set_reentrant_ckpt(before)
 
 
 def images():
@@ -114,7 +115,7 @@ def test_norms_copied_whole_are_not_updated_by_a_recomputation():
     class Own(torch.nn.BatchNorm2d):
         pass
 
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), Own(5))
+    net: Any = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), Own(5))
     renorm.split_(net, ["weak", "strong"])
     with renorm.route(net, "weak", "strong"):
         checkpoint(net, images(), use_reentrant=False).sum().backward()

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -35,8 +36,8 @@ def passes(request, monkeypatch):
     monkeypatch.setattr(kernels, "FEWEST", 0 if request.param == "own passes" else 10**9)
 
 
-def layer(share=(), dtype=torch.float32, channels=5, **options):
-    norm = SplitBatchNorm(channels, BRANCHES, share=share, dtype=dtype, **options)
+def layer(share: Any = (), dtype=torch.float32, channels=5, **options) -> Any:
+    norm: Any = SplitBatchNorm(channels, BRANCHES, share=share, dtype=dtype, **options)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for tensor in (norm.weight, norm.bias):
@@ -45,7 +46,7 @@ def layer(share=(), dtype=torch.float32, channels=5, **options):
     return norm
 
 
-def features(*shape, dtype=torch.float32, memory_format=torch.contiguous_format, offset=3.0):
+def features(*shape, dtype=torch.float32, memory_format=torch.contiguous_format, offset=3.0) -> Any:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64) + offset
     return x.to(dtype).contiguous(memory_format=memory_format)
 
@@ -66,7 +67,9 @@ def expected(norm, x, samples, given=None):
 @pytest.mark.parametrize("shape", [(6, 5, 7, 3), (6, 5, 11), (6, 5, 2, 3, 7)], ids=str)
 def test_training_equals_the_loop(shape, name, share):
     spec, samples = ROUTES[name]
-    for memory_format in FORMATS.get(len(shape) - 2, [torch.contiguous_format]) if len(shape) == 4 else [torch.contiguous_format]:
+    for memory_format in (
+        FORMATS.get(len(shape) - 2, [torch.contiguous_format]) if len(shape) == 4 else [torch.contiguous_format]
+    ):
         norm, x = layer(share), features(*shape, memory_format=memory_format).requires_grad_()
         with renorm.route(norm, *spec):
             y = norm(x)
@@ -76,7 +79,7 @@ def test_training_equals_the_loop(shape, name, share):
         want.backward(g.double())
         assert_close(y.double(), want.detach(), rtol=1e-4, atol=1e-5)
         for own, leaf in zip((x, norm.weight, norm.bias), leaves, strict=True):
-            assert_close(own.grad.double(), leaf.grad, rtol=1e-4, atol=1e-4)
+            assert_close(own.grad.to(leaf.grad), leaf.grad, rtol=1e-4, atol=1e-4)
         assert y.stride() == x.stride()
         means, variances = norm.running_mean.view(-1, 5), norm.running_var.view(-1, 5)
         for k in range(norm.num_populations):
@@ -140,16 +143,18 @@ def test_large_means_do_not_cancel(name, offset):
         want.backward(g.double())
         tolerance = 1e-5 + 1e-6 * offset
         assert_close(y.double(), want.detach(), rtol=0, atol=10 * tolerance)
-        assert_close(x.grad.double(), x64.grad, rtol=0, atol=10 * tolerance)
+        assert_close(x.grad.to(x64.grad), x64.grad, rtol=0, atol=10 * tolerance)
 
 
 @pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("momentum", [0.1, 0.3, None])
-@pytest.mark.parametrize(("plain", "shape"), [(nn.BatchNorm1d, (7, 5)), (nn.BatchNorm2d, (7, 5, 2, 3)), (nn.BatchNorm3d, (7, 5, 2, 3, 2))])
+@pytest.mark.parametrize(
+    ("plain", "shape"), [(nn.BatchNorm1d, (7, 5)), (nn.BatchNorm2d, (7, 5, 2, 3)), (nn.BatchNorm3d, (7, 5, 2, 3, 2))]
+)
 def test_reduces_to_batch_norm(plain, shape, momentum):
     """One branch is PyTorch's norm, and so is each of several under its own route."""
     norms = {name: plain(5, momentum=momentum) for name in BRANCHES}
-    split = SplitBatchNorm(5, BRANCHES, momentum=momentum)
+    split: Any = SplitBatchNorm(5, BRANCHES, momentum=momentum)
     for step in range(4):
         for name in BRANCHES[: 1 + step % 3]:
             x = features(*shape, offset=step)
@@ -191,7 +196,8 @@ def test_half_in_half_out_with_statistics_in_float32(name):
     norm, exact = layer(), layer()
     x = features(6, 5, 7, 3)
     for training in (True, False):
-        norm.train(training), exact.train(training)
+        norm.train(training)
+        exact.train(training)
         with renorm.route(norm, *spec):
             y = norm(x.bfloat16())
         with renorm.route(exact, *spec):
@@ -205,7 +211,7 @@ def test_half_in_half_out_with_statistics_in_float32(name):
 @pytest.mark.parametrize("name", ROUTES)
 def test_autocast(name):
     spec, _ = ROUTES[name]
-    model = nn.Sequential(nn.Conv2d(3, 5, 1), layer(), nn.Conv2d(5, 2, 1))
+    model: Any = nn.Sequential(nn.Conv2d(3, 5, 1), layer(), nn.Conv2d(5, 2, 1))
     with torch.autocast("cpu", torch.bfloat16), renorm.route(model, *spec):
         y = model(features(6, 3, 7, 5))
     assert y.dtype == torch.bfloat16
@@ -293,7 +299,10 @@ def test_time_folded_into_the_batch_repeats_each_sample():
 def test_frames_that_are_no_multiple_are_refused_by_name():
     norm = layer()
     norm.name = "encoder.bn1"
-    with pytest.raises(ValueError, match=r"'encoder.bn1' got 7 samples where the route divides 6"), renorm.route(norm, {"a": 2, "b": 4}):
+    with (
+        pytest.raises(ValueError, match=r"'encoder.bn1' got 7 samples where the route divides 6"),
+        renorm.route(norm, {"a": 2, "b": 4}),
+    ):
         norm(features(7, 5, 2, 3))
 
 

@@ -14,7 +14,9 @@ def branch_norm(x, population, row, weight, bias, eps=1e-5, given=None):
     for k in sorted(set(population)):
         members = torch.stack([x[n] for n in range(len(x)) if population[n] == k]).movedim(1, 0).flatten(1)
         mean = torch.stack([channel.sum() / channel.numel() for channel in members])
-        var = torch.stack([((channel - m) ** 2).sum() / channel.numel() for channel, m in zip(members, mean, strict=True)])
+        var = torch.stack(
+            [((channel - m) ** 2).sum() / channel.numel() for channel, m in zip(members, mean, strict=True)]
+        )
         found[k] = (mean, var, members.shape[1])
     out = []
     for n in range(len(x)):
