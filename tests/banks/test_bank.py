@@ -326,3 +326,11 @@ def test_a_failing_write_keeps_the_former_file(tmp_path: Path, monkeypatch: pyte
                 one_site([5.0], [2.0]).save(path)
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]
+
+
+def test_banks_of_two_branches_are_not_merged():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    renorm.split_(model, ["weak", "strong"])
+    banks = [renorm.measure(model, [torch.randn(4, 3, 2, 2)], branch) for branch in ("weak", "strong")]
+    with pytest.raises(ValueError, match=r"'weak' and 'strong'.*same features.*or blend them"):
+        renorm.merge(banks)

@@ -140,3 +140,15 @@ def test_the_optimizer_trains_the_grown_parameters():
     optimizer.step()
     assert not torch.equal(tensors(renorm.fold(model, "clean"))["1.weight"], before)
     assert {id(p) for p in model.parameters()} == {id(p) for p in optimizer.param_groups[0]["params"]}
+
+
+def test_a_branch_that_a_lasting_route_names_is_not_removed():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    renorm.split_(model, ["weak", "strong"])
+    added = renorm.add_branch_(model, "clean", like="weak")
+    lasting = renorm.route_(model, train="clean")
+    with pytest.raises(RuntimeError, match=r"'clean' is in use.*undo the lasting route"):
+        added.undo()
+    lasting.undo()
+    added.undo()
+    assert model[1].running_mean.shape == (8,)

@@ -210,16 +210,25 @@ def merge(banks: Sequence[Bank]) -> Bank:
     """Banks of one branch pooled exactly, as if measured on all their data at once (given the same features).
 
     Raises:
-        ValueError: none, other sites, or counts that are unknown.
+        ValueError: none, other sites, branches or weights, or counts that are unknown.
     """
     if not banks:
         raise ValueError("no bank was given. Merging needs at least one. Pass a list of banks.")
     first = banks[0]
     for other in banks[1:]:
         _same_sites(first, other)
+        _same_features(first, other)
     sites = {name: _merged(name, [bank.sites[name] for bank in banks]) for name in first.sites}
     known = [bank.samples for bank in banks if bank.samples is not None]
     return replace(first, sites=sites, samples=sum(known) if len(known) == len(banks) else None)
+
+
+def _same_features(a: Bank, b: Bank) -> None:
+    if a.branch != b.branch or (a.weights and b.weights and a.weights != b.weights):
+        raise ValueError(
+            f"banks of branches {a.branch!r} and {b.branch!r}, or of models with other weights, were given. Merging pools what "
+            f"was measured on the same features. Measure through one branch of one model, or blend them."
+        )
 
 
 def _merged(name: str, parts: Sequence[Statistics]) -> Statistics:

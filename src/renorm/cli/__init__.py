@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from renorm.extras import require
 
-EXPECTED = (ValueError, OSError, ImportError, FloatingPointError)
+EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, RuntimeError)
 INTERRUPTED = 130
 DESCRIPTION = (
     "Make the statistics of a network's normalization layers visible: train, evaluate, move, repair them. "

@@ -18,10 +18,21 @@ class Addition:
 
     def __init__(self, route: Route, branch: str, like: str) -> None:
         self._route, self.branch, self.like = route, branch, like
+        self._row = len(route.branches)
         self._undo: list[Any] = []
 
     def undo(self) -> None:
-        """Give the sites back the tensors they had, other branches' training since then included."""
+        """Give the sites back the tensors they had, other branches' training since then included.
+
+        Raises:
+            RuntimeError: a route that is open or lasting names the branch.
+        """
+        routed = (self._route.open, *self._route.sticky.values())
+        if self._undo and any(selection and self._row in selection.branches for selection in routed):
+            raise RuntimeError(
+                f"branch {self.branch!r} is in use: an open or lasting route names it. Removing it needs another route. "
+                f"Leave the `with`, or undo the lasting route, first."
+            )
         for step in reversed(self._undo):
             step()
         self._undo = []
