@@ -49,11 +49,14 @@ def _per_chunk(z: Tensor) -> int:
     return max(1, CHUNK // max(1, z[0].numel() * z.element_size()))
 
 
-def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of every sample and channel over its positions: ``(N, C), (N, C)``."""
+def instance_moments(x: Tensor, scratch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of every sample and channel over its positions: ``(N, C), (N, C)``.
+
+    A tensor like ``x`` that is free to write to can serve as scratch: fresh memory costs page faults.
+    """
     z, axis = _pixels(x)
     step = _per_chunk(z)
-    square = torch.empty_like(z[:step])
+    square = _pixels(torch.empty_like(x[:step]) if scratch is None else scratch[:step])[0]
     mean, var = x.new_empty(x.shape[:2]), x.new_empty(x.shape[:2])
     for part, m, v in zip(z.split(step), mean.split(step), var.split(step), strict=True):
         deviation = square[: len(part)]
@@ -63,7 +66,7 @@ def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, var.div_(z.shape[axis])
 
 
-def products(g: Tensor, x: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+def products(g: Tensor, x: Tensor, center: Tensor, scratch: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Sums over positions of ``g`` and of ``g * (x - center)``; ``center`` is ``(N, C)``."""
     (z, axis), (u, _) = _pixels(x), _pixels(g)
     if axis == 2:
@@ -75,7 +78,7 @@ def products(g: Tensor, x: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
         )
         return total.view(x.shape[:2]), dot.view(x.shape[:2])
     step = _per_chunk(z)
-    product = torch.empty_like(z[:step])
+    product = _pixels(torch.empty_like(x[:step]) if scratch is None else scratch[:step])[0]
     total, dot = x.new_empty(x.shape[:2]), x.new_empty(x.shape[:2])
     chunks = (t.split(step) for t in (z, u, total, dot))
     for part, grad, t, d in zip(*chunks, strict=True):
@@ -119,11 +122,21 @@ def _affine_into(out: Tensor, z: Tensor, axis: int, scale: Tensor, offset: Tenso
 
 
 class Link:
-    """Carries the gradient of ``y`` from :class:`Affine` to :class:`InstanceMoments`, which folds it into one pass."""
+    """What :class:`InstanceMoments` and :class:`Affine` of one norm tell each other.
+
+    Backward, the gradient of ``y`` and its factor, which the moments fold into their own pass over the pixels; either way,
+    the tensor that the second of them fills and the first uses as scratch.
+    """
 
     def __init__(self) -> None:
         self.grad: Tensor | None = None
         self.scale: Tensor | None = None
+        self.out: Tensor | None = None
+
+    def take(self) -> Tensor | None:
+        """The tensor to fill, once."""
+        out, self.out = self.out, None
+        return out
 
 
 class InstanceMoments(Function):
@@ -131,7 +144,8 @@ class InstanceMoments(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, link: Link) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        mean, var = instance_moments(x)
+        link.out = torch.empty_like(x)
+        mean, var = instance_moments(x, link.out)
         ctx.save_for_backward(x, mean)
         ctx.link = link
         return mean, var
@@ -144,7 +158,7 @@ class InstanceMoments(Function):
         if torch.is_grad_enabled() or link.grad is None:
             expand = (..., *(None,) * (x.ndim - 2))
             return (x - mean[expand]) * slope[expand] + shift[expand], None
-        gx = affine(x, slope, torch.addcmul(shift, slope, mean, value=-1), link.grad, link.scale)
+        gx = affine(x, slope, torch.addcmul(shift, slope, mean, value=-1), link.grad, link.scale, link.take())
         link.grad = link.scale = None
         return gx, None
 
@@ -160,7 +174,7 @@ class Affine(Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor, center: Tensor, link: Link | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.save_for_backward(x, scale, center)
         ctx.link = link
-        return affine(x, scale, torch.addcmul(offset, scale, center, value=-1))
+        return affine(x, scale, torch.addcmul(offset, scale, center, value=-1), out=link.take() if link else None)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -173,8 +187,8 @@ class Affine(Function):
             total, dot = g.sum(space), (g * (x - center[expand])).sum(space)
         else:
             g = _like(g, x)
-            total, dot = products(g, x, center.expand(x.shape[:2]))
             gx = _delegate(ctx, g, scale, x)
+            total, dot = products(g, x, center.expand(x.shape[:2]), ctx.link.out if ctx.link else None)
         if len(scale) != len(x):
             total, dot = total.sum(0, True), dot.sum(0, True)
         return gx, dot, total, None, None
@@ -190,7 +204,7 @@ def _delegate(ctx: Any, g: Tensor, scale: Tensor, x: Tensor) -> Tensor | None:
         return None
     if ctx.link is None:
         return affine(g, scale, torch.zeros_like(scale))
-    ctx.link.grad, ctx.link.scale = g, scale
+    ctx.link.grad, ctx.link.scale, ctx.link.out = g, scale, torch.empty_like(x)
     return None
 
 
@@ -223,20 +237,25 @@ class BlockNorm(Function):
             return *_differentiable_block_gradients(grads[0], x, weight, ctx.sizes, ctx.eps), None, None
         g = _like(grads[0], x)
         gx, gw, gb = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
-        blocks = list(zip(*(t.split(ctx.sizes) for t in (g, x, gx)), strict=True))
-        for (part_g, part_x, _), w, m, i, out_w, out_b in zip(blocks, weight, mean, inverse, gw, gb, strict=True):
-            if len(part_x):
-                args = (part_g, part_x, w, None, None, m, i, True, 0.0, [False, True, True])
-                for out, grad in zip((out_w, out_b), torch.ops.aten.native_batch_norm_backward(*args)[1:], strict=True):
-                    out.copy_(grad)
         gain = weight * inverse
         per_value = gain / (gain.new_tensor(ctx.sizes).clamp_(min=1) * -x[0, 0].numel()).unsqueeze(1)
-        slope = per_value * inverse * gw
-        shift = torch.addcmul(per_value * gb, slope, mean, value=-1)
-        for (part_g, part_x, out), a, b, c in zip(blocks, slope.split(1), shift.split(1), gain.split(1), strict=True):
-            if len(part_x):
-                affine(part_x, a, b, part_g, c, out)
+        tables = (weight, mean, inverse, gain, per_value, per_value * inverse, gw, gb)
+        for *block, out, rows in zip(*(t.split(ctx.sizes) for t in (g, x, gx)), zip(*tables, strict=True), strict=True):
+            if len(out):
+                _block_gradients(*block, out, *rows)
         return gx, gw, gb, None, None
+
+
+def _block_gradients(g: Tensor, x: Tensor, out: Tensor, *rows: Tensor) -> None:
+    """Gradients of one block into ``out`` and the last two rows, at once: its second read hits the cache."""
+    weight, mean, inverse, gain, per_value, per_deviation, gw, gb = rows
+    args = (g, x, weight, None, None, mean, inverse, True, 0.0, [False, True, True])
+    _, dot, total = torch.ops.aten.native_batch_norm_backward(*args)
+    gw.copy_(dot)
+    gb.copy_(total)
+    slope = per_deviation * dot
+    shift = (per_value * total).addcmul_(slope, mean, value=-1)
+    affine(x, slope[None], shift[None], g, gain[None], out)
 
 
 def _differentiable_block_gradients(
