@@ -221,10 +221,11 @@ def block_norm(
     shape, dtype = (len(sizes), x.shape[1]), _at_least_float32(x[:0]).dtype
     weight = torch.ones(shape, dtype=dtype, device=x.device) if weight is None else _as(weight, dtype).expand(shape)
     bias = torch.zeros(shape, dtype=dtype, device=x.device) if bias is None else _as(bias, dtype).expand(shape)
-    count = torch.tensor(sizes, dtype=dtype, device=x.device).unsqueeze(1) * _positions(x)
+    count: Any = torch.tensor(sizes, dtype=dtype, device=x.device).unsqueeze(1) * _positions(x)
     if kernels.able(x):
         y, mean, var = kernels.BlockNorm.apply(x, weight, bias, tuple(sizes), eps)  # pyright: ignore[reportGeneralTypeIssues]
-        return y, Moments(mean, var * (count - 1).clamp(min=0) / count.clamp(min=1), count)
+        biased = var * ((count - 1).clamp(min=0) / count.clamp(min=1))
+        return y, Moments(mean, biased, sizes[0] * _positions(x) if len(set(sizes)) == 1 else count)
     mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
     blocks = []
     for row, block in enumerate(x.split(list(sizes))):

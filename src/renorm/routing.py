@@ -144,8 +144,10 @@ class Route:
         rows, counts = self.rows(tuple(sizes)), tuple(int(n) for n in sizes.values())
         if not rows or min(counts) < 0:
             raise ValueError(f"block sizes {dict(sizes)} were given. Each branch needs a size >= 0. Correct the sizes.")
-        index = torch.repeat_interleave(torch.tensor(rows), torch.tensor(counts)).to(device)
-        return Selection("blocks", rows, counts, len(rows), index)
+        index = torch.tensor(
+            [row for row, count in zip(rows, counts, strict=True) for _ in range(count)], dtype=torch.int64
+        )
+        return Selection("blocks", rows, counts, len(rows), index.to(device))
 
     def _labels(self, labels: Tensor, device: torch.device | None, check: bool) -> Selection:
         if labels.ndim != 1 or labels.dtype != torch.int64:

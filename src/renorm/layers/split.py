@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -217,7 +218,7 @@ class SplitBatchNorm(nn.Module):
 
     def _pick(self, flat: Tensor | None, rows: Rows) -> Tensor | None:
         """Rows of a table, of its only row if it is shared."""
-        if flat is None or flat.numel() == self.num_features:
+        if flat is None or flat.numel() == self.num_features or _all(rows, self.branches):
             return self._table(flat)
         return flat.view(-1, self.num_features)[rows]
 
@@ -249,7 +250,7 @@ class SplitBatchNorm(nn.Module):
             or self._group() is not None
         ):
             return
-        positions = x[0, 0].numel() if len(x) else 0
+        positions = math.prod(x.shape[2:])
         if self.num_populations == 1 or selection.kind == "whole":
             values = [len(x) * positions]
         elif selection.kind == "interleaved":
@@ -332,3 +333,7 @@ def _flat(row: Tensor | None) -> Tensor | None:
 def _side_by_side(x: Tensor, count: int) -> Tensor:
     """An interleaved batch with its branches side by side as channels, ``(N/K, K*C, *)``, without a copy."""
     return x if count == 1 else x.view(x.shape[0] // count, count * x.shape[1], *x.shape[2:])
+
+
+def _all(rows: Rows, branches: Sequence[str]) -> bool:
+    return isinstance(rows, slice) and rows == slice(0, len(branches))
