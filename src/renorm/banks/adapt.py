@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from renorm.banks.bank import Bank, Statistics, check_finite, interpolate, source_weight
+from renorm.banks.bank import Bank, Statistics, check_all_finite, interpolate, source_weight
 from renorm.banks.forward import Forward, call, num_samples, observed
 from renorm.banks.install import Installation
 from renorm.banks.sites import View, resolve, views
@@ -22,15 +22,20 @@ class Adaptation(Installation):
     Attributes:
         source_weight: the weight s the source statistics kept.
         samples: how many images there were.
-        distance: how far each site moved, see :meth:`renorm.Bank.distance`.
         output: what the model returned for the images, equal to evaluating it on them now.
     """
 
     def __init__(self, source_weight: float, samples: int) -> None:
         super().__init__("")
         self.source_weight, self.samples = source_weight, samples
-        self.distance: dict[str, float] = {}
         self.output: Any = None
+        self._source: dict[str, Statistics] = {}
+        self._installed: dict[str, Statistics] = {}
+
+    @cached_property
+    def distance(self) -> dict[str, float]:
+        """How far each site moved, in standard deviations of the source; see :meth:`renorm.Bank.distance`."""
+        return Bank(self._source).distance(Bank(self._installed))
 
     def __repr__(self) -> str:
         if not self._saved:
@@ -84,7 +89,7 @@ def adapt_(
     targets = views(model, branch)
     samples = _count(model, images, group)
     report = Adaptation(source_weight(prior, samples), samples)
-    source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
+    report._source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
     seen: dict[str, Moments] = {}
     everyone = None if group is None else partial(all_merge, group=group)
 
@@ -103,20 +108,21 @@ def adapt_(
                 f"site {name!r} got a single value per channel. A variance needs at least two. "
                 f"Give more or larger images, or prior=float('inf')."
             )
-        report.write(view.mean, interpolate(source[name].mean, batch.mean.to(view.mean), s))
-        report.write(view.var, interpolate(source[name].var, unbiased(batch).to(view.var), s))
+        source = report._source[name]
+        mean = interpolate(source.mean, batch.mean.to(view.mean), s)
+        var = interpolate(source.var, unbiased(batch).to(view.var), s)
+        report._installed[name] = Statistics(mean, var)
+        report.write(view.mean, mean)
+        report.write(view.var, var)
 
     try:
         with observed(model, targets, branch, observe):
             report.output = call(model, images, forward)
         _check_reached(targets, seen)
-        after = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
-        for name, statistics in after.items():
-            check_finite(name, statistics)
+        check_all_finite(report._installed)
     except BaseException:
         report.undo()
         raise
-    report.distance = Bank(source).distance(Bank(after))
     return report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -299,3 +299,13 @@ def check_finite(name: str, s: Statistics) -> None:
             f"the statistics of site {name!r} are not finite or negative. A site needs finite means and variances >= 0. "
             f"Look for NaN in the images or the weights, and measure again."
         )
+
+
+def check_all_finite(sites: Mapping[str, Statistics]) -> None:
+    """:func:`check_finite` of every site, waiting for the device once where all is well."""
+    device = next((s.mean.device for s in sites.values()), None)
+    mean = torch.cat([s.mean.to(device, torch.float32) for s in sites.values()])
+    var = torch.cat([s.var.to(device, torch.float32) for s in sites.values()])
+    if not (mean.isfinite() & var.isfinite() & (var >= 0)).all():
+        for name, statistics in sites.items():
+            check_finite(name, statistics)
