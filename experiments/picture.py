@@ -32,10 +32,14 @@ def draw(path: Path, out: Path, title: str) -> None:
     banks = [bank for bank in banks if "+" not in bank]
     figure, axes = plt.subplots(figsize=(1.35 * len(banks) + 2.2, 0.5 * len(shifts) + 1.5), dpi=150)
     values = [[accuracy[bank, shift] for bank in banks] for shift in shifts]
-    axes.imshow(values, cmap="YlGnBu", aspect="auto", vmin=min(map(min, values)) - 5, vmax=115)
+    low, high = min(map(min, values)) - 5, 115
+    axes.imshow(values, cmap="YlGnBu", aspect="auto", vmin=low, vmax=high)
     for y, row in enumerate(values):
         for x, value in enumerate(row):
-            weight, color = "bold" if value >= max(row) - 0.05 else "normal", "white" if value > 75 else "black"
+            weight, color = (
+                "bold" if value >= max(row) - 0.05 else "normal",
+                "white" if (value - low) / (high - low) > 0.55 else "black",
+            )
             axes.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=11, weight=weight, color=color)
     axes.set_xticks(range(len(banks)), [bank.replace("@", "\n@") for bank in banks], fontsize=11)
     names = [shift.replace("_", " ") for shift in shifts]
