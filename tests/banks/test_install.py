@@ -1,5 +1,6 @@
 """Putting banks into models and taking them out again."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -191,3 +192,33 @@ def test_a_compiled_model_uses_what_is_installed_without_compiling_again():
         assert (compiled(x) - before).abs().max() > 0.01
     assert_close(compiled(x), before)
     assert len(graphs) == 1
+
+
+def test_undoing_out_of_order_is_refused_and_changes_nothing():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    before = copy.deepcopy(model.state_dict())
+    first = renorm.adapt_(model, torch.randn(4, 3, 2, 2))
+    second = renorm.install_(model, renorm.measure(model, [torch.randn(4, 3, 2, 2)]))
+    between = copy.deepcopy(model.state_dict())
+    with pytest.raises(RuntimeError, match=r"have changed since: adapted 1 sites.*Undo the later change first"):
+        first.undo()
+    assert_close(model.state_dict(), between, rtol=0, atol=0)
+    second.undo()
+    first.undo()
+    assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_borrowing_gives_back_whatever_happened_inside():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    before = copy.deepcopy(model.state_dict())
+    with renorm.using(model, renorm.measure(model, [torch.randn(4, 3, 2, 2)])):
+        renorm.adapt_(model, torch.randn(4, 3, 2, 2))
+    assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_undoing_on_a_model_whose_tensors_were_replaced_is_refused():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    adaptation = renorm.adapt_(model, torch.randn(4, 3, 2, 2))
+    model.double()
+    with pytest.raises(RuntimeError, match=r"tensors were replaced since: adapted 1 sites.*before moving the model"):
+        adaptation.undo()

@@ -400,3 +400,12 @@ def test_recalibration_fills_buffers_in_place_and_is_undone_to_the_bit():
         assert_close(model[5].running_var, bank.sites["5"].var, rtol=0, atol=0)
         assert repr(report) == "Bank of 2 sites, 8 samples installed"
         report.undo()
+
+
+def test_forms_that_would_be_misread_are_refused():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    images = torch.randn(4, 3, 2, 2)
+    with pytest.raises(TypeError, match=r"one tensor of shape \(4, 3, 2, 2\).*iterable of batches.*\[images\]"):
+        renorm.measure(model, images)
+    with pytest.raises(TypeError, match=r"several inputs of shape \(4, 3, 2, 2\).*would be ignored.*forward="):
+        renorm.adapt_(model, [images, images])

@@ -25,8 +25,8 @@ class Adaptation(Installation):
         output: what the model returned for the images, equal to evaluating it on them now.
     """
 
-    def __init__(self, source_weight: float, samples: int) -> None:
-        super().__init__("")
+    def __init__(self, model: nn.Module, branch: str | None, source_weight: float, samples: int) -> None:
+        super().__init__(model, branch)
         self.source_weight, self.samples = source_weight, samples
         self.output: Any = None
         self._source: dict[str, Statistics] = {}
@@ -88,7 +88,7 @@ def adapt_(
     branch = resolve(model, branch)
     targets = views(model, branch)
     samples = _count(model, images, group)
-    report = Adaptation(source_weight(prior, samples), samples)
+    report = Adaptation(model, branch, source_weight(prior, samples), samples)
     report._source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
     seen: dict[str, Moments] = {}
     everyone = None if group is None else partial(all_merge, group=group)
@@ -121,7 +121,7 @@ def adapt_(
         _check_reached(targets, seen)
         check_all_finite(report._installed)
     except BaseException:
-        report.undo()
+        report.give_back()
         raise
     return report
 

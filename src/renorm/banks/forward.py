@@ -79,4 +79,13 @@ def call(model: nn.Module, batch: Any, forward: Forward | None) -> Any:
     inner = unwrap(model)
     if isinstance(batch, dict):
         return inner(**batch)
+    if not isinstance(batch, Tensor) and len(batch) > 1 and _alike(batch[0], batch[1]):
+        raise TypeError(
+            f"a batch with several inputs of shape {tuple(batch[0].shape)} was given. Of a tuple or list the first entry is the "
+            f"input, and the others would be ignored. Pass one of them, or forward= that uses all."
+        )
     return inner(batch if isinstance(batch, Tensor) else batch[0])
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim > 2 and a.shape == b.shape

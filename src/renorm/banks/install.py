@@ -16,21 +16,45 @@ from renorm.banks.sites import View, fingerprint, resolve, views
 class Installation:
     """What was written into a model; ``undo()`` writes the former values back."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._saved: list[tuple[Tensor, Tensor]] = []
+    def __init__(self, model: nn.Module, branch: str | None, what: str = "") -> None:
+        self._model, self._branch, self._what = model, branch, what
+        self._saved: list[tuple[Tensor, Tensor, Tensor]] = []  # where, what was there, what was written
 
     def write(self, target: Tensor, value: Tensor) -> None:
         """Fill a tensor in place, remembering what it held: compiled graphs and views keep working."""
-        self._saved.append((target, target.detach().clone()))
+        value = value.to(target)
+        self._saved.append((target, target.detach().clone(), value))
         with torch.no_grad():
             target.copy_(value)
 
     def undo(self) -> None:
-        """Write the former values back, bit for bit. A second call does nothing more."""
+        """Write the former values back, bit for bit. A second call does nothing more.
+
+        Raises:
+            RuntimeError: the statistics are no longer those written (a later change stands on them, or training moved them),
+                or no longer where they were (the model was moved to another device, or got a branch).
+        """
+        if self._saved and not {_memory(target) for target, _, _ in self._saved} <= self._memories():
+            raise RuntimeError(
+                f"the model's tensors were replaced since: {self!r}. Undoing writes where the statistics were, and that is no "
+                f"longer in the model. Undo before moving the model to another device or adding branches."
+            )
+        written = {id(target): (target, value) for target, _, value in self._saved}
+        if not all(torch.equal(target, value) for target, value in written.values()):
+            raise RuntimeError(
+                f"the statistics have changed since: {self!r}. Undoing would lose that change, or bring it back later. "
+                f"Undo the later change first, or install the bank you want by renorm.install_."
+            )
+        self.give_back()
+
+    def _memories(self) -> set[int]:
+        return {_memory(t) for view in views(self._model, self._branch).values() for t in view[1:] if t is not None}
+
+    def give_back(self) -> None:
+        """:meth:`undo`, whatever has happened to the statistics since."""
         with torch.no_grad():
-            for target, value in reversed(self._saved):
-                target.copy_(value)
+            for target, former, _ in reversed(self._saved):
+                target.copy_(former)
         self._saved = []
 
     def __repr__(self) -> str:
@@ -50,7 +74,7 @@ def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict:
     branch = resolve(model, branch)
     targets = views(model, branch)
     _check(model, bank, targets, strict)
-    report = Installation(f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
+    report = Installation(model, branch, f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
     for name, view in targets.items():
         for own, value in _pairs(view, bank.sites[name]):
             assert own is not None
@@ -65,7 +89,7 @@ def using(model: nn.Module, bank: Bank, branch: str | None = None, *, strict: bo
     try:
         yield
     finally:
-        installed.undo()
+        installed.give_back()
 
 
 def _pairs(view: View, given: Statistics) -> list[tuple[Tensor | None, Tensor]]:
@@ -100,3 +124,7 @@ def _check(model: nn.Module, bank: Bank, targets: dict[str, View], strict: bool)
             "the bank was measured on a model with other weights. Its statistics would not fit these features. "
             "Load the weights it belongs to, measure it again, or pass strict=False."
         )
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

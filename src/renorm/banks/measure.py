@@ -49,6 +49,7 @@ def measure(
         data: what the batches are, in words, for the bank's file.
 
     Raises:
+        TypeError: one tensor in place of batches, or a batch of no known form.
         ValueError: no batch, a site that no batch reached, numbers that are not finite. The model is unchanged.
 
     Reference: Benz et al., *Revisiting batch normalization for improving corruption robustness*, 2021;
@@ -62,6 +63,11 @@ def measure(
     if passes not in (1, 2):
         raise ValueError(
             f"passes={passes} was given. One pass measures, two measure again under the result. Use 1 or 2."
+        )
+    if isinstance(batches, Tensor):
+        raise TypeError(
+            f"one tensor of shape {tuple(batches.shape)} was given. Measuring takes an iterable of batches. "
+            f"Pass [images], or images.split(128)."
         )
     if passes == 2 and iter(batches) is batches:
         raise ValueError("an iterator was given for two passes. It can be read once. Pass a list or a DataLoader.")
