@@ -208,7 +208,7 @@ class SplitBatchNorm(nn.Module):
         seen = seen + (count > 0).view(-1)
         factor = 1 / seen.clamp(min=1).unsqueeze(1) if self.momentum is None else self.momentum
         new_mean = mean + factor * (batch.mean - mean)
-        new_var = var + factor * (functional.unbiased(batch._replace(count=count)) - var)
+        new_var = var + factor * (functional.unbiased(Moments(batch.mean, batch.var, count)) - var)
         self.num_batches_tracked[rows] = seen
         means[rows] = torch.where(count > 0, new_mean.to(mean.dtype), mean)
         variances[rows] = torch.where(count > 1, new_var.to(var.dtype), var)
