@@ -12,10 +12,10 @@ from renorm.augment import View, view
 from renorm.data import Images, load
 from renorm.evaluate import (
     Choice,
-    Clean,
     Row,
     Shift,
     Subject,
+    TrainingImages,
     adapted,
     choose,
     evaluate,
@@ -86,7 +86,7 @@ def test_a_corruption_without_severity_is_all_five():
 
 def test_branches_clean_banks_and_mixtures(subject: Subject, images: Images):
     train = load("digits").subset(range(100))
-    made = choose(subject, usual(BRANCHES), BRANCHES, Clean(train, num_images=64))
+    made = choose(subject, usual(BRANCHES), BRANCHES, TrainingImages(train, num_images=64))
     assert list(made) == ["weak", "strong", "clean@weak", "clean@strong", "weak:0.5+strong:0.5"]
     clean = made["clean@strong"]
     assert clean.branch == "strong"
@@ -98,22 +98,34 @@ def test_branches_clean_banks_and_mixtures(subject: Subject, images: Images):
     assert_close(mixed.sites["bn1"].mean, (weak.sites["bn1"].mean + strong.sites["bn1"].mean) / 2)
 
 
+def test_a_bank_is_measured_under_any_view(subject: Subject, images: Images):
+    training = TrainingImages(images, num_images=32, seed=3, make_view=make_view)
+    made = choose(subject, ["clean@strong", "strong@strong", "strong@weak"], BRANCHES, training)
+    under_strong = renorm.measure(subject.model, training.batches(subject, "strong"), branch="weak")
+    assert made["strong@weak"].branch == "weak"
+    bank, clean = made["strong@weak"].bank, made["clean@strong"].bank
+    assert bank is not None
+    assert clean is not None
+    assert_close(bank.sites["bn1"].mean, under_strong.sites["bn1"].mean, rtol=0, atol=0)
+    assert bank.distance(clean)["bn1"] > 0.01
+
+
 def test_a_mixture_with_all_weight_on_one_branch_is_that_branch(subject: Subject, images: Images):
-    made = choose(subject, ["strong", "weak:0+strong:1"], BRANCHES, Clean(None))
+    made = choose(subject, ["strong", "weak:0+strong:1"], BRANCHES, TrainingImages(None))
     found = logits(subject, images, made)
     assert_close(found["weak:0+strong:1"], found["strong"], rtol=1e-5, atol=1e-5)
     assert not torch.allclose(found["strong"], outputs(subject, images, Choice("weak")))
 
 
 def test_a_bank_file_is_used_and_another_models_is_refused(subject: Subject, images: Images, tmp_path: Path):
-    bank = choose(subject, ["clean@weak"], BRANCHES, Clean(images))["clean@weak"]
+    bank = choose(subject, ["clean@weak"], BRANCHES, TrainingImages(images))["clean@weak"]
     assert bank.bank is not None
     path = str(bank.bank.save(tmp_path / "some.safetensors"))
-    (choice,) = choose(subject, [path], BRANCHES, Clean(None)).values()
+    (choice,) = choose(subject, [path], BRANCHES, TrainingImages(None)).values()
     assert_close(outputs(subject, images, choice), outputs(subject, images, bank))
     subject.model.get_parameter("conv1.weight").data += 1
     with pytest.raises(ValueError, match="other weights"):
-        choose(subject, [path], BRANCHES, Clean(None))
+        choose(subject, [path], BRANCHES, TrainingImages(None))
 
 
 def test_adapted_banks_are_those_of_adapt_(subject: Subject, images: Images):
@@ -134,7 +146,7 @@ def test_a_plain_model_has_one_bank(images: Images):
     subject = Subject(create("resnet8"), images.mean, images.std)
     names = usual([])
     assert names == ["source", "clean@source"]
-    made = choose(subject, names, [], Clean(images))
+    made = choose(subject, names, [], TrainingImages(images))
     adapt = adapted(subject, images, [], num_images=16)
     rows = evaluate(subject, images, made, shifts(["clean"], make_view), adapt=adapt)
     assert [row.bank for row in rows] == ["source", "clean@source", "adapted"]
@@ -164,7 +176,7 @@ def test_results_come_back_from_their_file(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("stron", r"unknown bank 'stron': one of weak, strong, clean@NAME.*Did you mean strong"),
+        ("stron", r"unknown bank 'stron': one of weak, strong, VIEW@NAME such as clean@NAME.*Did you mean strong"),
         ("clean@wek", r"unknown bank 'clean@wek'.*Did you mean clean@weak"),
         ("weak:0.5+strong:0.6", r"sum to 1.1: .* 1 in sum is needed"),
         ("weak+strong", r"cannot read the mixture 'weak\+strong'"),
@@ -173,7 +185,7 @@ def test_results_come_back_from_their_file(tmp_path: Path):
 )
 def test_unknown_banks_say_what_there_is(subject: Subject, name: str, message: str):
     with pytest.raises(ValueError, match=message):
-        choose(subject, [name], BRANCHES, Clean(None))
+        choose(subject, [name], BRANCHES, TrainingImages(None))
 
 
 @pytest.mark.parametrize("name", ["contrst", "contrast:6", "clean:1"])

@@ -12,8 +12,9 @@ from renorm.cli.console import console, done, progress, say
 from renorm.cli.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from renorm.augment import View
     from renorm.data import Images
     from renorm.evaluate import Choice, Row, Shift
     from renorm.recipes.opened import Opened
@@ -27,8 +28,9 @@ class Evaluate:
         model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
         data: Images to evaluate on; a run knows its own.
         train: Training images, which clean@ banks are measured on; a run knows its own.
-        banks: Branches, clean@BRANCH, mixtures such as weak:0.7+strong:0.3, or bank files; by default all branches,
-            clean@ for each, and the even mixture of two. A model without branches has the bank source.
+        banks: Branches, VIEW@BRANCH such as clean@weak (the branch's affine, statistics measured under that view),
+            mixtures such as weak:0.7+strong:0.3, or bank files; by default all branches, clean@ for each, and the even
+            mixture of two. A model without branches has the bank source.
         shifts: clean, weak, strong, and corruptions with or without a severity (contrast, contrast:3).
         num_images: Evaluate on so many test images, drawn with the seed; 0 for all.
         adapt: Also evaluate banks adapted to each shift from so many of its images; 0 for none.
@@ -92,17 +94,17 @@ class Evaluate:
 
     def choices(self, opened: Opened, train: Images | None) -> Mapping[str, Choice]:
         """The banks to evaluate."""
-        from renorm.evaluate import Clean, choose, usual
+        from renorm.evaluate import TrainingImages, choose, usual
 
         names = self.banks or [name for name in usual(opened.branches) if train or not name.startswith("clean@")]
-        return choose(opened.subject, names, opened.branches, Clean(train, seed=self.seed))
+        training = TrainingImages(train, seed=self.seed, make_view=views(opened, train) if train else None)
+        return choose(opened.subject, names, opened.branches, training)
 
     def chosen_shifts(self, opened: Opened, images: Images) -> list[Shift]:
         """The shifts to evaluate under."""
         from renorm.evaluate import STANDARD, shifts
 
-        size, config = images[0][0].shape[-1], replace(opened.config, data=images.name)
-        return shifts(self.shifts or STANDARD, lambda name: config.view(name, size), self.seed)
+        return shifts(self.shifts or STANDARD, views(opened, images), self.seed)
 
     def rows(self, opened: Opened, images: Images, chosen: Sequence[Shift], choices: Mapping[str, Choice]) -> list[Row]:
         """The table, made under a progress bar."""
@@ -116,3 +118,9 @@ class Evaluate:
             return evaluate(
                 subject, images, choices, chosen, adapt=adapt, callback=lambda n, total: bar.update(task, completed=n)
             )
+
+
+def views(opened: Opened, images: Images) -> Callable[[str], View]:
+    """Makes views of images by name, with the settings the model was trained with."""
+    config, size = replace(opened.config, data=images.name), images[0][0].shape[-1]
+    return lambda name: config.view(name, size)

@@ -43,7 +43,7 @@ class Recalibrate:
         """Run the command."""
         import renorm
         from renorm.cli.fold import write_folded
-        from renorm.evaluate import Clean
+        from renorm.evaluate import TrainingImages
         from renorm.report import tables
 
         if not (self.bank or self.fold):
@@ -51,7 +51,7 @@ class Recalibrate:
         opened = self.source.open(self.model)
         branch, model = opened.branch(self.branch), opened.subject.model
         images = opened.images(self.images, self.split)
-        batches = Clean(images, self.num_images or len(images), self.seed).batches(opened.subject)
+        batches = TrainingImages(images, self.num_images or len(images), self.seed).batches(opened.subject)
         before = renorm.Bank.of(model, branch=branch)
         renorm.recalibrate_(model, batches, branch=branch, passes=self.passes)
         after = renorm.Bank.of(model, branch=branch, affine=True)

@@ -4,74 +4,88 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 import renorm
+from renorm import augment
+from renorm.augment import NAMES as VIEWS
+from renorm.augment import View
 from renorm.banks import Statistics
 from renorm.data import Images, sample
 from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject
 
 SOURCE = "source"  # the only bank of a model without branches
-CLEAN = "clean@"
-FORMS = "clean@NAME, a mixture NAME:0.7+NAME:0.3, or the path of a bank file"
+FORMS = "VIEW@NAME such as clean@NAME, a mixture NAME:0.7+NAME:0.3, or the path of a bank file"
 MEASURE_BATCH = 128
 
 
 @dataclass(frozen=True)
-class Clean:
-    """What ``clean@`` banks are measured on: un-augmented training images.
+class TrainingImages:
+    """What ``VIEW@`` banks are measured on: training images, un-augmented (``clean@``) or under another view.
 
     Args:
         images: To draw from.
         num_images: How many, at most.
-        seed: Of the draw.
+        seed: Of the draw and of the views.
+        make_view: Gives the view of a name; by default with the usual settings for the images' size.
     """
 
     images: Images | None
     num_images: int = 2048
     seed: int = 0
+    make_view: Callable[[str], View] | None = None
 
-    def batches(self, subject: Subject) -> list[Tensor]:
-        """The model's inputs.
+    def batches(self, subject: Subject, name: str = "clean") -> list[Tensor]:
+        """The model's inputs, as a view shows them.
 
         Raises:
             ValueError: If there are no training images.
         """
         if self.images is None:
             raise ValueError(
-                "a clean@ bank is measured on training images, and none are given. Name them with --train."
+                f"a {name}@ bank is measured on training images, and none are given. Name them with --train."
             )
         drawn = sample(self.images, min(self.num_images, len(self.images)), self.seed)
-        parts = torch.arange(len(drawn)).split(MEASURE_BATCH)
-        return [subject.normalize(drawn.batch(part)[0]) for part in parts if len(part) > 1]
+        make_view = self.make_view or partial(augment.view, size=drawn[0][0].shape[-1])
+        shown = make_view(name)
+        keys = [(self.seed, "measure", i, name) for i in range(len(drawn))]
+        parts = [part for part in torch.arange(len(drawn)).split(MEASURE_BATCH) if len(part) > 1]
+        return [
+            subject.normalize(augment.seeded_batch(shown, drawn.batch(part)[0], [keys[i] for i in part]))
+            for part in parts
+        ]
 
 
-def choose(subject: Subject, names: Sequence[str], branches: Sequence[str], clean: Clean) -> dict[str, Choice]:
+def choose(
+    subject: Subject, names: Sequence[str], branches: Sequence[str], training: TrainingImages
+) -> dict[str, Choice]:
     """Make the banks of the given names.
 
     Args:
         subject: The model.
-        names: Each a branch (``source`` for a model without), ``clean@`` and a branch, a mixture such as
-            ``weak:0.7+strong:0.3`` (of means, variances and affines), or the path of a bank file.
+        names: Each a branch (``source`` for a model without), a view and a branch such as ``clean@weak`` (the branch's
+            affine with statistics measured under that view), a mixture such as ``weak:0.7+strong:0.3`` (of means,
+            variances and affines), or the path of a bank file.
         branches: Those of the model.
-        clean: What ``clean@`` banks are measured on.
+        training: What ``VIEW@`` banks are measured on.
 
     Raises:
         ValueError: For an unknown name, or weights that do not sum to 1.
         FileNotFoundError: If a bank file does not exist.
     """
     known = list(branches) or [SOURCE]
-    return {name: _choice(subject, name, known, clean) for name in names}
+    return {name: _choice(subject, name, known, training) for name in names}
 
 
 def usual(branches: Sequence[str]) -> list[str]:
     """Names of the banks a table shows if nobody says which: every branch, each measured clean, the even mixture of two."""
     known = list(branches) or [SOURCE]
     mixture = [f"{known[0]}:0.5+{known[1]}:0.5"] if len(known) == 2 else []
-    return [*known, *(CLEAN + name for name in known), *mixture]
+    return [*known, *(f"clean@{name}" for name in known), *mixture]
 
 
 def adapted(
@@ -105,18 +119,18 @@ def _adapted_bank(subject: Subject, x: Tensor, prior: float, branch: str | None)
         adaptation.undo()
 
 
-def _choice(subject: Subject, name: str, known: Sequence[str], clean: Clean) -> Choice:
+def _choice(subject: Subject, name: str, known: Sequence[str], training: TrainingImages) -> Choice:
     if name in known:
         return Choice(_branch(name))
     if name.endswith(".safetensors"):
         return _from_file(subject, name, known)
     if "+" in name:
         return _mixture(subject, name, known)
-    owner = name.removeprefix(CLEAN)
-    if owner == name or owner not in known:
+    view, _, owner = name.partition("@")
+    if view not in VIEWS or owner not in known:
         raise _unknown(name, known)
     branch = _branch(owner)
-    return Choice(branch, renorm.measure(subject.model, clean.batches(subject), branch=branch))
+    return Choice(branch, renorm.measure(subject.model, training.batches(subject, view), branch=branch))
 
 
 def _branch(name: str) -> str | None:
@@ -169,6 +183,8 @@ def _mixed(parts: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
 
 
 def _unknown(name: str, known: Sequence[str]) -> ValueError:
-    close = difflib.get_close_matches(name, [*known, *(CLEAN + each for each in known)], n=2, cutoff=0.4)
+    close = difflib.get_close_matches(
+        name, [*known, *(f"{view}@{each}" for view in VIEWS for each in known)], n=2, cutoff=0.4
+    )
     meant = f"Did you mean {' or '.join(close)}?" if close else "Choose one of them."
     return ValueError(f"unknown bank {name!r}: one of {', '.join(known)}, {FORMS} is needed. {meant}")
