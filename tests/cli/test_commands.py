@@ -27,11 +27,12 @@ def test_a_run_is_the_folder_it_should_be(trained: Path):
         "banks/weak.safetensors",
         "banks/strong.safetensors",
         "results.csv",
+        "results.safetensors",
         "report.html",
     }
     config = json.loads((trained / "config.json").read_text())
     assert config["config"]["model"] == "resnet8"
-    assert {row.bank for row in read_results(trained / "results.csv")} >= {
+    assert {row.bank for row in read_results(trained / "results.csv").rows} >= {
         "weak",
         "strong",
         "clean@weak",
@@ -72,7 +73,7 @@ def test_evaluate_takes_banks_shifts_and_adaptation(renorm_command: Command, tra
     ]
     result = renorm_command("evaluate", trained, "--banks", *names, *options)
     assert result.status == 0, result.err
-    rows = read_results(tmp_path / "table.csv")
+    rows = read_results(tmp_path / "table.csv").rows
     assert {row.bank for row in rows} == {*map(str, names), "adapted@weak", "adapted@strong"}
     assert {(row.shift, row.severity) for row in rows} == {("clean", 0), ("contrast", 5)}
     assert {row.images for row in rows} == {40}
@@ -125,7 +126,7 @@ def test_a_plain_model_with_weights_is_adapted_and_evaluated(renorm_command: Com
     shifts = ["--shifts", "clean", "--adapt", "16"]
     result = renorm_command("evaluate", "resnet8", "--data", photos, *weights, *shifts, "--out", "t.csv")
     assert result.status == 0, result.err
-    assert [row.bank for row in read_results(tmp_path / "t.csv")] == ["source", "adapted"]
+    assert [row.bank for row in read_results(tmp_path / "t.csv").rows] == ["source", "adapted"]
 
 
 def test_unlabelled_images_are_enough_to_adapt(renorm_command: Command, trained: Path, tmp_path: Path, photos: Path):
@@ -150,7 +151,7 @@ def test_report_writes_the_page_again(renorm_command: Command, trained: Path, tm
 def test_a_shared_run_has_one_bank(renorm_command: Command, tmp_path: Path):
     result = renorm_command(*TRAIN, "--norm", "shared", "--out", tmp_path / "run", "--table-images", "40")
     assert result.status == 0, result.err
-    assert {row.bank for row in read_results(tmp_path / "run" / "results.csv")} == {"source", "clean@source"}
+    assert {row.bank for row in read_results(tmp_path / "run" / "results.csv").rows} == {"source", "clean@source"}
     assert (tmp_path / "run" / "banks" / "source.safetensors").exists()
 
 

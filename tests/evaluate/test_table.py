@@ -12,7 +12,6 @@ from renorm.augment import View, view
 from renorm.data import Images, load
 from renorm.evaluate import (
     Choice,
-    Row,
     Shift,
     Subject,
     TrainingImages,
@@ -20,10 +19,8 @@ from renorm.evaluate import (
     choose,
     evaluate,
     logits,
-    read_results,
     shifts,
     usual,
-    write_results,
 )
 from renorm.models import create
 
@@ -55,11 +52,15 @@ def outputs(subject: Subject, images: Images, choice: Choice) -> Tensor:
 
 def test_a_cell_is_what_a_plain_loop_gives(subject: Subject, images: Images):
     (shift,) = shifts(["contrast:4"], make_view, seed=3)
-    rows = evaluate(subject, images, {"strong": Choice("strong")}, [shift])
+    results = evaluate(subject, images, {"strong": Choice("strong")}, [shift])
     x = subject.normalize(renorm.corruptions.corrupt(images.batch(range(48))[0], "contrast", 4, range(48)))
     with torch.no_grad():
         expected = renorm.fold(subject.model, "strong").eval()(x)
-    (row,) = rows
+    (row,) = results.rows
+    assert torch.equal(results.hits[row.cell], metrics.correct(expected, images.labels))
+    near = (expected.argsort(1, descending=True)[:, :5] == images.labels[:, None]).any(1)
+    assert row.top5 == near.double().mean().item()
+    assert_close(row.ece, metrics.ece(expected, images.labels), rtol=1e-5, atol=1e-7)
     assert (row.bank, row.shift, row.severity, row.images, row.seed) == ("strong", "contrast", 4, 48, 3)
     assert_close(row.accuracy, metrics.accuracy(expected, images.labels))
     assert_close(row.nll, metrics.nll(expected, images.labels), rtol=1e-5, atol=0)
@@ -148,7 +149,7 @@ def test_a_plain_model_has_one_bank(images: Images):
     assert names == ["source", "clean@source"]
     made = choose(subject, names, [], TrainingImages(images))
     adapt = adapted(subject, images, [], num_images=16)
-    rows = evaluate(subject, images, made, shifts(["clean"], make_view), adapt=adapt)
+    rows = evaluate(subject, images, made, shifts(["clean"], make_view), adapt=adapt).rows
     assert [row.bank for row in rows] == ["source", "clean@source", "adapted"]
 
 
@@ -157,20 +158,6 @@ def test_modes_are_given_back_after_an_error(images: Images):
     with pytest.raises(RuntimeError):
         logits(Subject(model.append(nn.Linear(3, 2)), images.mean, images.std), images, {"source": Choice()})
     assert [module.training for module in model] == [True, False, True]
-
-
-def test_results_come_back_from_their_file(tmp_path: Path):
-    rows = [
-        Row("weak", "clean", 0, 1 / 3, 0.1, 0.5, 1.25, 0.0625, 48, 0),
-        Row("a", "contrast", 5, 0, 0, 0, 2, 0, 48, 7),
-    ]
-    write_results(tmp_path / "results.csv", rows)
-    assert read_results(tmp_path / "results.csv") == rows
-    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"bad.csv is not a table bank x shift .* columns bank, shift"):
-        read_results(tmp_path / "bad.csv")
-    with pytest.raises(FileNotFoundError, match=r"no .*none.csv: .*`renorm evaluate"):
-        read_results(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from renorm.augment import View
     from renorm.data import Images
-    from renorm.evaluate import Choice, Row, Shift
+    from renorm.evaluate import Choice, Results, Shift
     from renorm.recipes.opened import Opened
 
 
@@ -59,11 +60,11 @@ class Evaluate:
         opened = self.source.open(self.model)
         train, images = self.images(opened)
         chosen = self.chosen_shifts(opened, images)
-        rows = self.rows(opened, images, chosen, self.choices(opened, train))
-        console.print(tables.results(rows, f"{self.model}: bank x shift"))
-        self.write(rows)
+        results = self.results(opened, images, chosen, self.choices(opened, train))
+        console.print(tables.results(results.rows, f"{self.model}: bank x shift"))
+        self.write(results)
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, results: Results) -> None:
         """Write the table, and a run's report."""
         from renorm.cli.report import Report
         from renorm.evaluate import write_results
@@ -72,7 +73,7 @@ class Evaluate:
         is_run = (run / "config.json").exists()
         out = self.out or (run / "results.csv" if is_run else None)
         if out is not None:
-            write_results(out, rows)
+            write_results(out, results)
             done("table", out)
         if is_run and self.out is None:
             Report(run, table=False).run()
@@ -106,18 +107,23 @@ class Evaluate:
 
         return shifts(self.shifts or STANDARD, views(opened, images), self.seed)
 
-    def rows(self, opened: Opened, images: Images, chosen: Sequence[Shift], choices: Mapping[str, Choice]) -> list[Row]:
+    def results(
+        self, opened: Opened, images: Images, chosen: Sequence[Shift], choices: Mapping[str, Choice]
+    ) -> Results:
         """The table, made under a progress bar."""
         from renorm.evaluate import adapted, evaluate
 
-        subject = opened.subject
+        subject, command = opened.subject, " ".join(["renorm", *sys.argv[1:]])
         adapt = adapted(subject, images, opened.branches, self.adapt, self.prior) if self.adapt else None
         say(f"{len(images):,} images of {images.name}, banks {' '.join(choices)}, seed {self.seed}", style="dim")
         with progress("shifts") as bar:
             task = bar.add_task("evaluate", total=len(chosen), numbers="")
-            return evaluate(
-                subject, images, choices, chosen, adapt=adapt, callback=lambda n, total: bar.update(task, completed=n)
-            )
+
+            def show(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+
+            made = {"adapt": adapt, "model": self.model, "command": command, "callback": show}
+            return evaluate(subject, images, choices, chosen, **made)
 
 
 def views(opened: Opened, images: Images) -> Callable[[str], View]:

@@ -30,7 +30,7 @@ class Report:
         from renorm.report import page, tables
 
         run = Run(self.path)
-        config, rows = run.config(), read_results(run.results)
+        config, rows = run.config(), read_results(run.results).rows
         if self.table:
             console.print(tables.results(rows, f"{self.path}: bank x shift"))
         write_atomically(run.report, page.page(config, rows, run.history()).encode())

@@ -1,10 +1,12 @@
 """Banks by name: branches, re-estimated ones, mixtures, files, and those adapted to a shift."""
 
 import difflib
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -45,11 +47,7 @@ class TrainingImages:
         Raises:
             ValueError: If there are no training images.
         """
-        if self.images is None:
-            raise ValueError(
-                f"a {name}@ bank is measured on training images, and none are given. Name them with --train."
-            )
-        drawn = sample(self.images, min(self.num_images, len(self.images)), self.seed)
+        drawn = self.drawn(name)
         make_view = self.make_view or partial(augment.view, size=drawn[0][0].shape[-1])
         shown = make_view(name)
         keys = [(self.seed, "measure", i, name) for i in range(len(drawn))]
@@ -58,6 +56,22 @@ class TrainingImages:
             subject.normalize(augment.seeded_batch(shown, drawn.batch(part)[0], [keys[i] for i in part]))
             for part in parts
         ]
+
+    def drawn(self, name: str) -> Images:
+        """The images that a view's bank is measured on."""
+        if self.images is None:
+            raise ValueError(
+                f"a {name}@ bank is measured on training images, and none are given. Name them with --train."
+            )
+        return sample(self.images, min(self.num_images, len(self.images)), self.seed)
+
+    def recipe(self, name: str) -> str:
+        """How a view's bank is made, in words."""
+        drawn = self.drawn(name)
+        return (
+            f"statistics of {len(drawn)} {name} images of {drawn.name} ({drawn.fingerprint[:8]}, seed {self.seed}, "
+            f"batches of {MEASURE_BATCH})"
+        )
 
 
 def choose(
@@ -106,7 +120,8 @@ def adapted(
         indices = torch.randperm(len(images), generator=generator)[:num_images]
         x = subject.normalize(shift(images.batch(indices)[0], indices))
         owners = {f"adapted@{name}": name for name in branches} or {"adapted": None}
-        return {name: Choice(branch, _adapted_bank(subject, x, prior, branch)) for name, branch in owners.items()}
+        recipe = f"adapted to {len(indices)} images of each shift, prior {prior:g}, seed {shift.seed}"
+        return {name: Choice(b, _adapted_bank(subject, x, prior, b), recipe) for name, b in owners.items()}
 
     return adapt
 
@@ -121,7 +136,7 @@ def _adapted_bank(subject: Subject, x: Tensor, prior: float, branch: str | None)
 
 def _choice(subject: Subject, name: str, known: Sequence[str], training: TrainingImages) -> Choice:
     if name in known:
-        return Choice(_branch(name))
+        return Choice(_branch(name), recipe="of the model")
     if name.endswith(".safetensors"):
         return _from_file(subject, name, known)
     if "+" in name:
@@ -130,7 +145,8 @@ def _choice(subject: Subject, name: str, known: Sequence[str], training: Trainin
     if view not in VIEWS or owner not in known:
         raise _unknown(name, known)
     branch = _branch(owner)
-    return Choice(branch, renorm.measure(subject.model, training.batches(subject, view), branch=branch))
+    bank = renorm.measure(subject.model, training.batches(subject, view), branch=branch)
+    return Choice(branch, bank, training.recipe(view))
 
 
 def _branch(name: str) -> str | None:
@@ -142,7 +158,8 @@ def _from_file(subject: Subject, path: str, known: Sequence[str]) -> Choice:
     branch = bank.branch if bank.branch in known else _branch(known[0])
     with renorm.using(subject.model, bank, branch=branch):  # refuses another model's bank, once
         pass
-    return Choice(branch, replace(bank, weights=None))
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+    return Choice(branch, replace(bank, weights=None), f"file {digest}: {bank!r}")
 
 
 def _mixture(subject: Subject, text: str, known: Sequence[str]) -> Choice:
@@ -152,7 +169,7 @@ def _mixture(subject: Subject, text: str, known: Sequence[str]) -> Choice:
             raise _unknown(name, known)
     banks = [renorm.Bank.of(subject.model, branch=_branch(name), affine=True) for name in weights]
     sites = {site: _mixed([bank.sites[site] for bank in banks], list(weights.values())) for site in banks[0].sites}
-    return Choice(_branch(next(iter(weights))), renorm.Bank(sites))
+    return Choice(_branch(next(iter(weights))), renorm.Bank(sites), "mixture of the model's banks")
 
 
 def _weights(text: str) -> Mapping[str, float]:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 import renorm
+from renorm import metrics
 from renorm.data import Images
+from renorm.metrics import Scores
 
 BATCH = 256  # images of one forward, at most
 PIXELS = 2**20  # of one forward: larger activations cost more in fresh memory than they gain
@@ -37,10 +39,17 @@ class Subject:
 
 @dataclass(frozen=True)
 class Choice:
-    """What to evaluate with: a branch of the model, a bank in its place, or (neither) the plain model as it is."""
+    """What to evaluate with: a branch of the model, a bank in its place, or (neither) the plain model as it is.
+
+    Args:
+        branch: The model's.
+        bank: In the branch's place.
+        recipe: How the bank was made, in words.
+    """
 
     branch: str | None = None
     bank: "renorm.Bank | None" = None
+    recipe: str = ""
 
     @contextmanager
     def opened(self, model: nn.Module) -> Iterator[None]:
@@ -57,27 +66,47 @@ Change = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
+def outputs(
+    subject: Subject, images: Images, choices: Mapping[str, Choice], change: Change | None = None
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Labels and logits, on the CPU, of one batch after another with each choice, in evaluation mode.
+
+    Args:
+        subject: The model; its modes are given back.
+        images: What it sees, in order.
+        choices: What to evaluate with, by name.
+        change: Made to pixels before, given their indices; once for all choices.
+    """
+    size = max(16, min(BATCH, PIXELS // images[0][0][0].numel()))
+    for indices in torch.arange(len(images)).split(size):
+        pixels, labels = images.batch(indices)
+        x = subject.normalize(pixels if change is None else change(pixels, indices))
+        with evaluating(subject.model):
+            yield labels, {name: _output(subject, choice, x) for name, choice in choices.items()}
+
+
+def _output(subject: Subject, choice: Choice, x: Tensor) -> Tensor:
+    with choice.opened(subject.model):
+        return subject.model(x).float().cpu()
+
+
 def logits(
     subject: Subject, images: Images, choices: Mapping[str, Choice], change: Change | None = None
 ) -> dict[str, Tensor]:
-    """Logits of all images in evaluation mode with each choice, on the CPU; the model's mode is given back.
+    """All logits of each choice, as :func:`outputs` gives them."""
+    batches = [found for _, found in outputs(subject, images, choices, change)]
+    return {name: torch.cat([found[name] for found in batches]) for name in choices}
 
-    Args:
-        subject: The model.
-        images: What it sees, in order.
-        choices: What to evaluate with, by name.
-        change: Made to pixels before, given their indices.
-    """
-    found: dict[str, list[Tensor]] = {name: [] for name in choices}
-    size = max(16, min(BATCH, PIXELS // images[0][0][0].numel()))
-    with evaluating(subject.model):
-        for indices in torch.arange(len(images)).split(size):
-            pixels = images.batch(indices)[0]
-            x = subject.normalize(pixels if change is None else change(pixels, indices))
-            for name, choice in choices.items():
-                with choice.opened(subject.model):
-                    found[name].append(subject.model(x).float().cpu())
-    return {name: torch.cat(parts) for name, parts in found.items()}
+
+def score(
+    subject: Subject, images: Images, choices: Mapping[str, Choice], change: Change | None = None
+) -> dict[str, Scores]:
+    """The scores of each image with each choice; of the logits nothing is kept."""
+    batches = [
+        {name: metrics.scores(y, labels) for name, y in found.items()}
+        for labels, found in outputs(subject, images, choices, change)
+    ]
+    return {name: metrics.joined([found[name] for found in batches]) for name in choices}
 
 
 @contextmanager

@@ -1,38 +1,18 @@
-"""The table bank x shift, and its file."""
+"""Evaluating every bank under every shift."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from renorm import metrics
 from renorm.data import Images
+from renorm.evaluate.protocol import ImageSet, Protocol, fingerprint, versions
+from renorm.evaluate.results import Cell, Results, Row
 from renorm.evaluate.shifts import Shift
-from renorm.evaluate.subject import Choice, Subject, logits
-from renorm.files import write_atomically
-
-
-@dataclass(frozen=True)
-class Row:
-    """One cell of the table; accuracy and ECE in 0..1 with a bootstrap 95 % interval over images, NLL in nats."""
-
-    bank: str
-    shift: str
-    severity: int
-    accuracy: float
-    low: float
-    high: float
-    nll: float
-    ece: float
-    images: int
-    seed: int
-
-
-TYPES = {"bank": str, "shift": str, "severity": int, "images": int, "seed": int}
+from renorm.evaluate.subject import Choice, Subject, score
+from renorm.metrics import Scores
 
 Adapt = Callable[[Shift], Mapping[str, Choice]]
 Callback = Callable[[int, int], None]
@@ -46,7 +26,9 @@ def evaluate(
     *,
     adapt: Adapt | None = None,
     callback: Callback | None = None,
-) -> list[Row]:
+    model: str = "",
+    command: str = "",
+) -> Results:
     """Evaluate every bank under every shift, on the same images and pixels.
 
     Args:
@@ -56,27 +38,58 @@ def evaluate(
         shifts: Changes of the data; a shift's seed goes into the table.
         adapt: Makes further choices for one shift, from that shift's images.
         callback: Told after each shift: shifts done, shifts in all.
+        model: What the protocol calls the model.
+        command: What the protocol says was typed.
 
     Raises:
         ValueError: If there is nothing to evaluate, or images have no labels.
     """
     check(images, choices, shifts, adapt)
-    rows = []
+    banks = {name: choice.recipe for name, choice in choices.items()}
+    rows: list[Row] = []
+    hits: dict[Cell, Tensor] = {}
     for number, shift in enumerate(shifts, 1):
         here = {**choices, **(adapt(shift) if adapt else {})}
-        found = logits(subject, images, here, shift)
-        rows += [score(name, shift, output, images.labels) for name, output in found.items()]
+        banks |= {name: choice.recipe for name, choice in here.items() if name not in choices}
+        for name, found in score(subject, images, here, shift).items():
+            rows.append(summarized(name, shift, found))
+            hits[rows[-1].cell] = found.hits
         if callback:
             callback(number, len(shifts))
-    return rows
+    protocol = Protocol(
+        data=ImageSet.of(images),
+        classes=len(images.classes),
+        seed=shifts[0].seed,
+        model=model,
+        weights=fingerprint(subject.model),
+        mean=tuple(subject.mean),
+        std=tuple(subject.std),
+        banks=banks,
+        versions=versions(subject.device),
+        command=command,
+    )
+    return with_intervals(Results(protocol, rows, hits))
 
 
-def score(bank: str, shift: Shift, output: Tensor, labels: Tensor) -> Row:
-    """One cell of the table; the resamples of the interval are the same for all cells of a seed."""
-    hits = metrics.correct(output, labels)
-    interval = metrics.bootstrap(hits, torch.Generator().manual_seed(shift.seed))
-    quality = metrics.nll(output, labels), metrics.ece(output, labels)
-    return Row(bank, shift.name, shift.severity, *interval, *quality, len(labels), shift.seed)
+def summarized(bank: str, shift: Shift, found: Scores) -> Row:
+    """One cell of the table, its interval still to come."""
+    accuracy, nll = found.hits.double().mean().item(), found.nll.mean().item()
+    top5 = None if found.near is None else found.near.double().mean().item()
+    quality = nll, metrics.calibration_error(found.confidence, found.hits)
+    return Row(
+        bank, shift.name, shift.severity, accuracy, accuracy, accuracy, *quality, len(found.hits), shift.seed, top5
+    )
+
+
+def with_intervals(results: Results) -> Results:
+    """The table with the interval of each cell; cells with equally many images share their resamples."""
+    rows = {row.cell: row for row in results.rows}
+    for size in {row.images for row in results.rows}:
+        cells = [row.cell for row in results.rows if row.images == size]
+        generator = torch.Generator().manual_seed(results.protocol.seed)
+        intervals = metrics.bootstrap_columns(torch.stack([results.hits[cell] for cell in cells], 1), generator)
+        rows |= {cell: replace(rows[cell], low=i.low, high=i.high) for cell, i in zip(cells, intervals, strict=True)}
+    return replace(results, rows=list(rows.values()))
 
 
 def check(images: Images, choices: Mapping[str, Choice], shifts: Sequence[Shift], adapt: Adapt | None) -> None:
@@ -91,36 +104,3 @@ def check(images: Images, choices: Mapping[str, Choice], shifts: Sequence[Shift]
             f"{images.name} has images without a label: accuracy needs the class of every image. Put images into one "
             "folder per class, or use Parquet with a label column."
         )
-
-
-def write_results(path: Path, rows: Sequence[Row]) -> None:
-    """Write the table as CSV, as a whole."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Row))
-    writer.writerows(astuple(row) for row in rows)
-    write_atomically(path, text.getvalue().encode())
-
-
-def read_results(path: Path) -> list[Row]:
-    """Read what :func:`write_results` wrote.
-
-    Raises:
-        FileNotFoundError: If there is no table.
-        ValueError: If it is not one.
-    """
-    again = f"Make it with `renorm evaluate {path.parent}`."
-    if not path.exists():
-        raise FileNotFoundError(f"no {path}: a table bank x shift is needed. {again}")
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [_row(line) for line in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError) as error:
-        columns = ", ".join(field.name for field in fields(Row))
-        raise ValueError(
-            f"{path} is not a table bank x shift ({error}): the columns {columns} are needed. {again}"
-        ) from error
-
-
-def _row(line: Mapping[str, str]) -> Row:
-    return Row(**{field.name: TYPES.get(field.name, float)(line[field.name]) for field in fields(Row)})

@@ -53,29 +53,23 @@ def test_confidence_of_exactly_one_is_in_the_last_bin():  # trap 23
     assert_close(metrics.ece(logits, labels), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_bootstrap_interval_is_that_of_the_binomial():
-    values = torch.zeros(400).index_fill(0, torch.arange(320), 1.0)
-    interval = metrics.bootstrap(values, generator())
-    width = 1.96 * (0.8 * 0.2 / 400) ** 0.5
-    assert_close(interval.value, 0.8)
-    assert_close(torch.tensor(interval), torch.tensor([0.8, 0.8 - width, 0.8 + width]), rtol=0, atol=0.005)
-    assert interval == metrics.bootstrap(values, generator())
-    assert f"{interval:.0%}".startswith("80% [")
+def test_scores_of_images_are_what_the_numbers_are_means_of(scores: tuple[Tensor, Tensor]):
+    logits, labels = scores
+    parts = [metrics.scores(logits[i : i + 100], labels[i : i + 100]) for i in range(0, 211, 100)]
+    found = metrics.joined(parts)
+    assert found.near is not None
+    order = logits.argsort(1, descending=True)
+    assert found.near.tolist() == [
+        label in best for label, best in zip(labels.tolist(), order[:, :5].tolist(), strict=True)
+    ]
+    assert found.hits.double().mean().item() == metrics.accuracy(logits, labels)
+    assert_close(found.nll.mean().item(), metrics.nll(logits, labels))
+    assert metrics.calibration_error(found.confidence, found.hits) == metrics.ece(logits, labels)
+    assert metrics.scores(logits[:, :5], labels % 5).near is None
 
 
-def test_paired_difference_is_narrower_than_two_intervals():
-    a = torch.zeros(300).index_fill(0, torch.arange(150), 1.0)
-    b = torch.zeros(300).index_fill(0, torch.arange(140), 1.0)
-    paired = metrics.paired_difference(a, b, generator())
-    alone = metrics.bootstrap(a, generator())
-    assert paired.low > 0
-    assert paired.high - paired.low < (alone.high - alone.low) / 2
-
-
-def test_errors_say_what_is_needed():
-    with pytest.raises(ValueError, match=r"shape \(0,\).*at least one image.*Pass a vector"):
-        metrics.bootstrap(torch.zeros(0), generator())
-    with pytest.raises(ValueError, match=r"3 values cannot be paired with 2"):
-        metrics.paired_difference(torch.zeros(3), torch.zeros(2), generator())
+def test_labels_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"\(4, 2\) do not go with labels of shape \(3,\)"):
         metrics.accuracy(torch.zeros(4, 2), torch.zeros(3, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"the label 7 does not go with 2 outputs.*Evaluate a model"):
+        metrics.scores(torch.zeros(4, 2), torch.full((4,), 7))

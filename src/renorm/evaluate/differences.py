@@ -1,0 +1,178 @@
+"""What two tables differ by, and what a bank is worth over several shifts, with intervals over images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from renorm import metrics
+from renorm.evaluate.protocol import Protocol, label
+from renorm.evaluate.results import Cell, Results, Row
+from renorm.metrics import Interval
+
+REMEDIES = {
+    "data": "Evaluate both on the same images.",
+    "images": "Evaluate both with the same --num-images and --seed.",
+    "scale": "Evaluate both with the same --scale.",
+    "rounding": "Evaluate both with the same --rounding, or both on the stored images.",
+    "seed": "Evaluate both with the same --seed.",
+    "normalization": "Evaluate both with the same --mean and --std.",
+}
+IGNORABLE = ("scale", "rounding", "seed", "normalization")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the second table has more than the first in one cell, in 0..1, with its paired 95 % interval."""
+
+    banks: tuple[str, str]
+    shift: str
+    severity: int
+    accuracies: tuple[float, float]
+    interval: Interval
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.interval.low > 0 or self.interval.high < 0
+
+
+def differences(
+    a: Results, b: Results, banks: tuple[str, str] | None = None, ignore: Collection[str] = ()
+) -> list[Difference]:
+    """Paired differences ``b - a`` of all cells that both tables have.
+
+    Args:
+        a: One table.
+        b: Another, on the same images.
+        banks: The bank of each to compare; by default all of the same name.
+        ignore: Fields of the protocol that may differ after all: ``scale``, ``rounding``, ``seed``, ``normalization``.
+
+    Raises:
+        ValueError: If the tables are unlike, naming the field; if they have no cell in common, or no hits.
+    """
+    pairs = _pairs(a, b, banks)
+    for one, _ in pairs:
+        check_alike(a.protocol, b.protocol, (one[1], one[2]), ignore)
+    return [_difference(a, b, *pair) for pair in pairs]
+
+
+def mean_difference(a: Results, b: Results, found: Sequence[Difference]) -> Interval:
+    """Mean of some differences; images are drawn again for all their cells at once."""
+    one, other = ([(d.banks[i], d.shift, d.severity) for d in found] for i in (0, 1))
+    parts = zip(_per_image(a, one), _per_image(b, other), strict=True)
+    return metrics.bootstrap([y - x for x, y in parts], _generator(a))
+
+
+def mean_accuracy(results: Results, bank: str, shifts: Collection[str]) -> Interval:
+    """Mean accuracy of a bank over all cells of some shifts, in 0..1, with its 95 % interval.
+
+    Images are drawn again for all cells at once, as they share them. A table without hits gives the mean of the cells'
+    intervals, an upper bound.
+
+    Args:
+        results: A table.
+        bank: One of its banks.
+        shifts: Names; all severities that the table has are averaged.
+
+    Raises:
+        ValueError: If the table has no such cell.
+    """
+    rows = [row for row in results.rows if row.bank == bank and row.shift in shifts]
+    if not rows:
+        raise ValueError(
+            f"the table has no {bank} under {', '.join(shifts) or 'no shift'}: it has {_listed(results.rows)}. "
+            "Name some of these."
+        )
+    if not results.hits:
+        return Interval(*(fmean(values) for values in zip(*((r.accuracy, r.low, r.high) for r in rows), strict=True)))
+    return metrics.bootstrap(_per_image(results, [row.cell for row in rows]), _generator(results))
+
+
+def check_alike(a: Protocol, b: Protocol, shift: tuple[str, int], ignore: Collection[str] = ()) -> None:
+    """Refuse to compare a cell of two tables that did not see the same pixels.
+
+    Models, banks and the seeds they were trained with may differ, as they are what one compares; the same weights under
+    two normalizations are a mistake.
+
+    Raises:
+        ValueError: Naming the field that differs, its two values and the remedy; or for a field that cannot be ignored.
+    """
+    for name in ignore:
+        if name not in IGNORABLE:
+            raise ValueError(
+                f"cannot ignore {name!r}: one of {', '.join(IGNORABLE)} is needed. Differences are paired by image, so both "
+                "tables must be of the same images."
+            )
+    ours, theirs = a.pixels(*shift), b.pixels(*shift)
+    if a.weights == b.weights:
+        ours, theirs = ours | {"normalization": a.normalization}, theirs | {"normalization": b.normalization}
+    for name in ("images", "rounding", "data", *ours):
+        if ours[name] != theirs[name] and name not in ignore:
+            remedy = f" Or add --ignore {name}." if name in IGNORABLE else ""
+            values = f"{_named(a, name, shift, ours)} and {_named(b, name, shift, theirs)}"
+            raise ValueError(
+                f"the tables differ in {name} under {label(*shift)}: {values}. Numbers compare only where it is the same. "
+                f"{REMEDIES[name]}{remedy}"
+            )
+
+
+def _named(protocol: Protocol, name: str, shift: tuple[str, int], values: Mapping[str, str]) -> str:
+    images = protocol.images_of(*shift)
+    return f"{images.name} ({values[name]})" if images and name == "data" else values[name] or "none"
+
+
+def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[Cell, Cell]]:
+    for results in (a, b):
+        if not results.hits:
+            raise ValueError(
+                "a table says nothing of single images: paired differences need the .safetensors that is written beside it. "
+                "Copy it too, or evaluate again."
+            )
+    names = [banks] if banks else [(name, name) for name in dict.fromkeys(row.bank for row in a.rows)]
+    pairs = [
+        (row.cell, (other, row.shift, row.severity))
+        for one, other in names
+        for row in a.rows
+        if row.bank == one and (other, row.shift, row.severity) in b.hits
+    ]
+    if not pairs:
+        wanted = f" for the banks {banks[0]} and {banks[1]}" if banks else ""
+        raise ValueError(
+            f"the tables have no cell in common{wanted}: one has {_listed(a.rows)}; the other {_listed(b.rows)}. "
+            "Evaluate both under the same shifts, and name the banks to compare with --banks."
+        )
+    return pairs
+
+
+def _difference(a: Results, b: Results, one: Cell, other: Cell) -> Difference:
+    x, y = a.hits[one], b.hits[other]
+    interval = metrics.paired_difference(y, x, _generator(a))
+    return Difference((one[0], other[0]), one[1], one[2], (_share(x), _share(y)), interval)
+
+
+def _per_image(results: Results, cells: Sequence[Cell]) -> list[Tensor]:
+    """What each image adds to the mean over cells: one vector for each set of images."""
+    groups: defaultdict[tuple[int, str], list[Tensor]] = defaultdict(list)
+    for cell in cells:
+        images, hits = results.protocol.images_of(*cell[1:]), results.hits[cell]
+        groups[len(hits), images.labels if images else ""].append(hits)
+    return [torch.stack(group, 1).sum(1, dtype=torch.float64) / len(cells) for group in groups.values()]
+
+
+def _generator(results: Results) -> torch.Generator:
+    return torch.Generator().manual_seed(results.protocol.seed)
+
+
+def _share(hits: Tensor) -> float:
+    return hits.double().mean().item()
+
+
+def _listed(rows: Sequence[Row]) -> str:
+    banks, shifts = (", ".join(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("bank", "shift"))
+    return f"banks {banks} under {shifts}"

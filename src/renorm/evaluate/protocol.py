@@ -1,0 +1,153 @@
+"""What numbers must share to be compared, and where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+import renorm
+from renorm.banks.sites import unwrap
+from renorm.corruptions import CORRUPTIONS
+from renorm.data import Images
+
+STORED = "stored"  # the rounding of images that were read, not made
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Which images: where they come from, how many, and hashes of their pixels and of their labels in order."""
+
+    name: str
+    images: int
+    fingerprint: str
+    labels: str
+
+    @classmethod
+    def of(cls, images: Images) -> ImageSet:
+        """The set that images are."""
+        labels = hashlib.sha256(images.labels.numpy().data).hexdigest()[:16]
+        return cls(images.name, len(images), images.fingerprint, labels)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a table was made.
+
+    Args:
+        data: The images that shifts were made of; None where all were read.
+        stored: Images that were read for a shift, by its label.
+        classes: How many classes the data have.
+        scale: Side in pixels whose severity tables were used.
+        rounding: What became of pixels after a corruption: ``none``, ``8-bit`` or ``jpeg``.
+        seed: Of the draw of images, the shifts and the intervals.
+        model: Its name or file.
+        weights: Hash of all its parameters and buffers.
+        mean: What the input was normalized by, in 0 to 1.
+        std: Likewise.
+        banks: How each bank was made.
+        versions: Of renorm, torch and Python, and the device.
+        command: What was typed.
+    """
+
+    data: ImageSet | None = None
+    stored: Mapping[str, ImageSet] = field(default_factory=dict)
+    classes: int = 0
+    scale: int | None = None
+    rounding: str = ""
+    seed: int = 0
+    model: str = ""
+    weights: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    banks: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether it says anything: a table of before protocols were written does not."""
+        return self.data is not None or bool(self.stored)
+
+    @property
+    def normalization(self) -> str:
+        """Mean and standard deviation in words."""
+        return f"mean {_listed(self.mean)} std {_listed(self.std)}" if self.mean else ""
+
+    def images_of(self, shift: str, severity: int) -> ImageSet | None:
+        """The images behind a shift."""
+        return self.stored.get(label(shift, severity), self.data)
+
+    def pixels(self, shift: str, severity: int) -> dict[str, str]:
+        """What two cells must share, so that both saw the same pixels: empty where a field makes no difference."""
+        images = self.images_of(shift, severity)
+        read, made = label(shift, severity) in self.stored, shift in CORRUPTIONS
+        return {
+            "data": images.fingerprint if images else "",
+            "images": str(images.images) if images else "",
+            "scale": str(self.scale or "") if made and not read else "",
+            "rounding": STORED if read else self.rounding if made else "",
+            "seed": "" if read or shift == "clean" else str(self.seed),
+        }
+
+    def columns(self, bank: str, shift: str, severity: int) -> dict[str, str]:
+        """What a row of the table says of how it was made."""
+        images, pixels = self.images_of(shift, severity), self.pixels(shift, severity)
+        return {
+            "data": images.name if images else "",
+            "data_hash": pixels["data"],
+            "scale": pixels["scale"],
+            "rounding": pixels["rounding"],
+            "normalization": self.normalization,
+            "recipe": self.banks.get(bank, ""),
+            "model": self.model,
+            "model_hash": self.weights,
+            "versions": ", ".join(f"{name} {value}" for name, value in self.versions.items()),
+            "command": self.command,
+        }
+
+    def to_json(self) -> str:
+        """As text, which :meth:`from_json` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Protocol:
+        """Read what :meth:`to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        values["data"] = ImageSet(**values["data"]) if values["data"] else None
+        values["stored"] = {name: ImageSet(**each) for name, each in values["stored"].items()}
+        values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
+        return cls(**values)
+
+
+def label(shift: str, severity: int) -> str:
+    """Name and severity, for people: ``contrast 3``, ``clean``."""
+    return f"{shift} {severity}" if severity else shift
+
+
+def fingerprint(model: nn.Module) -> str:
+    """16 hexadecimal digits of the SHA-256 of all parameters and buffers, statistics included."""
+    digest = hashlib.sha256()
+    for key, value in sorted(unwrap(model).state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu().contiguous()
+            digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.view(-1).view(torch.uint8).numpy().data if value.numel() else b"")
+    return digest.hexdigest()[:16]
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """What computed."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    python = sys.version.split()[0]
+    return {"renorm": renorm.__version__, "torch": str(torch.__version__), "python": python, "device": name}
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)

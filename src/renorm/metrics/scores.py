@@ -1,0 +1,105 @@
+"""What logits are worth on labelled images: accuracy, likelihood, calibration."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from renorm.extras import require
+
+NUM_BINS = 15
+TOP = 5
+
+
+class Scores(NamedTuple):
+    """What each image contributed, all that is kept of its logits. Shape: ``(N,)`` each.
+
+    Args:
+        hits: Whether the highest logit is the label's.
+        near: Whether the label's is one of the five highest; None for models of at most five classes.
+        nll: Negative log-likelihood of the label, in nats.
+        confidence: Probability of the highest logit.
+    """
+
+    hits: Tensor
+    near: Tensor | None
+    nll: Tensor
+    confidence: Tensor
+
+
+def scores(logits: Tensor, labels: Tensor) -> Scores:
+    """Score each image. Shape: ``(N, C), (N,) -> (N,)`` each."""
+    hits = correct(logits, labels)
+    logits = logits.double()
+    near = None
+    if logits.shape[1] > TOP:
+        near = hits | (logits.topk(TOP, 1).indices == labels[:, None]).any(1)
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    return Scores(hits, near, losses, logits.softmax(1).amax(1))
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """Scores of several batches as those of one."""
+    near = [part.near for part in parts if part.near is not None]
+    hits, nll, confidence = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("hits", "nll", "confidence")
+    )
+    return Scores(hits, torch.cat(near) if near else None, nll, confidence)
+
+
+def correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Tell for each image whether its highest logit is its label. Shape: ``(N, C), (N,) -> (N,)`` of bool."""
+    _check(logits, labels)
+    return logits.argmax(1) == labels
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of images whose highest logit is their label, in 0..1."""
+    return correct(logits, labels).double().mean().item()
+
+
+def nll(logits: Tensor, labels: Tensor) -> float:
+    """Mean negative log-likelihood of the labels, in nats."""
+    _check(logits, labels)
+    return F.cross_entropy(logits.double(), labels).item()
+
+
+def ece(logits: Tensor, labels: Tensor, num_bins: int = NUM_BINS) -> float:
+    """Expected calibration error of logits, as :func:`calibration_error` defines it."""
+    found = scores(logits, labels)
+    return calibration_error(found.confidence, found.hits, num_bins)
+
+
+def calibration_error(confidence: Tensor, hits: Tensor, num_bins: int = NUM_BINS) -> float:
+    r"""Expected calibration error: :math:`\sum_b \frac{n_b}{N} |\mathrm{accuracy}_b - \mathrm{confidence}_b|`, in 0..1.
+
+    Bins have equal width; a confidence of exactly 1 belongs to the last one.
+
+    Shape: ``(N,), (N,)``.
+
+    Args:
+        confidence: Probability of the predicted class.
+        hits: Whether the prediction is right.
+        num_bins: How many bins.
+
+    Reference: Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, eq. 3.
+    """
+    functional = require("torchmetrics.functional.classification")
+    # torchmetrics 1.9 rounds to float32 and gives 1.0 a bin of its own; delete the clamp when it no longer does.
+    confidence = confidence.double().clamp(max=1 - 2**-24)
+    return functional.binary_calibration_error(confidence, hits.long(), n_bins=num_bins).item()
+
+
+def _check(logits: Tensor, labels: Tensor) -> None:
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)} do not go with labels of shape {tuple(labels.shape)}: (N, classes) "
+            "and (N,) with N > 0 are needed. Check that both come from the same batches."
+        )
+    if int(labels.max()) >= logits.shape[1]:
+        raise ValueError(
+            f"the label {int(labels.max())} does not go with {logits.shape[1]} outputs: labels below that are needed. "
+            "Evaluate a model that was made for these classes."
+        )
