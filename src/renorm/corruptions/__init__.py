@@ -1,4 +1,4 @@
-"""Common corruptions in five severities, with the published tables for 32 and 224 pixels.
+"""The 19 common corruptions in five severities, with the published tables for 32, 64 and 224 pixels.
 
 The pixels of an image depend on its seed, the corruption and the severity only: not on the batch it comes in, the
 order, the number of workers or the device.
@@ -9,41 +9,77 @@ ICLR 2019.
 
 import difflib
 from collections.abc import Callable, Iterable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from renorm.corruptions.blur import gaussian_blur
-from renorm.corruptions.digital import contrast, jpeg_compression
 from renorm.corruptions.draw import PerImage, integers
-from renorm.corruptions.noise import gaussian_noise
 
 SEVERITIES = (1, 2, 3, 4, 5)
-SCALES = (32, 224)
-LARGEST_SMALL_IMAGE = 64  # pixels; larger ones use the tables for 224
+SCALES = (32, 64, 224)
+SMALLEST = 8  # pixels
+PIECE = {"cpu": 2**18, "cuda": 2**26}  # values corrupted at a time: what stays in a CPU's cache, what fits a GPU
 
-CORRUPTIONS: dict[str, Callable[[Tensor, int, PerImage, int], Tensor]] = {
-    "gaussian_noise": gaussian_noise,
-    "gaussian_blur": gaussian_blur,
-    "contrast": contrast,
-    "jpeg_compression": jpeg_compression,
-}
+STANDARD = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
+HELD_OUT = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
 
-def corrupt(x: Tensor, name: str, severity: int, seeds: Iterable[int] | Tensor, scale: int | None = None) -> Tensor:
+def _table() -> dict[str, Callable[..., Tensor]]:
+    modules = [import_module(f"renorm.corruptions.{name}") for name in ("noise", "blur", "digital")]
+    if (Path(__file__).parent / "weather.py").exists():
+        modules.append(import_module("renorm.corruptions.weather"))
+    homes = {name: module for module in modules for name in STANDARD + HELD_OUT if hasattr(module, name)}
+    return {name: getattr(homes[name], name) for name in STANDARD + HELD_OUT if name in homes}
+
+
+CORRUPTIONS = _table()
+
+
+@torch.no_grad()
+def corrupt(
+    x: Tensor,
+    name: str,
+    severity: int,
+    seeds: Iterable[int] | Tensor,
+    scale: int | None = None,
+    frost_dir: str | Path | None = None,
+) -> Tensor:
     """Corrupt each image as its own seed says.
 
-    Shape: ``(N, 3, H, W)``, kept, as is the dtype: floating in [0, 1], or uint8.
+    Bytes come back as bytes, rounded to the nearest level; floating images keep every digit.
+
+    Shape: ``(N, 3, H, W)``, kept, as is the dtype: floating in [0, 1], or uint8. H and W are at least 8.
 
     Args:
         x: Images, before normalization by mean and standard deviation.
-        name: One of ``CORRUPTIONS``.
+        name: One of ``STANDARD`` or ``HELD_OUT``.
         severity: 1 to 5.
         seeds: One integer per image, for instance its index in the data.
-        scale: Whose severity table: 32 (CIFAR-C) or 224 (ImageNet-C) pixels; by default the one nearer to the images.
+        scale: Whose severity table: 32 (CIFAR-10-C), 64 (Tiny-ImageNet-C) or 224 (ImageNet-C) pixels; by default
+            ``nearest_scale`` of the images' size.
+        frost_dir: A folder of pictures of frost, used by ``frost`` instead of generated ones.
 
     Raises:
-        ValueError: For an unknown name, severity or scale, or images of another shape, dtype or range.
+        ValueError: For an unknown name, severity or scale, or images of another shape, size, dtype or range.
 
     Example:
         >>> x = torch.rand(2, 3, 8, 8)
@@ -54,11 +90,34 @@ def corrupt(x: Tensor, name: str, severity: int, seeds: Iterable[int] | Tensor, 
     seeds = integers(seeds)
     _check_choice(name, severity, scale)
     _check_images(x, seeds)
-    if scale is None:
-        scale = 32 if max(x.shape[-2:]) <= LARGEST_SMALL_IMAGE else 224
-    pixels = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-    corrupted = CORRUPTIONS[name](pixels, severity, PerImage(seeds, name, severity), scale)
-    return (corrupted * 255).round().to(torch.uint8) if x.dtype == torch.uint8 else corrupted.to(x.dtype)
+    scale = nearest_scale(*x.shape[-2:]) if scale is None else scale
+    function = CORRUPTIONS[name]
+    if name == "frost":
+        function = partial(function, frost_dir=frost_dir)
+    out = torch.empty_like(x)
+    size = max(1, PIECE.get(x.device.type, PIECE["cuda"]) // x[:1].numel()) if len(x) else 1
+    for start in range(0, len(x), size):
+        piece = slice(start, start + size)
+        draw = PerImage(seeds[piece], name, severity, device=x.device)
+        corrupted = function(_as_float(x[piece]), severity, draw, scale)
+        out[piece] = corrupted.mul(255).round_() if x.dtype == torch.uint8 else corrupted
+    return out
+
+
+def nearest_scale(height: int, width: int) -> int:
+    """Whose severity table suits images of this size: 32, 64 or 224, the nearest in ratio to the shorter side.
+
+    Example:
+        >>> nearest_scale(96, 96), nearest_scale(500, 375)
+        (64, 224)
+    """
+    side = min(height, width)
+    return min(SCALES, key=lambda scale: max(scale / side, side / scale))
+
+
+def _as_float(x: Tensor) -> Tensor:
+    x = x.contiguous()
+    return x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x.to(torch.float32)
 
 
 def _check_choice(name: str, severity: int, scale: int | None) -> None:
@@ -72,8 +131,8 @@ def _check_choice(name: str, severity: int, scale: int | None) -> None:
         )
     if scale not in (None, *SCALES):
         raise ValueError(
-            f"no severity table for scale {scale!r}: there is one for 32 and one for 224 pixels. "
-            "Leave scale out to take the one nearer to the images."
+            f"no severity table for scale {scale!r}: there is one for 32, 64 and 224 pixels. "
+            "Leave scale out to take the one nearest to the images."
         )
 
 
@@ -82,6 +141,11 @@ def _check_images(x: Tensor, seeds: list[int]) -> None:
         raise ValueError(
             f"images of shape {tuple(x.shape)}: (N, 3, H, W) is needed. Add the batch dimension with x[None], or "
             "repeat a grey channel with x.expand(-1, 3, -1, -1)."
+        )
+    if min(x.shape[-2:]) < SMALLEST:
+        raise ValueError(
+            f"images of {x.shape[-2]} x {x.shape[-1]} pixels: at least {SMALLEST} x {SMALLEST} is needed. "
+            "Resize them first."
         )
     if len(seeds) != len(x):
         raise ValueError(f"{len(seeds)} seeds for {len(x)} images: one each is needed. Pass the images' indices.")
