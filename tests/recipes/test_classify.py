@@ -53,6 +53,15 @@ def test_split_differs_from_shared_in_nothing_but_the_norm():
     assert_close(split.model.get_parameter("conv1.weight"), shared.model.get_parameter("conv1.weight"), rtol=0, atol=0)
 
 
+def test_a_view_may_be_used_twice_and_draws_by_the_name_of_its_branch():
+    weak = small.recipe(norm="shared", branches=("weak", "again"), views=("weak", "weak"))
+    both = small.recipe(branches=("weak", "strong"))
+    (x, _), (z, _) = next(iter(weak.batches(0, 0))), next(iter(both.batches(0, 0)))
+    assert torch.equal(x[:, 0], z[:, 0])
+    assert not torch.equal(x[:, 0], x[:, 1])
+    assert weak.step(next(iter(weak.batches(0, 0)))).keys() >= {"accuracy/weak", "accuracy/again"}
+
+
 def test_one_branch_is_plain_batch_normalization():
     split = trace(norm="split", branches=("weak",))
     assert_close(split, trace(norm="shared", branches=("weak",)), rtol=1e-5, atol=0)
@@ -69,7 +78,7 @@ def test_each_example_is_seen_once_an_epoch_by_every_branch():
 
 
 def test_workers_do_not_change_the_batches():
-    data = ViewedImages(small.images()[0], Config("digits").views(16), seed=0)
+    data = ViewedImages(small.images()[0], Config("digits").views_by_branch(16), seed=0)
     order = Order(len(data), 32, seed=0, epoch=1)
     state = torch.get_rng_state()
     alone = list(loader(data, order))
@@ -112,7 +121,9 @@ def test_a_source_without_splits_is_divided(tmp_path: Any):
     ("changes", "message"),
     [
         ({"branches": ("weak", "stong")}, r"no view makes the branch 'stong': .* Did you mean 'strong'"),
-        ({"branches": ("weak", "weak")}, r"distinct names are needed"),
+        ({"branches": ("weak", "weak")}, r"Branches are a list of distinct names .* For example"),
+        ({"views": ("weak",)}, r"1 views \(weak\) for the 2 branches weak, clean: each branch needs one. Name as many"),
+        ({"views": ("weak", "stong")}, r"no view makes the branch 'stong'"),
         ({"batch": 65}, r"a batch of 65 does not divide among the 2 branches weak, clean: .* Use --batch 64"),
         ({"batch": 4096}, r"160 training images in digits: one step needs 2048. Lower --batch to 320"),
         ({"model": "resnet21"}, r"a depth of 21 is not 6n \+ 2"),

@@ -23,6 +23,7 @@ from renorm.extras import require
 from renorm.models import create
 from renorm.recipes.loop import Plan, check_finite
 from renorm.recipes.views import Order, ViewedImages, loader
+from renorm.routing import check_names
 
 HOLDOUT = 0.2  # share of a source without splits that is not trained on
 
@@ -35,7 +36,9 @@ class Config:
         data: ``digits``, a folder of images, or a Parquet file or folder in the Hugging Face layout.
         test: Images to validate on, likewise; by default the split ``test`` of ``data``.
         model: ``resnet20``, ``resnet56``, ``wrn-28-2``, ..., ``timm:NAME`` or ``torchvision:NAME``.
-        branches: Views of each image, one branch each: ``weak``, ``strong``, ``clean``.
+        branches: Views of each image, one branch each: ``weak``, ``strong``, ``clean``; any names if ``views`` are given.
+        views: The view of each branch, in order, where it is not called like its branch: ``--branches weak again
+            --views weak weak`` trains on two weak views. Each branch draws its own random numbers, by its name.
         norm: ``split`` gives each branch its own statistics and affine; ``shared`` is the plain model on the same batches.
         share: What branches have in common all the same: ``statistics``, ``affine``.
         strong: Policy of the strong view.
@@ -57,6 +60,7 @@ class Config:
     test: str | None = None
     model: str = "resnet20"
     branches: tuple[str, ...] = ("weak", "strong")
+    views: tuple[str, ...] = ()
     norm: Literal["split", "shared"] = "split"
     share: tuple[Literal["statistics", "affine"], ...] = ()
     strong: augment.Policy = "randaugment"
@@ -78,9 +82,14 @@ class Config:
         """Images of one step; each is seen once per branch."""
         return self.batch // len(self.branches)
 
-    def views(self, size: int) -> dict[str, augment.View]:
+    def views_by_branch(self, size: int) -> dict[str, augment.View]:
         """The view of each branch for images of a size."""
-        return {name: self.view(name, size) for name in self.branches}
+        return {branch: self.view(name, size) for branch, name in zip(self.branches, self.view_names, strict=True)}
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The name of each branch's view."""
+        return self.views or self.branches
 
     def view(self, name: str, size: int) -> augment.View:
         """One view, with this configuration's settings."""
@@ -117,7 +126,7 @@ class Classification:
             nesterov=config.momentum > 0,
         )
         self.subject = Subject(self.model, self.images.mean, self.images.std)
-        self.data = ViewedImages(self.images, config.views(self.images[0][0].shape[-1]), config.seed)
+        self.data = ViewedImages(self.images, config.views_by_branch(self.images[0][0].shape[-1]), config.seed)
 
     def batches(self, epoch: int, first: int) -> Iterable[tuple[Tensor, Tensor]]:
         """The batches of an epoch from the one numbered ``first`` on."""
@@ -195,11 +204,14 @@ def check(config: Config, images: Images) -> None:
     Raises:
         ValueError: For an unknown or repeated branch, a batch that does not divide, too few images, or no labels.
     """
-    branches = config.branches
-    for name in branches:
+    branches = check_names(config.branches)
+    if len(config.view_names) != len(branches):
+        raise ValueError(
+            f"{len(config.views)} views ({', '.join(config.views)}) for the {len(branches)} branches {', '.join(branches)}: "
+            "each branch needs one. Name as many --views, or leave them out where branches are called like their views."
+        )
+    for name in config.view_names:
         augment.view(name, 32)
-    if not branches or len(set(branches)) < len(branches):
-        raise ValueError(f"branches {branches}: distinct names are needed, at least one. Name each view once.")
     if config.batch % len(branches) or config.batch < 1:
         lower = max(1, config.batch // len(branches)) * len(branches)
         raise ValueError(
