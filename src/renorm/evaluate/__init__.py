@@ -1,7 +1,7 @@
 """What a model is worth with each bank, under each shift of the data."""
 
 from renorm.evaluate.choices import TrainingImages, adapted, choose, usual
-from renorm.evaluate.differences import Difference, differences, mean_accuracy, mean_difference
+from renorm.evaluate.compare import Difference, differences, mean_accuracy, mean_difference
 from renorm.evaluate.protocol import ImageSet, Protocol
 from renorm.evaluate.results import Cell, Results, Row, read_results, write_results
 from renorm.evaluate.shifts import STANDARD, Shift, shifts

@@ -48,12 +48,15 @@ class TrainingImages:
             ValueError: If there are no training images.
         """
         drawn = self.drawn(name)
+        whole = drawn.whole()
         make_view = self.make_view or partial(augment.view, size=drawn[0][0].shape[-1])
         shown = make_view(name)
         keys = [(self.seed, "measure", i, name) for i in range(len(drawn))]
         parts = [part for part in torch.arange(len(drawn)).split(MEASURE_BATCH) if len(part) > 1]
         return [
-            subject.normalize(augment.seeded_batch(shown, drawn.batch(part)[0], [keys[i] for i in part]))
+            subject.normalize(
+                augment.seeded_batch(shown, (whole[i][0] for i in part.tolist()), [keys[i] for i in part])
+            )
             for part in parts
         ]
 

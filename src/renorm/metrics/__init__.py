@@ -1,5 +1,6 @@
 """What a classifier's logits are worth: accuracy, likelihood, calibration, corruption errors, and how sure we can be."""
 
+from renorm.metrics.corruption import alexnet, corruption_error, relative_corruption_error
 from renorm.metrics.intervals import Interval, bootstrap, bootstrap_columns, over_runs, paired_difference
 from renorm.metrics.scores import Scores, accuracy, calibration_error, correct, ece, joined, nll, scores
 
@@ -7,14 +8,17 @@ __all__ = [
     "Interval",
     "Scores",
     "accuracy",
+    "alexnet",
     "bootstrap",
     "bootstrap_columns",
     "calibration_error",
     "correct",
+    "corruption_error",
     "ece",
     "joined",
     "nll",
     "over_runs",
     "paired_difference",
+    "relative_corruption_error",
     "scores",
 ]
