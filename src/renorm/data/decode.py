@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from renorm.augment import CROPPED, SMALL
 from renorm.extras import require
 
-SMALL = 96  # pixels: images up to this side keep their size, and are decoded once
 GENERIC = 224  # pixels: the side of larger images, ImageNet's
+DETAIL = 4  # a random crop of 8 % of the area is a little more than a quarter of the side: none is enlarged
 DECODED_BYTES = 2**31  # the most that is decoded once
 
 
@@ -38,23 +39,27 @@ class Encoded:
         blobs: where the images are.
         order: which of them, in what order.
         size: width and height that each is scaled and cut to.
+        whole: whether items are images of any size instead, neither cut nor distorted, for views that cut them.
     """
 
     blobs: Blobs
     order: Tensor
     size: tuple[int, int]
+    whole: bool = False
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, i: int) -> Tensor:
-        width, height = self.size
-        pixels = bytearray(decode(self.blobs, int(self.order[i]), self.size))
-        return torch.frombuffer(pixels, dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1).contiguous()
+        read = decode_whole if self.whole else decode
+        image = read(self.blobs, int(self.order[i]), self.size)
+        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+        tensor = pixels.view(image.height, image.width, 3).permute(2, 0, 1)
+        return tensor if self.whole else tensor.contiguous()  # of a whole image only a part will be read
 
     def subset(self, indices: Tensor) -> Encoded:
         """The images at some indices, in their order."""
-        return Encoded(self.blobs, self.order[indices], self.size)
+        return replace(self, order=self.order[indices])
 
     def update(self, digest: Any) -> None:
         """Feed a hash with the encoded images."""
@@ -77,7 +82,7 @@ def prepare(blobs: Blobs, size: int | None, order: Tensor) -> Tensor | Encoded:
         return Encoded(blobs, order, (width, height))
     pixels = bytearray()
     for i in order.tolist():
-        pixels += decode(blobs, i, (width, height))
+        pixels += decode(blobs, i, (width, height)).tobytes()
     stacked = torch.frombuffer(pixels, dtype=torch.uint8).view(len(order), height, width, 3)
     return stacked.permute(0, 3, 1, 2).contiguous()
 
@@ -88,16 +93,31 @@ def natural_size(blobs: Blobs, i: int) -> tuple[int, int]:
     return (width, height) if max(width, height) <= SMALL else (GENERIC, GENERIC)
 
 
-def decode(blobs: Blobs, i: int, size: tuple[int, int]) -> bytes:
-    """One image as RGB bytes, row by row, scaled so that it covers ``size`` (width, height) and cut to the center."""
+def decode(blobs: Blobs, i: int, size: tuple[int, int]) -> Any:
+    """One RGB image, scaled so that it covers ``size`` (width, height) and cut to the center.
+
+    Above 96 pixels it covers 8/7 of that before it is cut, as networks for such images are evaluated. An image that has
+    the size stays as it is.
+    """
+    image = _rgb(_open(blobs, i), blobs, i)
+    if image.size == size:
+        return image
+    border = (1 - CROPPED) / 2 if max(size) > SMALL else 0.0
+    return require("PIL.ImageOps").fit(image, size, require("PIL.Image").Resampling.BILINEAR, border)
+
+
+def decode_whole(blobs: Blobs, i: int, size: tuple[int, int]) -> Any:
+    """One RGB image as it is; of a JPEG with more detail than crops of ``size`` can show, an eighth to a half of it."""
     image = _open(blobs, i)
+    image.draft("RGB", tuple(DETAIL * side for side in size))
+    return _rgb(image, blobs, i)
+
+
+def _rgb(image: Any, blobs: Blobs, i: int) -> Any:
     try:
-        image = image.convert("RGB")
+        return image.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
         raise _undecodable(blobs, i, error) from error
-    if image.size != size:
-        image = require("PIL.ImageOps").fit(image, size, require("PIL.Image").Resampling.BILINEAR)
-    return image.tobytes()
 
 
 def _open(blobs: Blobs, i: int) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from renorm.augment import SMALL
 from renorm.data.decode import Encoded
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -74,6 +75,12 @@ class Images(Dataset[tuple[Tensor, int]]):
         domain = None if self.domain is None else self.domain[indices]
         pixels = self.pixels.subset(indices) if isinstance(self.pixels, Encoded) else self.pixels[indices]
         return replace(self, pixels=pixels, labels=self.labels[indices], domain=domain)
+
+    def whole(self) -> Images:
+        """The same images of any size and shape, for views that cut parts out of them; small ones are as they were."""
+        if isinstance(self.pixels, Encoded) and max(self.pixels.size) > SMALL:
+            return replace(self, pixels=replace(self.pixels, whole=True))
+        return self
 
     @cached_property
     def fingerprint(self) -> str:

@@ -42,8 +42,13 @@ class Config:
         norm: ``split`` gives each branch its own statistics and affine; ``shared`` is the plain model on the same batches.
         share: What branches have in common all the same: ``statistics``, ``affine``.
         strong: Policy of the strong view.
-        num_ops: Operations per image of RandAugment.
-        magnitude: Of RandAugment, 0 to 30.
+        num_ops: Operations per image of RandAugment, or per chain of AugMix; by default the published number.
+        magnitude: Of RandAugment, 0 to 30, or severity of AugMix, 1 to 10; by default the published one.
+        crop: ``padded`` moves images by a few pixels, ``resized`` takes random parts of any size, as usual on ImageNet;
+            ``auto`` takes the latter above 96 pixels.
+        cutout: Side of the square cut out of the strong view, as a share of the image's; by default 0.5, but 0 with
+            resized crops.
+        download: Fetch ``cifar10`` or ``cifar100`` if it is not there.
         epochs: Passes over the data.
         batch: Rows of one step, the views of all branches counted: a multiple of the number of branches.
         rate: Highest learning rate (SGD with Nesterov momentum).
@@ -64,8 +69,11 @@ class Config:
     norm: Literal["split", "shared"] = "split"
     share: tuple[Literal["statistics", "affine"], ...] = ()
     strong: augment.Policy = "randaugment"
-    num_ops: int = 2
-    magnitude: int = 9
+    num_ops: int | None = None
+    magnitude: int | None = None
+    crop: augment.Crop = "auto"
+    cutout: float | None = None
+    download: bool = False
     epochs: int = 30
     batch: int = 256
     rate: float = 0.1
@@ -94,8 +102,16 @@ class Config:
     def view(self, name: str, size: int) -> augment.View:
         """One view, with this configuration's settings."""
         digits = self.data == "digits"
-        options = {"policy": self.strong, "num_ops": self.num_ops, "magnitude": self.magnitude}
-        return augment.view(name, size, digits=digits, **options)
+        return augment.view(
+            name,
+            size,
+            digits=digits,
+            policy=self.strong,
+            num_ops=self.num_ops,
+            magnitude=self.magnitude,
+            crop=self.crop,
+            cutout=self.cutout,
+        )
 
     def plan(self, num_images: int) -> Plan:
         """Length and rate of the training."""

@@ -19,7 +19,7 @@ class ViewedImages(Dataset[tuple[Tensor, int]]):
     """Item (epoch, index) is that example's views of that epoch, uint8 ``(K, 3, H, W)``, and its label."""
 
     def __init__(self, images: Images, views: Mapping[str, View], seed: int) -> None:
-        self.images, self.views, self.seed = images, dict(views), seed
+        self.images, self.views, self.seed = images.whole(), dict(views), seed
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,8 +1,12 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from renorm import augment
+
+POLICIES = get_args(augment.Policy)
 
 
 def image(seed: int = 0, size: int = 24) -> torch.Tensor:
@@ -17,7 +21,7 @@ class Seeded(Dataset[torch.Tensor]):
         return augment.seeded(augment.view("strong", 24), image(index), 0, 3, index, "strong")
 
 
-@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", augment.NAMES)
 def test_views_keep_shape_and_dtype(name: str, policy: augment.Policy):
     view = augment.view(name, 24, policy=policy)
@@ -90,7 +94,7 @@ def test_the_generator_is_given_back_after_an_error():
 
 
 def test_cutout_is_half_the_side_at_most():
-    strong = augment.Strong(augment.Weak(1), num_ops=0)
+    strong = augment.Strong(augment.Weak(1), augment.RandAugment(num_ops=0))
     white = torch.full((3, 24, 24), 255, dtype=torch.uint8)
     cut = [(augment.seeded(strong, white, i)[0] == augment.GREY).sum().item() for i in range(50)]
     assert max(cut) == 144
