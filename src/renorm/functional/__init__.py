@@ -1,0 +1,37 @@
+"""All the mathematics of renorm, as pure functions.
+
+Notation: ``x`` is ``(N, C, *)`` with N samples, C channels and P positions (the product of ``*``, 1 if empty).
+A *population* is a set of samples that share statistics; a *row* is a set of samples that share an affine. Both are
+given by an index ``(N,)``, or ``None`` where all samples belong together.
+
+One mechanism serves every route: moments per sample and channel (the only reduction over pixels), a merge over the
+samples of each population, and one affine pass. What lies between the two passes is bookkeeping on ``(N, C)``.
+"""
+
+from renorm.functional.norm import block_norm, branch_norm, fixed_norm, native_fixed_norm, native_norm
+from renorm.functional.statistics import (
+    Moments,
+    all_merge,
+    batch_moments,
+    instance_moments,
+    merge,
+    moments,
+    pool,
+    unbiased,
+)
+
+__all__ = [
+    "Moments",
+    "all_merge",
+    "batch_moments",
+    "block_norm",
+    "branch_norm",
+    "fixed_norm",
+    "instance_moments",
+    "merge",
+    "moments",
+    "native_fixed_norm",
+    "native_norm",
+    "pool",
+    "unbiased",
+]
