@@ -151,7 +151,7 @@ def test_report_writes_the_page_again(renorm_command: Command, trained: Path, tm
 def test_a_shared_run_has_one_bank(renorm_command: Command, tmp_path: Path):
     result = renorm_command(*TRAIN, "--norm", "shared", "--out", tmp_path / "run", "--table-images", "40")
     assert result.status == 0, result.err
-    assert {row.bank for row in read_results(tmp_path / "run" / "results.csv").rows} == {"source", "clean@source"}
+    assert {row.bank for row in read_results(tmp_path / "run" / "results.csv").rows} == {"source"}
     assert (tmp_path / "run" / "banks" / "source.safetensors").exists()
 
 

@@ -11,11 +11,11 @@ from renorm import metrics
 from renorm.augment import View, view
 from renorm.data import Images, load
 from renorm.evaluate import (
+    Adapted,
     Choice,
     Shift,
     Subject,
     TrainingImages,
-    adapted,
     choose,
     evaluate,
     logits,
@@ -132,7 +132,7 @@ def test_a_bank_file_is_used_and_another_models_is_refused(subject: Subject, ima
 def test_adapted_banks_are_those_of_adapt_(subject: Subject, images: Images):
     before = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
     (shift,) = shifts(["gaussian_noise:5"], make_view)
-    made = adapted(subject, images, BRANCHES, num_images=32)(shift)
+    made = Adapted(subject, images, BRANCHES, num_images=32)(shift)
     assert list(made) == ["adapted@weak", "adapted@strong"]
     assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())
     indices = torch.randperm(48, generator=torch.Generator().manual_seed(0))[:32]
@@ -145,10 +145,9 @@ def test_adapted_banks_are_those_of_adapt_(subject: Subject, images: Images):
 
 def test_a_plain_model_has_one_bank(images: Images):
     subject = Subject(create("resnet8"), images.mean, images.std)
-    names = usual([])
-    assert names == ["source", "clean@source"]
-    made = choose(subject, names, [], TrainingImages(images))
-    adapt = adapted(subject, images, [], num_images=16)
+    assert usual([]) == ["source"]
+    made = choose(subject, ["source", "clean@source"], [], TrainingImages(images))
+    adapt = Adapted(subject, images, [], num_images=16)
     rows = evaluate(subject, images, made, shifts(["clean"], make_view), adapt=adapt).rows
     assert [row.bank for row in rows] == ["source", "clean@source", "adapted"]
 

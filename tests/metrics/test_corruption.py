@@ -21,7 +21,7 @@ def test_alexnets_own_relative_errors_are_100():
     reference = metrics.alexnet("imagenet")
     assert reference.clean is not None
     assert_close(metrics.relative_corruption_error(reference.errors, reference.clean, "imagenet"), 100.0)
-    flat = dict.fromkeys(STANDARD, 0.3)
+    flat: dict[str, float] = dict.fromkeys(STANDARD, 0.3)
     assert metrics.relative_corruption_error(flat, 0.3, "imagenet") == 0
 
 

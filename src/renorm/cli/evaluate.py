@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
@@ -13,11 +14,13 @@ from renorm.cli.console import console, done, progress, say
 from renorm.cli.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
+
+    import torch.distributed as dist
 
     from renorm.augment import View
     from renorm.data import Images
-    from renorm.evaluate import Choice, Results, Shift
+    from renorm.evaluate import Choice, Kept, Protocol, Results, Shift
     from renorm.recipes.opened import Opened
 
 
@@ -25,18 +28,27 @@ if TYPE_CHECKING:
 class Evaluate:
     """Evaluate every bank of a model under every shift: accuracy with 95 % intervals, likelihood, calibration.
 
+    Started again after it was stopped, the same command goes on where it was. Under torchrun the processes share the shifts.
+
     Args:
         model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
         data: Images to evaluate on; a run knows its own.
         train: Training images, which clean@ banks are measured on; a run knows its own.
-        banks: Branches, VIEW@BRANCH such as clean@weak (the branch's affine, statistics measured under that view),
-            mixtures such as weak:0.7+strong:0.3, or bank files; by default all branches, clean@ for each, and the even
-            mixture of two. A model without branches has the bank source.
-        shifts: clean, weak, strong, and corruptions with or without a severity (contrast, contrast:3).
+        banks: Branches, statistics of a view through a branch's affine (clean@BRANCH, weak@BRANCH), mixtures such as
+            weak:0.7+strong:0.3, or bank files; by default all branches, clean@ for each, and the even mixture of two. A
+            model without branches has the bank source.
+        shifts: clean, weak, strong; quick (4 corruptions), standard (15), held-out (4), corruptions (19) or a corruption's
+            name, perhaps with a severity (contrast:3, standard:5); domains, or the name of a domain of the data; a folder of
+            shifted images (CIFAR-10-C, ImageNet-C, -R, ...). By default clean weak strong quick.
+        scale: Whose severities: those published for images of 32, 64 or 224 pixels; by default the nearest to the images.
+        rounding: What becomes of corrupted pixels: 8-bit rounds them as published files are; none keeps them as computed;
+            jpeg also codes them, as ImageNet-C is.
         num_images: Evaluate on so many test images, drawn with the seed; 0 for all.
         adapt: Also evaluate banks adapted to each shift from so many of its images; 0 for none.
         prior: How many images the source bank counts for when adapting.
-        out: Where to write the table; by default results.csv of the run.
+        alexnet: Whose errors of AlexNet the mean corruption error is relative to: imagenet, cifar10 or cifar100; by default
+            those of the data, if these are among them.
+        out: Where to write the table, a .csv; by default results.csv of the run.
         seed: Of the draw, the shifts and the intervals.
         source: Where a model given by name comes from.
     """
@@ -46,44 +58,112 @@ class Evaluate:
     train: str | None = None
     banks: tuple[str, ...] = ()
     shifts: tuple[str, ...] = ()
+    scale: Literal[32, 64, 224] | None = None
+    rounding: Literal["8-bit", "none", "jpeg"] = "8-bit"
     num_images: int = 0
     adapt: int = 0
     prior: float = 64
+    alexnet: str | None = None
     out: Path | None = None
     seed: int = 0
     source: Source = field(default_factory=Source)
 
     def run(self) -> None:
         """Run the command."""
-        from renorm.report import tables
+        from renorm.evaluate import ranks
+
+        self.check()
+        with ranks.started() as group:
+            console.quiet = ranks.place(group)[0] > 0
+            results, kept = self.results(group)
+            if not console.quiet:
+                self.show(results)
+                self.write(results)
+                if kept:
+                    kept.remove()
+
+    def check(self) -> None:
+        """Refuse at once what would otherwise be found at the end."""
+        from renorm.evaluate.results import check_name
+        from renorm.metrics import alexnet
+
+        if self.out is not None:
+            check_name(self.out)
+        if self.alexnet is not None:
+            alexnet(self.alexnet)
+
+    def results(self, group: dist.ProcessGroup | None) -> tuple[Results, Kept | None]:
+        """The table, made under a progress bar, and where its finished shifts are kept meanwhile."""
+        from renorm.evaluate import Adapted, Kept, describe, evaluate
 
         opened = self.source.open(self.model)
         train, images = self.images(opened)
-        chosen = self.chosen_shifts(opened, images)
-        results = self.results(opened, images, chosen, self.choices(opened, train))
+        chosen, choices = self.chosen_shifts(opened, images), self.choices(opened, train)
+        adapt = Adapted(opened.subject, images, opened.branches, self.adapt, self.prior) if self.adapt else None
+        weights = f" {self.source.weights}" if self.source.weights else ""
+        about = {"model": f"{self.model}{weights}", "command": " ".join(["renorm", *sys.argv[1:]])}
+        protocol = describe(opened.subject, images, choices, chosen, adapt.recipes if adapt else {}, **about)
+        kept = Kept.under(self.root, protocol, chosen) if self.root else None
+        tell(protocol, chosen)
+        with progress("cells") as bar:
+            task = bar.add_task("evaluate", total=None, numbers="")
+
+            def show(done: float, total: int, shift: Shift) -> None:
+                bar.update(task, completed=int(done), total=total, numbers=shift.label)
+
+            options = {"adapt": adapt, "protocol": protocol, "kept": kept, "group": group, "callback": show}
+            return evaluate(opened.subject, images, choices, chosen, **options), kept
+
+    def show(self, results: Results) -> None:
+        """Print the table and what it comes to."""
+        from renorm.cli.overview import overview
+        from renorm.report import tables
+
         console.print(tables.results(results.rows, f"{self.model}: bank x shift"))
-        self.write(results)
+        summary = overview(results, self.alexnet)
+        if summary is not None:
+            console.print()
+            console.print(summary)
 
     def write(self, results: Results) -> None:
         """Write the table, and a run's report."""
         from renorm.cli.report import Report
         from renorm.evaluate import write_results
 
-        run = Path(self.model)
-        is_run = (run / "config.json").exists()
-        out = self.out or (run / "results.csv" if is_run else None)
-        if out is not None:
-            write_results(out, results)
-            done("table", out)
-        if is_run and self.out is None:
-            Report(run, table=False).run()
+        if self.path is not None:
+            write_results(self.path, results)
+            done("table", self.path)
+        if self.is_run and self.out is None:
+            Report(Path(self.model), table=False).run()
 
-    def images(self, opened: Opened) -> tuple[Images | None, Images]:
-        """Training images, if there are any, and those to evaluate on."""
+    @property
+    def is_run(self) -> bool:
+        """Whether the model is a run, which has a place for its table."""
+        return (Path(self.model) / "config.json").exists()
+
+    @property
+    def path(self) -> Path | None:
+        """Where the table is written, if anywhere."""
+        return self.out or (Path(self.model) / "results.csv" if self.is_run else None)
+
+    @property
+    def root(self) -> Path | None:
+        """Where finished shifts are kept until the table is written."""
+        if self.path is None:
+            return None
+        return (
+            Path(self.model) / ".evaluation" if self.out is None else self.out.parent / f".{self.out.stem}.evaluation"
+        )
+
+    def images(self, opened: Opened) -> tuple[Images | None, Images | None]:
+        """Training images, if there are any, and those to evaluate on, if not all shifts bring their own."""
         from renorm.data import sample
+        from renorm.evaluate.shifts import is_made
         from renorm.recipes.classify import read
 
         if not opened.about and self.data is None:
+            if self.shifts and not any(is_made(name) or name == "domains" for name in self.shifts):
+                return (opened.images(self.train, "train") if self.train else None), None
             raise ValueError("no images to evaluate on: a model given by name has none of its own. Add --data.")
         train, test = read(opened.config) if opened.about else (None, None)
         train = opened.images(self.train, "train") if self.train else train
@@ -101,32 +181,41 @@ class Evaluate:
         training = TrainingImages(train, seed=self.seed, make_view=views(opened, train) if train else None)
         return choose(opened.subject, names, opened.branches, training)
 
-    def chosen_shifts(self, opened: Opened, images: Images) -> list[Shift]:
-        """The shifts to evaluate under."""
-        from renorm.evaluate import STANDARD, shifts
+    def chosen_shifts(self, opened: Opened, images: Images | None) -> list[Shift]:
+        """The shifts to evaluate under, in the order they were named."""
+        from renorm.evaluate import DEFAULT
 
-        return shifts(self.shifts or STANDARD, views(opened, images), self.seed)
+        return [shift for name in self.shifts or DEFAULT for shift in self.shifts_of(name, opened, images)]
 
-    def results(
-        self, opened: Opened, images: Images, chosen: Sequence[Shift], choices: Mapping[str, Choice]
-    ) -> Results:
-        """The table, made under a progress bar."""
-        from renorm.evaluate import adapted, evaluate
+    def shifts_of(self, name: str, opened: Opened, images: Images | None) -> list[Shift]:
+        """The shifts that a name stands for."""
+        from renorm.evaluate import domains, shifts, stored
+        from renorm.evaluate.shifts import is_made
 
-        subject, command = opened.subject, " ".join(["renorm", *sys.argv[1:]])
-        adapt = adapted(subject, images, opened.branches, self.adapt, self.prior) if self.adapt else None
-        say(f"{len(images):,} images of {images.name}, banks {' '.join(choices)}, seed {self.seed}", style="dim")
-        with progress("shifts") as bar:
-            task = bar.add_task("evaluate", total=len(chosen), numbers="")
+        if images is not None and (name == "domains" or name in (images.domains or ())):
+            return domains(images, () if name == "domains" else (name,), self.seed)
+        if not is_made(name) and (Path(name).exists() or "/" in name):
+            classes = opened.classes or (images.classes if images else ())
+            size = opened.size or (images[0][0].shape[-1] if images else None)
+            return stored(Path(name), classes=classes, size=size, num_images=self.num_images, seed=self.seed)
+        make_view = views(opened, images) if images is not None else unviewed
+        return shifts([name], make_view, self.seed, scale=self.scale, rounding=self.rounding)
 
-            def show(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total)
 
-            made = {"adapt": adapt, "model": self.model, "command": command, "callback": show}
-            return evaluate(subject, images, choices, chosen, **made)
+def tell(protocol: Protocol, chosen: list[Shift]) -> None:
+    """Say what is evaluated, before it takes its time."""
+    what = f"{protocol.data.images:,} images of {protocol.data.name}, " if protocol.data else ""
+    scale = f", severities for {protocol.scale} pixels" if protocol.scale else ""
+    banks = " ".join(protocol.banks)
+    say(f"{what}{len(chosen)} shifts{scale}, banks {banks}, seed {protocol.seed}", style="dim")
 
 
 def views(opened: Opened, images: Images) -> Callable[[str], View]:
     """Makes views of images by name, with the settings the model was trained with."""
     config, size = replace(opened.config, data=images.name), images[0][0].shape[-1]
     return lambda name: config.view(name, size)
+
+
+def unviewed(name: str) -> View:
+    """Refuse a view where there is no data to show."""
+    raise ValueError(f"no images for the shift {name}: it needs data to change. Add --data.")

@@ -1,34 +1,50 @@
 """What a model is worth with each bank, under each shift of the data."""
 
-from renorm.evaluate.choices import TrainingImages, adapted, choose, usual
-from renorm.evaluate.compare import Difference, differences, mean_accuracy, mean_difference
-from renorm.evaluate.protocol import ImageSet, Protocol
+from renorm.evaluate.choices import Adapted, TrainingImages, choose, usual
+from renorm.evaluate.compare import Difference, differences, mean_difference
+from renorm.evaluate.means import (
+    known_reference,
+    mean_accuracy,
+    mean_corruption_error,
+    relative_mean_corruption_error,
+)
+from renorm.evaluate.other import domains, stored
+from renorm.evaluate.part import Kept
+from renorm.evaluate.protocol import ImageSet, Protocol, describe
 from renorm.evaluate.results import Cell, Results, Row, read_results, write_results
-from renorm.evaluate.shifts import STANDARD, Shift, shifts
+from renorm.evaluate.shifts import DEFAULT, Rounding, Shift, shifts
 from renorm.evaluate.subject import Choice, Subject, logits
 from renorm.evaluate.table import evaluate
 
 __all__ = [
-    "STANDARD",
+    "DEFAULT",
+    "Adapted",
     "Cell",
     "Choice",
     "Difference",
     "ImageSet",
+    "Kept",
     "Protocol",
     "Results",
+    "Rounding",
     "Row",
     "Shift",
     "Subject",
     "TrainingImages",
-    "adapted",
     "choose",
+    "describe",
     "differences",
+    "domains",
     "evaluate",
+    "known_reference",
     "logits",
     "mean_accuracy",
+    "mean_corruption_error",
     "mean_difference",
     "read_results",
+    "relative_mean_corruption_error",
     "shifts",
+    "stored",
     "usual",
     "write_results",
 ]

@@ -99,34 +99,59 @@ def choose(
 
 
 def usual(branches: Sequence[str]) -> list[str]:
-    """Names of the banks a table shows if nobody says which: every branch, each measured clean, the even mixture of two."""
-    known = list(branches) or [SOURCE]
-    mixture = [f"{known[0]}:0.5+{known[1]}:0.5"] if len(known) == 2 else []
-    return [*known, *(f"clean@{name}" for name in known), *mixture]
+    """Names of the banks a table shows if nobody says which.
+
+    Every branch, each measured clean, and the even mixture of two; of a model without branches just its ``source``.
+    """
+    mixture = [f"{branches[0]}:0.5+{branches[1]}:0.5"] if len(branches) == 2 else []
+    return [*branches, *(f"clean@{name}" for name in branches), *mixture] or [SOURCE]
 
 
-def adapted(
-    subject: Subject, images: Images, branches: Sequence[str], num_images: int = 32, prior: float = 64
-) -> Callable[[Shift], dict[str, Choice]]:
-    """Banks adapted to a shift from a few of its images, without labels: ``adapted``, or ``adapted@weak``, ....
+@dataclass(frozen=True)
+class Adapted:
+    """Makes banks adapted to a shift from a few of its images, without labels: ``adapted``, or ``adapted@weak``, ....
 
     Args:
         subject: The model.
-        images: To draw from, the same ones for every shift of a seed.
+        images: To draw from, the same ones for every shift of a seed; a shift with images of its own draws from these.
         branches: Those of the model; each is adapted.
         num_images: How many.
         prior: How many images the source bank counts for.
     """
 
-    def adapt(shift: Shift) -> dict[str, Choice]:
-        generator = torch.Generator().manual_seed(shift.seed)
-        indices = torch.randperm(len(images), generator=generator)[:num_images]
-        x = subject.normalize(shift(images.batch(indices)[0], indices))
-        owners = {f"adapted@{name}": name for name in branches} or {"adapted": None}
-        recipe = f"adapted to {len(indices)} images of each shift, prior {prior:g}, seed {shift.seed}"
-        return {name: Choice(b, _adapted_bank(subject, x, prior, b), recipe) for name, b in owners.items()}
+    subject: Subject
+    images: Images | None
+    branches: Sequence[str]
+    num_images: int = 32
+    prior: float = 64
 
-    return adapt
+    @property
+    def recipes(self) -> dict[str, str]:
+        """Names of the banks, and how they are made."""
+        recipe = f"adapted to {self.num_images} images of each shift, prior {self.prior:g}"
+        return dict.fromkeys(self._owners, recipe)
+
+    def __call__(self, shift: Shift) -> dict[str, Choice]:
+        """The banks for a shift.
+
+        Raises:
+            ValueError: If it has too few images.
+        """
+        images = shift.images or self.images
+        if images is None or len(images) < self.num_images:
+            raise ValueError(
+                f"cannot adapt to {self.num_images} images under {shift.label}, which has "
+                f"{0 if images is None else len(images)}: at least as many are needed. Adapt to fewer."
+            )
+        generator = torch.Generator().manual_seed(shift.seed)
+        indices = torch.randperm(len(images), generator=generator)[: self.num_images]
+        x = self.subject.normalize(shift(images.batch(indices)[0], indices))
+        banks = {name: _adapted_bank(self.subject, x, self.prior, branch) for name, branch in self._owners.items()}
+        return {name: Choice(self._owners[name], bank, self.recipes[name]) for name, bank in banks.items()}
+
+    @property
+    def _owners(self) -> dict[str, str | None]:
+        return {f"adapted@{name}": name for name in self.branches} or {"adapted": None}
 
 
 def _adapted_bank(subject: Subject, x: Tensor, prior: float, branch: str | None) -> renorm.Bank:

@@ -1,18 +1,16 @@
-"""What two tables differ by, and what a bank is worth over several shifts, with intervals over images."""
+"""What two tables differ by, with intervals over images."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
-import torch
 from torch import Tensor
 
 from renorm import metrics
+from renorm.evaluate.means import generator, listed, per_image
 from renorm.evaluate.protocol import Protocol, label
-from renorm.evaluate.results import Cell, Results, Row
+from renorm.evaluate.results import Cell, Results
 from renorm.metrics import Interval
 
 REMEDIES = {
@@ -20,10 +18,11 @@ REMEDIES = {
     "images": "Evaluate both with the same --num-images and --seed.",
     "scale": "Evaluate both with the same --scale.",
     "rounding": "Evaluate both with the same --rounding, or both on the stored images.",
+    "view": "Evaluate both under the view of one run, or leave this shift out.",
     "seed": "Evaluate both with the same --seed.",
     "normalization": "Evaluate both with the same --mean and --std.",
 }
-IGNORABLE = ("scale", "rounding", "seed", "normalization")
+IGNORABLE = ("scale", "rounding", "view", "seed", "normalization")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,8 @@ def differences(
         a: One table.
         b: Another, on the same images.
         banks: The bank of each to compare; by default all of the same name.
-        ignore: Fields of the protocol that may differ after all: ``scale``, ``rounding``, ``seed``, ``normalization``.
+        ignore: Fields of the protocol that may differ after all: ``scale``, ``rounding``, ``view``, ``seed``,
+            ``normalization``.
 
     Raises:
         ValueError: If the tables are unlike, naming the field; if they have no cell in common, or no hits.
@@ -65,33 +65,8 @@ def differences(
 def mean_difference(a: Results, b: Results, found: Sequence[Difference]) -> Interval:
     """Mean of some differences; images are drawn again for all their cells at once."""
     one, other = ([(d.banks[i], d.shift, d.severity) for d in found] for i in (0, 1))
-    parts = zip(_per_image(a, one), _per_image(b, other), strict=True)
-    return metrics.bootstrap([y - x for x, y in parts], _generator(a))
-
-
-def mean_accuracy(results: Results, bank: str, shifts: Collection[str]) -> Interval:
-    """Mean accuracy of a bank over all cells of some shifts, in 0..1, with its 95 % interval.
-
-    Images are drawn again for all cells at once, as they share them. A table without hits gives the mean of the cells'
-    intervals, an upper bound.
-
-    Args:
-        results: A table.
-        bank: One of its banks.
-        shifts: Names; all severities that the table has are averaged.
-
-    Raises:
-        ValueError: If the table has no such cell.
-    """
-    rows = [row for row in results.rows if row.bank == bank and row.shift in shifts]
-    if not rows:
-        raise ValueError(
-            f"the table has no {bank} under {', '.join(shifts) or 'no shift'}: it has {_listed(results.rows)}. "
-            "Name some of these."
-        )
-    if not results.hits:
-        return Interval(*(fmean(values) for values in zip(*((r.accuracy, r.low, r.high) for r in rows), strict=True)))
-    return metrics.bootstrap(_per_image(results, [row.cell for row in rows]), _generator(results))
+    parts = zip(per_image(a, one), per_image(b, other), strict=True)
+    return metrics.bootstrap([y - x for x, y in parts], generator(a))
 
 
 def check_alike(a: Protocol, b: Protocol, shift: tuple[str, int], ignore: Collection[str] = ()) -> None:
@@ -144,7 +119,7 @@ def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[
     if not pairs:
         wanted = f" for the banks {banks[0]} and {banks[1]}" if banks else ""
         raise ValueError(
-            f"the tables have no cell in common{wanted}: one has {_listed(a.rows)}; the other {_listed(b.rows)}. "
+            f"the tables have no cell in common{wanted}: one has {listed(a.rows)}; the other {listed(b.rows)}. "
             "Evaluate both under the same shifts, and name the banks to compare with --banks."
         )
     return pairs
@@ -152,27 +127,9 @@ def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[
 
 def _difference(a: Results, b: Results, one: Cell, other: Cell) -> Difference:
     x, y = a.hits[one], b.hits[other]
-    interval = metrics.paired_difference(y, x, _generator(a))
+    interval = metrics.paired_difference(y, x, generator(a))
     return Difference((one[0], other[0]), one[1], one[2], (_share(x), _share(y)), interval)
-
-
-def _per_image(results: Results, cells: Sequence[Cell]) -> list[Tensor]:
-    """What each image adds to the mean over cells: one vector for each set of images."""
-    groups: defaultdict[tuple[int, str], list[Tensor]] = defaultdict(list)
-    for cell in cells:
-        images, hits = results.protocol.images_of(*cell[1:]), results.hits[cell]
-        groups[len(hits), images.labels if images else ""].append(hits)
-    return [torch.stack(group, 1).sum(1, dtype=torch.float64) / len(cells) for group in groups.values()]
-
-
-def _generator(results: Results) -> torch.Generator:
-    return torch.Generator().manual_seed(results.protocol.seed)
 
 
 def _share(hits: Tensor) -> float:
     return hits.double().mean().item()
-
-
-def _listed(rows: Sequence[Row]) -> str:
-    banks, shifts = (", ".join(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("bank", "shift"))
-    return f"banks {banks} under {shifts}"

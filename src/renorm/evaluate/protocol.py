@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from torch import nn
 
 import renorm
 from renorm.banks.sites import unwrap
-from renorm.corruptions import CORRUPTIONS
+from renorm.corruptions import CORRUPTIONS, nearest_scale
 from renorm.data import Images
+from renorm.evaluate.shifts import Shift
+from renorm.evaluate.subject import Choice, Subject
 
 STORED = "stored"  # the rounding of images that were read, not made
 
@@ -46,6 +49,7 @@ class Protocol:
         classes: How many classes the data have.
         scale: Side in pixels whose severity tables were used.
         rounding: What became of pixels after a corruption: ``none``, ``8-bit`` or ``jpeg``.
+        views: What each view among the shifts does.
         seed: Of the draw of images, the shifts and the intervals.
         model: Its name or file.
         weights: Hash of all its parameters and buffers.
@@ -61,6 +65,7 @@ class Protocol:
     classes: int = 0
     scale: int | None = None
     rounding: str = ""
+    views: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     model: str = ""
     weights: str = ""
@@ -93,6 +98,7 @@ class Protocol:
             "images": str(images.images) if images else "",
             "scale": str(self.scale or "") if made and not read else "",
             "rounding": STORED if read else self.rounding if made else "",
+            "view": "" if read else self.views.get(shift, ""),
             "seed": "" if read or shift == "clean" else str(self.seed),
         }
 
@@ -124,6 +130,54 @@ class Protocol:
         values["stored"] = {name: ImageSet(**each) for name, each in values["stored"].items()}
         values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
         return cls(**values)
+
+
+def describe(
+    subject: Subject,
+    images: Images | None,
+    choices: Mapping[str, Choice],
+    shifts: Sequence[Shift],
+    adapted: Mapping[str, str] | None = None,
+    *,
+    model: str = "",
+    command: str = "",
+) -> Protocol:
+    """How a table will be made, all but the images that shifts bring along: these are hashed when they are read.
+
+    Args:
+        subject: The model.
+        images: To evaluate on.
+        choices: Banks.
+        shifts: Changes of the data.
+        adapted: Recipes of the banks that are made for each shift.
+        model: Its name or file.
+        command: What was typed.
+    """
+    made = [shift for shift in shifts if shift.images is None]
+    corrupted = [shift for shift in made if shift.name in CORRUPTIONS]
+    scale = None
+    if corrupted and images is not None:
+        scale = corrupted[0].scale or nearest_scale(*images[0][0].shape[-2:])
+    return Protocol(
+        data=None if images is None or not made else ImageSet.of(images),
+        classes=0 if images is None else len(images.classes),
+        scale=scale,
+        rounding=corrupted[0].rounding if corrupted else "",
+        views={shift.name: _described(shift.view) for shift in made if shift.view is not None},
+        seed=shifts[0].seed,
+        model=model,
+        weights=fingerprint(subject.model),
+        mean=tuple(subject.mean),
+        std=tuple(subject.std),
+        banks={**{name: choice.recipe for name, choice in choices.items()}, **(adapted or {})},
+        versions=versions(subject.device),
+        command=command,
+    )
+
+
+def _described(view: object) -> str:
+    text = repr(view) if is_dataclass(view) else getattr(view, "__qualname__", type(view).__name__)
+    return re.sub(r" at 0x\w+", "", text)
 
 
 def label(shift: str, severity: int) -> str:

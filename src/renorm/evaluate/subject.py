@@ -99,14 +99,49 @@ def logits(
 
 
 def score(
-    subject: Subject, images: Images, choices: Mapping[str, Choice], change: Change | None = None
+    subject: Subject,
+    images: Images,
+    choices: Mapping[str, Choice],
+    change: Change | None = None,
+    columns: Tensor | None = None,
+    step: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Scores]:
-    """The scores of each image with each choice; of the logits nothing is kept."""
-    batches = [
-        {name: metrics.scores(y, labels) for name, y in found.items()}
-        for labels, found in outputs(subject, images, choices, change)
-    ]
+    """The scores of each image with each choice; of the logits nothing is kept.
+
+    Args:
+        subject: The model.
+        images: What it sees, in order.
+        choices: What to evaluate with, by name.
+        change: Made to pixels before, given their indices.
+        columns: Of the model's outputs those that labels count; None for all.
+        step: Told after each batch the share of images that is done.
+
+    Raises:
+        ValueError: If the data have another number of classes than the model.
+    """
+    batches, done = [], 0
+    for labels, found in outputs(subject, images, choices, change):
+        for name, y in found.items():
+            found[name] = y if columns is None else y[:, columns]
+            check_classes(images, found[name].shape[1])
+        batches.append({name: metrics.scores(y, labels) for name, y in found.items()})
+        done += len(labels)
+        step(done / len(images))
     return {name: metrics.joined([found[name] for found in batches]) for name in choices}
+
+
+def check_classes(images: Images, num_outputs: int) -> None:
+    """Refuse classes that are not the model's: their numbers would mean something else.
+
+    Raises:
+        ValueError: If there are more classes than outputs, or fewer that have names of their own.
+    """
+    named = [name for name in images.classes if not name.isdigit()]
+    if len(images.classes) > num_outputs or (named and len(images.classes) < num_outputs):
+        raise ValueError(
+            f"{images.name} has {len(images.classes)} classes and the model {num_outputs} outputs: both must be the same. "
+            "Evaluate a model that was made for these classes, or give images of all its classes."
+        )
 
 
 @contextmanager

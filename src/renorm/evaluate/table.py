@@ -1,106 +1,155 @@
 """Evaluating every bank under every shift."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Protocol as Interface
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from renorm import metrics
 from renorm.data import Images
-from renorm.evaluate.protocol import ImageSet, Protocol, fingerprint, versions
+from renorm.evaluate import ranks
+from renorm.evaluate.part import Kept, Part
+from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
 from renorm.evaluate.results import Cell, Results, Row
 from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject, score
 from renorm.metrics import Scores
 
-Adapt = Callable[[Shift], Mapping[str, Choice]]
-Callback = Callable[[int, int], None]
+Callback = Callable[[float, int, Shift], None]
+
+
+class Adapt(Interface):
+    """Makes banks for one shift."""
+
+    @property
+    def recipes(self) -> Mapping[str, str]:
+        """Names of the banks, and how they are made."""
+        ...
+
+    def __call__(self, shift: Shift) -> Mapping[str, Choice]:
+        """The banks."""
+        ...
 
 
 def evaluate(
     subject: Subject,
-    images: Images,
+    images: Images | None,
     choices: Mapping[str, Choice],
     shifts: Sequence[Shift],
     *,
     adapt: Adapt | None = None,
+    protocol: Protocol | None = None,
+    kept: Kept | None = None,
+    group: dist.ProcessGroup | None = None,
     callback: Callback | None = None,
-    model: str = "",
-    command: str = "",
 ) -> Results:
     """Evaluate every bank under every shift, on the same images and pixels.
 
     Args:
         subject: The model.
-        images: To evaluate on, with labels.
+        images: To evaluate on, with labels; None if all shifts have images of their own.
         choices: Banks by the name they have in the table.
-        shifts: Changes of the data; a shift's seed goes into the table.
+        shifts: Changes of the data.
         adapt: Makes further choices for one shift, from that shift's images.
-        callback: Told after each shift: shifts done, shifts in all.
-        model: What the protocol calls the model.
-        command: What the protocol says was typed.
+        protocol: How the table is made, by :func:`describe`, which is asked if it is not given.
+        kept: Where finished shifts are kept and found again; removing it after the table is written is the caller's.
+        group: Processes that share the shifts; each gets the whole table, equal to that of one process. None for this
+            process alone.
+        callback: Told after each batch: cells done and cells in all, of this process, and the shift.
 
     Raises:
         ValueError: If there is nothing to evaluate, or images have no labels.
     """
     check(images, choices, shifts, adapt)
-    banks = {name: choice.recipe for name, choice in choices.items()}
-    rows: list[Row] = []
-    hits: dict[Cell, Tensor] = {}
-    for number, shift in enumerate(shifts, 1):
-        here = {**choices, **(adapt(shift) if adapt else {})}
-        banks |= {name: choice.recipe for name, choice in here.items() if name not in choices}
-        for name, found in score(subject, images, here, shift).items():
-            rows.append(summarized(name, shift, found))
-            hits[rows[-1].cell] = found.hits
-        if callback:
-            callback(number, len(shifts))
-    protocol = Protocol(
-        data=ImageSet.of(images),
-        classes=len(images.classes),
-        seed=shifts[0].seed,
-        model=model,
-        weights=fingerprint(subject.model),
-        mean=tuple(subject.mean),
-        std=tuple(subject.std),
-        banks=banks,
-        versions=versions(subject.device),
-        command=command,
-    )
-    return with_intervals(Results(protocol, rows, hits))
+    protocol = protocol or describe(subject, images, choices, shifts, adapt.recipes if adapt else {})
+    parts = ranks.from_first(kept.read(len(shifts)) if kept else {}, group)
+    rank, num_ranks = ranks.place(group)
+    missing = [number for number in range(len(shifts)) if number not in parts][rank::num_ranks]
+    finished, banks = len(parts), len(protocol.banks)
+    for done, number in enumerate(missing, finished):
+
+        def step(share: float, done: int = done, number: int = number) -> None:
+            if callback:
+                callback((done + share) * banks, (finished + len(missing)) * banks, shifts[number])
+
+        parts[number] = evaluate_shift(subject, images, choices, shifts[number], adapt, step)
+        if kept:
+            kept.write(number, parts[number])
+    parts = ranks.from_all(parts, group)
+    return assembled(protocol, [parts[number] for number in range(len(shifts))])
+
+
+def evaluate_shift(
+    subject: Subject,
+    images: Images | None,
+    choices: Mapping[str, Choice],
+    shift: Shift,
+    adapt: Adapt | None,
+    step: Callable[[float], None],
+) -> Part:
+    """All banks under one shift."""
+    shown = shift.images or images
+    assert shown is not None
+    here = {**choices, **(adapt(shift) if adapt else {})}
+    found = score(subject, shown, here, partial(shift, device=subject.device), shift.outputs, step)
+    rows = [summarized(name, shift, each) for name, each in found.items()]
+    return Part(rows, [each.hits for each in found.values()], ImageSet.of(shift.images) if shift.images else None)
 
 
 def summarized(bank: str, shift: Shift, found: Scores) -> Row:
     """One cell of the table, its interval still to come."""
     accuracy, nll = found.hits.double().mean().item(), found.nll.mean().item()
     top5 = None if found.near is None else found.near.double().mean().item()
-    quality = nll, metrics.calibration_error(found.confidence, found.hits)
+    ece = metrics.calibration_error(found.confidence, found.hits)
     return Row(
-        bank, shift.name, shift.severity, accuracy, accuracy, accuracy, *quality, len(found.hits), shift.seed, top5
+        bank, shift.name, shift.severity, accuracy, accuracy, accuracy, nll, ece, len(found.hits), shift.seed, top5
     )
 
 
-def with_intervals(results: Results) -> Results:
-    """The table with the interval of each cell; cells with equally many images share their resamples."""
-    rows = {row.cell: row for row in results.rows}
-    for size in {row.images for row in results.rows}:
-        cells = [row.cell for row in results.rows if row.images == size]
-        generator = torch.Generator().manual_seed(results.protocol.seed)
-        intervals = metrics.bootstrap_columns(torch.stack([results.hits[cell] for cell in cells], 1), generator)
+def assembled(protocol: Protocol, parts: Sequence[Part]) -> Results:
+    """The table of all shifts, with the interval of each cell; cells with equally many images share their resamples."""
+    rows: dict[Cell, Row] = {row.cell: row for part in parts for row in part.rows}
+    hits: dict[Cell, Tensor] = {
+        row.cell: each for part in parts for row, each in zip(part.rows, part.hits, strict=True)
+    }
+    for size in {row.images for row in rows.values()}:
+        cells = [cell for cell, row in rows.items() if row.images == size]
+        generator = torch.Generator().manual_seed(protocol.seed)
+        intervals = metrics.bootstrap_columns(torch.stack([hits[cell] for cell in cells], 1), generator)
         rows |= {cell: replace(rows[cell], low=i.low, high=i.high) for cell, i in zip(cells, intervals, strict=True)}
-    return replace(results, rows=list(rows.values()))
+    own = {label(*part.rows[0].cell[1:]): part.images for part in parts if part.images is not None}
+    return Results(replace(protocol, stored=own), list(rows.values()), hits)
 
 
-def check(images: Images, choices: Mapping[str, Choice], shifts: Sequence[Shift], adapt: Adapt | None) -> None:
-    """Refuse an evaluation of nothing."""
-    if not (choices or adapt) or not shifts or not len(images):
+def check(
+    images: Images | None, choices: Mapping[str, Choice], shifts: Sequence[Shift], adapt: Adapt | None = None
+) -> None:
+    """Refuse an evaluation of nothing, or one whose cells could not be told apart."""
+    num = 0 if images is None else len(images)
+    if not (choices or adapt) or not shifts or not (num or all(shift.images for shift in shifts)):
         raise ValueError(
-            f"{len(choices)} banks, {len(shifts)} shifts and {len(images)} images: at least one of each is needed. "
+            f"{len(choices)} banks, {len(shifts)} shifts and {num} images: at least one of each is needed. "
             "Name banks and shifts that exist."
         )
-    if int(images.labels.min()) < 0:
+    made = {(shift.scale, shift.rounding) for shift in shifts if shift.images is None}
+    seeds = {shift.seed for shift in shifts}
+    names = [shift.label for shift in shifts]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if len(made) > 1 or len(seeds) > 1 or twice:
+        what = f"{', '.join(twice)} twice" if twice else "several seeds, scales or roundings"
         raise ValueError(
-            f"{images.name} has images without a label: accuracy needs the class of every image. Put images into one "
-            "folder per class, or use Parquet with a label column."
+            f"shifts with {what}: one table needs each shift once, all made in one way. Evaluate them apart, with "
+            "a file for each."
         )
+    for shown in [*([images] if num and images else []), *(shift.images for shift in shifts if shift.images)]:
+        if int(shown.labels.min()) < 0:
+            raise ValueError(
+                f"{shown.name} has images without a label: accuracy needs the class of every image. Put images into one "
+                "folder per class, or use Parquet with a label column."
+            )

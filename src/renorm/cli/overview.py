@@ -1,0 +1,65 @@
+"""What a table comes to: a few numbers per bank."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from renorm.evaluate import Results
+    from renorm.metrics import Interval
+
+
+def overview(results: Results, alexnet: str | None = None) -> Table | None:
+    """Mean accuracy under corruptions of each bank, and its mean corruption error where a table of AlexNet fits.
+
+    Args:
+        results: A table.
+        alexnet: Whose table; by default the one that fits the data.
+
+    Raises:
+        ValueError: If a table of AlexNet was named and the corruptions are not all there.
+    """
+    from renorm.corruptions import CORRUPTIONS, STANDARD
+    from renorm.evaluate import known_reference, mean_accuracy, mean_corruption_error
+
+    shifts = {row.shift for row in results.rows if row.shift in CORRUPTIONS}
+    if not shifts:
+        return None
+    complete = len({row.cell for row in results.rows if row.shift in STANDARD}) == 75 * len(banks(results))
+    reference = alexnet or (known_reference(results.protocol) if complete else None)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("mean over")
+    for name in banks(results):
+        table.add_column(name.replace("+", "\n+").replace("@", "@\n"), justify="right", vertical="bottom")
+    groups = {f"{len(shifts)} corruptions, accuracy in %": shifts}
+    if complete and len(shifts) > len(STANDARD):
+        groups["15 standard ones, accuracy in %"] = set(STANDARD)
+    for title, names in groups.items():
+        table.add_row(title, *(_shown(mean_accuracy(results, bank, names), 100) for bank in banks(results)))
+    if reference:
+        found = [mean_corruption_error(results, bank, reference) for bank in banks(results)]
+        table.add_row(f"mCE, AlexNet on {reference} = 100", *(_shown(each, 1) for each in found))
+        _add_relative(table, results, reference)
+    return table
+
+
+def banks(results: Results) -> list[str]:
+    """Names of a table's banks, in order."""
+    return list(dict.fromkeys(row.bank for row in results.rows))
+
+
+def _add_relative(table: Table, results: Results, reference: str) -> None:
+    from renorm.evaluate import relative_mean_corruption_error
+    from renorm.metrics import alexnet
+
+    if alexnet(reference).clean is not None and any(row.shift == "clean" for row in results.rows):
+        found = [relative_mean_corruption_error(results, bank, reference) for bank in banks(results)]
+        table.add_row("relative mCE", *(_shown(each, 1) for each in found))
+
+
+def _shown(interval: Interval, factor: float) -> str:
+    value, low, high = (factor * each for each in interval)
+    return f"{value:.1f} [dim]\\[{low:.1f}, {high:.1f}][/]"

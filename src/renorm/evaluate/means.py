@@ -1,0 +1,121 @@
+"""What a bank is worth over several shifts, with intervals over images."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from renorm import metrics
+from renorm.corruptions import SEVERITIES, STANDARD
+from renorm.evaluate.protocol import Protocol
+from renorm.evaluate.results import Cell, Results, Row
+from renorm.metrics import Interval
+from renorm.metrics.corruption import ALEXNET
+
+
+def mean_accuracy(results: Results, bank: str, shifts: Collection[str]) -> Interval:
+    """Mean accuracy of a bank over all cells of some shifts, in 0..1, with its 95 % interval.
+
+    Images are drawn again for all cells at once, as they share them. A table without hits gives the mean of the cells'
+    intervals, an upper bound.
+
+    Args:
+        results: A table.
+        bank: One of its banks.
+        shifts: Names; all severities that the table has are averaged.
+
+    Raises:
+        ValueError: If the table has no such cell.
+    """
+    rows = [row for row in results.rows if row.bank == bank and row.shift in shifts]
+    if not rows:
+        raise ValueError(
+            f"the table has no {bank} under {', '.join(shifts) or 'no shift'}: it has {listed(results.rows)}. "
+            "Name some of these."
+        )
+    if not results.hits:
+        return Interval(*(fmean(values) for values in zip(*((r.accuracy, r.low, r.high) for r in rows), strict=True)))
+    return metrics.bootstrap(per_image(results, [row.cell for row in rows]), generator(results))
+
+
+def mean_corruption_error(results: Results, bank: str, data: str) -> Interval:
+    """Mean corruption error of a bank relative to AlexNet's, whose own is 100, with its 95 % interval.
+
+    Args:
+        results: A table of all fifteen standard corruptions in five severities.
+        bank: One of its banks.
+        data: Whose table of AlexNet's errors, as of :func:`renorm.metrics.corruption_error`.
+
+    Raises:
+        ValueError: If there is no table of AlexNet, or a cell is missing.
+    """
+    errors = {name: _error(results, bank, [(name, severity) for severity in SEVERITIES]) for name in STANDARD}
+    return metrics.bootstrap(metrics.corruption_error(errors, data), generator(results))
+
+
+def relative_mean_corruption_error(results: Results, bank: str, data: str) -> Interval:
+    """Mean corruption error after each model's error on clean images is subtracted, with its 95 % interval.
+
+    Args:
+        results: A table of clean images and all fifteen standard corruptions in five severities.
+        bank: One of its banks.
+        data: Whose table of AlexNet's errors.
+
+    Raises:
+        ValueError: If there is no clean error of AlexNet, or a cell is missing.
+    """
+    errors = {name: _error(results, bank, [(name, severity) for severity in SEVERITIES]) for name in STANDARD}
+    clean = _error(results, bank, [("clean", 0)])
+    return metrics.bootstrap(metrics.relative_corruption_error(errors, clean, data), generator(results))
+
+
+def known_reference(protocol: Protocol) -> str | None:
+    """Whose table of AlexNet's errors fits the data, if their name, classes and severities say so."""
+    names = [each.name for each in [protocol.data, *protocol.stored.values()] if each]
+    plain = re.sub(r"[^a-z0-9]", "", names[0].lower()) if names else ""
+    for name in sorted(ALEXNET, key=len, reverse=True):
+        reference = ALEXNET[name]
+        if name in plain and protocol.classes == reference.classes and protocol.scale in (None, reference.scale):
+            return name
+    return None
+
+
+def per_image(results: Results, cells: Sequence[Cell]) -> list[Tensor]:
+    """What each image adds to the mean over cells: one vector for each set of images."""
+    groups: defaultdict[tuple[int, str], list[Tensor]] = defaultdict(list)
+    for cell in cells:
+        images, hits = results.protocol.images_of(*cell[1:]), results.hits[cell]
+        groups[len(hits), images.labels if images else ""].append(hits)
+    return [torch.stack(group, 1).sum(1, dtype=torch.float64) / len(cells) for group in groups.values()]
+
+
+def generator(results: Results) -> torch.Generator:
+    """Of a table's resamples."""
+    return torch.Generator().manual_seed(results.protocol.seed)
+
+
+def listed(rows: Sequence[Row]) -> str:
+    """Banks and shifts of a table, for messages."""
+    banks, shifts = (", ".join(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("bank", "shift"))
+    return f"banks {banks} under {shifts}"
+
+
+def _error(results: Results, bank: str, shifts: Sequence[tuple[str, int]]) -> Tensor:
+    """Mean error of each image over some shifts."""
+    cells: list[Cell] = [(bank, name, severity) for name, severity in shifts]
+    missing = [
+        f"{name} {severity or ''}".strip() for _, name, severity in cells if (bank, name, severity) not in results.hits
+    ]
+    parts = [] if missing else per_image(results, cells)
+    if len(parts) != 1:
+        what = f"{', '.join(missing)} missing" if missing else f"{shifts[0][0]} on several sets of images"
+        raise ValueError(
+            f"the table has {bank} with {what}: a mean corruption error needs clean images and the fifteen standard "
+            "corruptions in five severities, all of the same images. Evaluate with --shifts clean standard."
+        )
+    return 1 - parts[0]

@@ -1,0 +1,53 @@
+"""Evaluating on several processes: each takes some of the shifts, all end with the whole table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from renorm.evaluate.part import Part
+
+PATIENCE = timedelta(hours=24)  # ranks wait for the one with the slowest shifts
+
+
+@contextmanager
+def started() -> Iterator[dist.ProcessGroup | None]:
+    """The group of the processes that torchrun started, each with a GPU of its own if there are; None in a single one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield None
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    dist.init_process_group("gloo", timeout=PATIENCE)  # only tables travel, and they are on the CPU
+    try:
+        yield dist.group.WORLD
+    finally:
+        dist.destroy_process_group()
+
+
+def place(group: dist.ProcessGroup | None) -> tuple[int, int]:
+    """Number of this process and how many there are."""
+    return (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
+
+
+def from_first(parts: Mapping[int, Part], group: dist.ProcessGroup | None) -> dict[int, Part]:
+    """What the first process has, on all; their disks may differ."""
+    if group is None:
+        return dict(parts)
+    box = [dict(parts)]
+    dist.broadcast_object_list(box, group_src=0, group=group)
+    return box[0]
+
+
+def from_all(parts: Mapping[int, Part], group: dist.ProcessGroup | None) -> dict[int, Part]:
+    """What the processes have together, on all."""
+    if group is None:
+        return dict(parts)
+    boxes: list[dict[int, Part]] = [{} for _ in range(dist.get_world_size(group))]
+    dist.all_gather_object(boxes, dict(parts), group=group)
+    return {number: part for box in boxes for number, part in box.items()}
