@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
-from renorm.models import ResNet, WideResNet, create
+from renorm.models import VGG, DenseNet, PreActResNet, PyramidNet, ResNet, ResNeXt, WideResNet, create
+from renorm.models.create import FAMILIES, NAMES
 
 
 def test_reference_networks_by_name():
@@ -11,6 +14,25 @@ def test_reference_networks_by_name():
     assert isinstance(network, ResNet)
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 7)
     assert isinstance(create("wrn-10-2", dropout=0.1), WideResNet)
+
+
+def test_numbers_in_a_name_are_the_networks_first_arguments():
+    with torch.device("meta"):
+        assert isinstance(create("preact-resnet18"), PreActResNet)
+        assert isinstance(create("vgg11-bn"), VGG)
+        assert isinstance(create("densenet-bc-100-12"), DenseNet)
+        assert isinstance(create("resnext29-8x64d"), ResNeXt)
+        assert isinstance(create("pyramidnet-20-12"), PyramidNet)
+        grouped = create("resnext29-4x24d")
+        assert grouped.get_parameter("layer1.0.conv2.weight").shape == (96, 24, 3, 3)
+        assert create("densenet-bc-10-6").get_parameter("conv1.weight").shape == (12, 3, 3, 3)
+        assert create("pyramidnet-8-30").get_parameter("linear.weight").shape == (10, 46)
+        assert create("pyramidnet-11-30-bottleneck").get_parameter("linear.weight").shape == (10, 4 * 46)
+
+
+def test_the_names_that_messages_offer_are_of_a_family():
+    families = [next(pattern for pattern in FAMILIES if re.fullmatch(pattern, name)) for name in NAMES]
+    assert set(families) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
@@ -26,6 +48,12 @@ def test_other_libraries_by_name(library: str):
         ("resnt20", "resnet20"),
         ("wrn28-2", "wrn-28-2"),
         ("nothing", "resnet20"),
+        ("vgg16", "vgg16-bn"),
+        ("preactresnet18", "preact-resnet18"),
+        ("resnext29-4x24", "resnext29-4x24d"),
+        ("densenet-100-12", "densenet-bc-100-12"),
+        ("pyramidnet-110", "pyramidnet-110-270"),
+        ("pyramidnet-200-240-bottle", "pyramidnet-200-240-bottleneck"),
         ("timm:resnet19", "timm:resnet18"),
         ("torchvision:resnet19", "torchvision:resnet18"),
         ("tim:resnet18", "resnet110"),

@@ -1,8 +1,23 @@
 """Reference networks, and timm's and torchvision's by name."""
 
 from renorm.models.create import create
+from renorm.models.densenet import DenseNet
+from renorm.models.preact import PreActResNet
+from renorm.models.pyramidnet import PyramidNet
 from renorm.models.resnet import ResNet
+from renorm.models.resnext import ResNeXt
+from renorm.models.vgg import VGG
 from renorm.models.weights import load_weights
 from renorm.models.wideresnet import WideResNet
 
-__all__ = ["ResNet", "WideResNet", "create", "load_weights"]
+__all__ = [
+    "VGG",
+    "DenseNet",
+    "PreActResNet",
+    "PyramidNet",
+    "ResNeXt",
+    "ResNet",
+    "WideResNet",
+    "create",
+    "load_weights",
+]

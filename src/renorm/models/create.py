@@ -4,24 +4,47 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from renorm.extras import require
+from renorm.models.densenet import DenseNet
+from renorm.models.preact import PreActResNet
+from renorm.models.pyramidnet import PyramidNet
 from renorm.models.resnet import ResNet
+from renorm.models.resnext import ResNeXt
+from renorm.models.vgg import VGG
 from renorm.models.wideresnet import WideResNet
 
-NAMES = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "wrn-16-4", "wrn-28-2", "wrn-28-10", "wrn-40-2")
+FAMILIES: dict[str, Callable[..., nn.Module]] = {  # a pattern of names, whose numbers are the network's first arguments
+    r"resnet(\d+)": ResNet,
+    r"wrn-(\d+)-(\d+)": WideResNet,
+    r"preact-resnet(\d+)": PreActResNet,
+    r"vgg(\d+)-bn": VGG,
+    r"densenet-bc-(\d+)-(\d+)": DenseNet,
+    r"resnext(\d+)-(\d+)x(\d+)d": ResNeXt,
+    r"pyramidnet-(\d+)-(\d+)": PyramidNet,
+    r"pyramidnet-(\d+)-(\d+)-bottleneck": partial(PyramidNet, bottleneck=True),
+}
+NAMES = (
+    *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "wrn-16-4", "wrn-28-2", "wrn-28-10", "wrn-40-2"),
+    *("preact-resnet18", "preact-resnet34", "vgg11-bn", "vgg13-bn", "vgg16-bn", "vgg19-bn"),
+    *("densenet-bc-100-12", "densenet-bc-190-40", "densenet-bc-250-24", "resnext29-4x24d", "resnext29-8x64d"),
+    *("pyramidnet-110-270", "pyramidnet-164-270-bottleneck", "pyramidnet-200-240-bottleneck"),
+)  # examples, for messages
 
 
 def create(name: str, num_classes: int | None = 10, **options: Any) -> nn.Module:
     """Build a network by its name.
 
     Args:
-        name: ``"resnet20"`` (any depth 6n + 2), ``"wrn-28-2"`` (any depth 6n + 4 and width), ``"timm:NAME"`` or
-            ``"torchvision:NAME"``.
+        name: ``"timm:NAME"``, ``"torchvision:NAME"``, or a network for small images: ``"resnet20"`` (any depth 6n + 2),
+            ``"wrn-28-2"`` (any depth 6n + 4 and width), ``"preact-resnet18"``, ``"vgg16-bn"``, ``"densenet-bc-100-12"``
+            (depth and growth), ``"resnext29-4x24d"`` (groups and their width), ``"pyramidnet-110-270"`` (depth and
+            alpha), ``"pyramidnet-200-240-bottleneck"``.
         num_classes: number of outputs; None keeps what the named library gives, as trained weights need.
         options: further arguments of the network: ``in_channels``, ``dropout``, or the named library's own;
             ``pretrained=True`` asks timm or torchvision for trained weights.
@@ -39,10 +62,9 @@ def create(name: str, num_classes: int | None = 10, **options: Any) -> nn.Module
     library, separator, rest = name.partition(":")
     if separator and library in LIBRARIES:
         return LIBRARIES[library](rest, options)
-    if match := re.fullmatch(r"resnet(\d+)", name):
-        return ResNet(int(match[1]), **options)
-    if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
-        return WideResNet(int(match[1]), int(match[2]), **options)
+    for pattern, network in FAMILIES.items():
+        if match := re.fullmatch(pattern, name):
+            return network(*map(int, match.groups()), **options)
     raise unknown(name, NAMES)
 
 
