@@ -35,6 +35,7 @@ def parse(arguments: Sequence[str]) -> Any:
     """The command that the arguments name."""
     tyro, _ = require("tyro"), require("rich")
     from renorm.cli.adapt import Adapt
+    from renorm.cli.compare import Compare
     from renorm.cli.demo import Demo
     from renorm.cli.evaluate import Evaluate
     from renorm.cli.fold import Fold
@@ -43,7 +44,7 @@ def parse(arguments: Sequence[str]) -> Any:
     from renorm.cli.train import Train
 
     commands: Any = None
-    for kind in (Demo, Train, Evaluate, Adapt, Recalibrate, Fold, Report):
+    for kind in (Demo, Train, Evaluate, Compare, Adapt, Recalibrate, Fold, Report):
         named = Annotated[kind, tyro.conf.subcommand(kind.__name__.lower(), prefix_name=False)]
         commands = named if commands is None else commands | named
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)

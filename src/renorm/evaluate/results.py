@@ -89,7 +89,7 @@ def read_results(path: Path) -> Results:
         FileNotFoundError: If there is no table.
         ValueError: If it is not one, or the file of hits is damaged or another table's.
     """
-    again = f"Make it again with `renorm evaluate {path.parent}`."
+    again = f"Make it with `renorm evaluate MODEL --out {path}`."
     if not path.exists():
         raise FileNotFoundError(f"no {path}: a table bank x shift is needed. {again}")
     try:

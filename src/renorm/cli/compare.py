@@ -1,0 +1,135 @@
+"""``renorm compare``: what two tables differ by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from renorm.cli.console import console, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from renorm.evaluate import Difference, Protocol, Results
+    from renorm.metrics import Interval
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Print what B has more than A, paired by image, with 95 % intervals; unlike tables are refused.
+
+    Models, banks and how they were trained may differ. The images, how they were corrupted and the seed must not.
+
+    Args:
+        a: Folder of a run, or a results.csv.
+        b: Likewise; the same one to compare its banks.
+        banks: The bank of A and the bank of B; by default all that both have.
+        shifts: Names of shifts to compare; by default all that both have.
+        ignore: Fields that may differ all the same: scale, rounding, view, seed, normalization.
+    """
+
+    a: Positional[Path]
+    b: Positional[Path]
+    banks: tuple[str, str] | None = None
+    shifts: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        """Run the command."""
+        from renorm.evaluate import differences
+
+        a, b = read(self.a), read(self.b)
+        found = self.chosen(differences(a, b, self.banks, self.ignore))
+        say(f"A = {self.a}: {a.protocol.model}\nB = {self.b}: {b.protocol.model}")
+        for note in notes(a.protocol, b.protocol):
+            say(note, style="dim")
+        for banks in dict.fromkeys(each.banks for each in found):
+            console.print()
+            console.print(table(a, b, [each for each in found if each.banks == banks]))
+        images = len(next(iter(a.hits.values())))
+        say(
+            f"accuracy in %, differences in points, paired bootstrap 95 % intervals over {images:,} images", style="dim"
+        )
+
+    def chosen(self, found: list[Difference]) -> list[Difference]:
+        """The differences under the shifts that were asked for.
+
+        Raises:
+            ValueError: If a shift is not in both tables.
+        """
+        known = dict.fromkeys(each.shift for each in found)
+        for name in self.shifts:
+            if name not in known:
+                raise ValueError(
+                    f"the tables do not both have the shift {name!r}: they share {', '.join(known)}. Name some of these."
+                )
+        return [each for each in found if not self.shifts or each.shift in self.shifts]
+
+
+def read(path: Path) -> Results:
+    """The table of a run or a file."""
+    from renorm.evaluate import read_results
+    from renorm.recipes.run import Run
+
+    return read_results(Run(path).results if path.is_dir() else path)
+
+
+def table(a: Results, b: Results, found: Sequence[Difference]) -> Table:
+    """Differences of a pair of banks: severities averaged, then the mean over corruptions."""
+    from rich import box
+    from rich.table import Table
+
+    from renorm.corruptions import CORRUPTIONS
+
+    ours, theirs = found[0].banks
+    title = f"bank {ours}" if ours == theirs else f"bank {ours} of A, bank {theirs} of B"
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    shown.add_column("shift", no_wrap=True)
+    for name in ("A", "B", "B - A", "95 % interval"):
+        shown.add_column(name, justify="right")
+    groups = {name: [each for each in found if each.shift == name] for name in dict.fromkeys(e.shift for e in found)}
+    for name, group in groups.items():
+        shown.add_row(named(name, group), *cells(a, b, group))
+    corrupted = [each for each in found if each.shift in CORRUPTIONS]
+    if len({each.shift for each in corrupted}) > 1:
+        shown.add_section()
+        shown.add_row(f"mean over {len({each.shift for each in corrupted})} corruptions", *cells(a, b, corrupted))
+    return shown
+
+
+def named(name: str, group: Sequence[Difference]) -> str:
+    """A shift with its severities."""
+    severities = sorted(each.severity for each in group)
+    span = f"{severities[0]}-{severities[-1]}" if len(severities) > 1 else str(severities[0] or "")
+    return f"{name.replace('_', ' ')} {span}".strip()
+
+
+def cells(a: Results, b: Results, group: Sequence[Difference]) -> tuple[str, str, str, str]:
+    """The numbers of some differences together; coloured where the interval leaves out 0."""
+    from renorm.evaluate import mean_difference
+
+    interval = mean_difference(a, b, group)
+    values = (sum(each.accuracies[side] for each in group) / len(group) for side in (0, 1))
+    ours, theirs = (f"{100 * value:.1f}" for value in values)
+    style = style_of(interval)
+    value, low, high = (f"{100 * each:+.1f}" for each in interval)
+    return ours, theirs, f"[{style}]{value}[/]", f"[{style}]{low} to {high}[/]"
+
+
+def style_of(interval: Interval) -> str:
+    """Green for more, red for less, dim for what may be chance."""
+    return "bold green" if interval.low > 0 else "bold red" if interval.high < 0 else "dim"
+
+
+def notes(a: Protocol, b: Protocol) -> list[str]:
+    """What differs and may."""
+    versions = [name for name in {**a.versions, **b.versions} if a.versions.get(name) != b.versions.get(name)]
+    found = [f"versions differ: {name} {a.versions.get(name)} and {b.versions.get(name)}" for name in versions]
+    if a.weights != b.weights and a.normalization != b.normalization:
+        found.append(f"each model has its normalization: {a.normalization}; {b.normalization}")
+    return found
