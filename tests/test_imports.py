@@ -23,10 +23,10 @@ LAYERS = (
     {"data", "models"},
     {"recipes", "evaluate", "doctor"},
     {"report"},
-    {"cli"},
+    {"cli", "__main__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-OPTIONAL = ("torchvision", "timm", "sklearn", "PIL", "pyarrow", "plotly", "rich", "tyro", "accelerate", "torchmetrics")
+OPTIONAL = ("torchvision", "timm", "sklearn", "PIL", "pyarrow", "plotly", "rich", "tyro", "tensorboard", "torchmetrics")
 
 
 def imported(source: str) -> set[str]:

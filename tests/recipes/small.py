@@ -33,7 +33,7 @@ def start(folder: Path, resume: bool = False, callback: Callable[[Event], None] 
     made, run = recipe(**changes), Run(folder)
     if not resume:
         run.start(asdict(made.config))
-    progress: Progress = train(made, made.config.plan(len(made.images)), run, resume, callback)
+    progress: Progress = train(made, made.plan, run, resume, callback)
     assert progress.step == 10
     return run
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm.cli.console import console, done, progress, say
-from renorm.recipes.classify import Config
+from renorm.recipes.config import Config
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Train:
     """Train a classifier whose branches are views of each image, then evaluate it and write its report.
+
+    On several GPUs or machines: torchrun --nproc-per-node 4 -m renorm train ... (or accelerate launch). The images of each
+    step are those of one process; a run's folder must be one that all processes see.
 
     Args:
         config: What to train.
@@ -41,10 +45,12 @@ class Train:
         run = Run(self.out or default_folder(self.config))
         config = resumed(run, self.config) if self.resume else self.config
         recipe = prepare(config)
-        if not self.resume:
-            run.start(description(config))
+        main = recipe.processes.main
+        if main and not self.resume:
+            run.start(description(config, recipe.processes.count))
         fit(recipe, run, self.resume)
-        if self.table_images:
+        recipe.processes.leave()
+        if main and self.table_images:
             from renorm.cli.evaluate import Evaluate
 
             Evaluate(str(run.path), num_images=self.table_images, seed=config.seed).run()
@@ -59,27 +65,39 @@ def default_folder(config: Config) -> Path:
 
 
 def prepare(config: Config) -> Classification:
-    """The recipe, and a line that says what it is."""
+    """The recipe, and lines that say what it is; only the main process speaks."""
     from renorm.recipes.classify import Classification
 
     recipe = Classification(config)
+    processes = recipe.processes
+    console.quiet = not processes.main
     say(
         f"{config.model}, {config.norm} norms, branches {' '.join(config.branches)}: {len(recipe.images):,} images of "
-        f"{recipe.images.name}, {config.epochs} epochs, {recipe.accelerator.device.type}, seed {config.seed}"
+        f"{recipe.images.name}, {config.epochs} epochs, {processes.device.type}, seed {config.seed}"
     )
+    if processes.count > 1:
+        say(
+            f"{processes.count} processes, each with {'all' if config.sync_bn else 'its own'} statistics in training",
+            "dim",
+        )
+    elif config.sync_bn:
+        say("--sync-bn has no effect in one process", "yellow")
     return recipe
 
 
 def fit(recipe: Classification, run: Run, resume: bool) -> None:
     """Train under a progress bar and write the banks."""
+    from renorm.recipes.board import board
     from renorm.recipes.loop import train
 
-    plan = recipe.config.plan(len(recipe.images))
-    with progress("steps") as bar:
+    plan, main = recipe.plan, recipe.processes.main
+    events = board(run.path / "tensorboard") if recipe.config.tensorboard and main else nullcontext()
+    with progress("steps") as bar, events as listener:
         task = bar.add_task("train", total=plan.total, numbers="")
-        train(recipe, plan, run, resume, Meter(bar, task, recipe.config, plan.steps))
-    done("checkpoint", run.checkpoint)
-    write_banks(recipe, run)
+        train(recipe, plan, run, resume, Meter(bar, task, recipe.config, plan.steps) if main else None, listener)
+    if main:
+        done("checkpoint", run.checkpoint)
+        write_banks(run)
 
 
 class Meter:
@@ -101,24 +119,27 @@ class Meter:
         self.bar.update(self.task, completed=event.step, numbers="  ".join(numbers))
 
 
-def write_banks(recipe: Classification, run: Run) -> None:
-    """Write each branch's bank, statistics and affine, or the only one of a plain model."""
+def write_banks(run: Run) -> None:
+    """Write each branch's bank, statistics and affine, or the only one of a plain model, as the checkpoint has them."""
     from renorm import Bank
     from renorm.evaluate.choices import SOURCE
+    from renorm.recipes.opened import open_run
 
-    for branch in recipe.config.branches if recipe.split else [None]:
-        bank = Bank.of(recipe.model, branch=branch, affine=True)
+    opened = open_run(run.path)
+    for branch in opened.branches or [None]:
+        bank = Bank.of(opened.subject.model, branch=branch, affine=True)
         bank.save(run.banks / f"{branch or SOURCE}.safetensors")
     done("banks", run.banks)
 
 
-def description(config: Config) -> dict[str, object]:
+def description(config: Config, processes: int = 1) -> dict[str, object]:
     """What config.json says."""
     import torch
 
     import renorm
 
-    command = " ".join(["renorm", *sys.argv[1:]])
+    program = "renorm" if processes == 1 else f"torchrun --nproc-per-node {processes} -m renorm"
+    command = " ".join([program, *sys.argv[1:]])
     versions = {"renorm": renorm.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
     return {"recipe": "classify", "command": command, "versions": versions, "config": asdict(config)}
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from renorm.recipes import checkpoint
 from renorm.recipes.checkpoint import Checkpoint
+from renorm.recipes.processes import Processes
 from renorm.recipes.run import Run
 
 
@@ -55,17 +56,34 @@ class Recipe(Protocol):
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    processes: Processes
 
     def batches(self, epoch: int, first: int) -> Iterable[Any]:
-        """The batches of an epoch from the one numbered ``first`` on."""
+        """This process's batches of an epoch from the one numbered ``first`` on."""
         ...
 
     def step(self, batch: Any) -> dict[str, float]:
-        """Train on one batch and tell its numbers, ``loss`` among them."""
+        """Train on one batch and tell the numbers of all processes, ``loss`` among them."""
+        ...
+
+    def settle(self) -> None:
+        """Make statistics ready to be validated and saved; all processes call it together."""
         ...
 
     def validate(self) -> dict[str, float]:
-        """Numbers of the model as it is, at the end of an epoch."""
+        """Numbers of the model as it is, at the end of an epoch; all processes call it together."""
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors that are evaluated later."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What else must be saved, beside the optimizer."""
+        ...
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Take back the weights, the optimizer's state and what :meth:`state` gave."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -99,10 +117,18 @@ class Event:
 
 
 Callback = Callable[[Event], None]
+Listener = Callable[[dict[str, float]], None]
 
 
-def train(recipe: Recipe, plan: Plan, run: Run, resume: bool = False, callback: Callback | None = None) -> Progress:
-    """Train to the end of the plan.
+def train(
+    recipe: Recipe,
+    plan: Plan,
+    run: Run,
+    resume: bool = False,
+    callback: Callback | None = None,
+    listener: Listener | None = None,
+) -> Progress:
+    """Train to the end of the plan. Only the main process writes.
 
     Args:
         recipe: What to train.
@@ -110,22 +136,26 @@ def train(recipe: Recipe, plan: Plan, run: Run, resume: bool = False, callback: 
         run: Folder whose ``config.json`` is there already.
         resume: Whether to go on from the newest checkpoint, if there is one.
         callback: Told of each step.
+        listener: Told the record of each epoch.
 
     Raises:
         FloatingPointError: If a loss is not finite; the newest checkpoint stays.
+        ValueError: If the run was trained by another number of processes.
     """
     progress = Progress()
     if resume and checkpoint.versions(run.checkpoint):
         progress = restore(recipe, run)
-    elif resume:
+    elif resume and recipe.processes.main:
         run.forget_after(0)
     recipe.model.train()
     while progress.step < plan.total:
-        _epoch(recipe, plan, run, progress, callback)
+        record = _epoch(recipe, plan, run, progress, callback)
+        if listener:
+            listener(record)
     return progress
 
 
-def _epoch(recipe: Recipe, plan: Plan, run: Run, progress: Progress, callback: Callback | None) -> None:
+def _epoch(recipe: Recipe, plan: Plan, run: Run, progress: Progress, callback: Callback | None) -> dict[str, float]:
     epoch, first = divmod(progress.step, plan.steps)
     started = then = time.perf_counter()
     for batch in recipe.batches(epoch, first):
@@ -135,8 +165,9 @@ def _epoch(recipe: Recipe, plan: Plan, run: Run, progress: Progress, callback: C
             callback(Event(progress.step, plan.total, progress.means, now - then))
         then = now
         if plan.save_every and progress.step % plan.save_every == 0 and progress.step % plan.steps:
+            recipe.settle()
             save(recipe, run, progress)
-    _finish_epoch(recipe, plan, run, progress, then - started)
+    return _finish_epoch(recipe, plan, run, progress, then - started)
 
 
 def _step(recipe: Recipe, plan: Plan, progress: Progress, batch: Any) -> None:
@@ -148,50 +179,78 @@ def _step(recipe: Recipe, plan: Plan, progress: Progress, batch: Any) -> None:
     progress.sums.update(numbers)
 
 
-def _finish_epoch(recipe: Recipe, plan: Plan, run: Run, progress: Progress, seconds: float) -> None:
+def _finish_epoch(recipe: Recipe, plan: Plan, run: Run, progress: Progress, seconds: float) -> dict[str, float]:
+    recipe.settle()
     record = {"epoch": progress.step // plan.steps, "step": progress.step, "rate": plan.rate_at(progress.step - 1)}
-    record |= progress.means | recipe.validate()
-    run.log(record | {"seconds": round(seconds, 3)})
+    record |= progress.means | recipe.validate() | {"seconds": round(seconds, 3)}
+    if recipe.processes.main:
+        run.log(record)
+        progress.metrics_bytes = run.metrics.stat().st_size
     progress.sums.clear()
     progress.num = 0
-    progress.metrics_bytes = run.metrics.stat().st_size
     save(recipe, run, progress)
     recipe.model.train()
+    return record
 
 
 def save(recipe: Recipe, run: Run, progress: Progress) -> None:
     """Write a checkpoint."""
+    random = _random_states(recipe.processes)
+    if not recipe.processes.main:
+        return
     state = {
         "optimizer": recipe.optimizer.state_dict(),
         "progress": {**vars(progress), "sums": dict(progress.sums)},
-        "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+        "random": random,
+        **recipe.state(),
     }
-    saved = Checkpoint(recipe.model.state_dict(), recipe.describe(), state)
-    checkpoint.save(run.checkpoint, progress.step, saved)
+    checkpoint.save(run.checkpoint, progress.step, Checkpoint(recipe.weights(), recipe.describe(), state))
 
 
 def restore(recipe: Recipe, run: Run) -> Progress:
-    """Put a recipe where its newest checkpoint was."""
+    """Put a recipe where its newest checkpoint was.
+
+    Raises:
+        ValueError: If it was written by another number of processes.
+    """
     saved = checkpoint.load(run.checkpoint)
-    recipe.model.load_state_dict(saved.weights)
-    recipe.optimizer.load_state_dict(saved.state["optimizer"])
-    torch.set_rng_state(saved.state["random"]["cpu"])
-    if len(saved.state["random"]["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(saved.state["random"]["cuda"])
+    _set_random_states(recipe.processes, saved.state["random"], run)
+    recipe.restore(saved)
     values = saved.state["progress"]
     progress = Progress(**{**values, "sums": Counter(values["sums"])})
-    run.forget_after(progress.metrics_bytes)
+    if recipe.processes.main:
+        run.forget_after(progress.metrics_bytes)
     return progress
 
 
-def check_finite(loss: torch.Tensor, step_rate: float) -> None:
+def _random_states(processes: Processes) -> dict[str, Tensor]:
+    """The state of torch's generators in each process, that of the CPU and that of its device."""
+    states = {"cpu": processes.gather(torch.get_rng_state())}
+    if processes.device.type == "cuda":
+        states["cuda"] = processes.gather(torch.cuda.get_rng_state(processes.device))
+    return states
+
+
+def _set_random_states(processes: Processes, states: dict[str, Tensor], run: Run) -> None:
+    found = torch.atleast_2d(states["cpu"])
+    if len(found) != processes.count:
+        raise ValueError(
+            f"{run.path} was trained by {len(found)} processes, and {processes.count} would go on: as many are needed for "
+            f"the same numbers. Start {len(found)} of them, by torchrun --nproc-per-node where they are several."
+        )
+    torch.set_rng_state(found[processes.rank])
+    if processes.device.type == "cuda" and len(states.get("cuda", ())):  # a run may have begun without a GPU
+        torch.cuda.set_rng_state(states["cuda"][processes.rank], processes.device)
+
+
+def check_finite(loss: float, step_rate: float) -> None:
     """Stop before a loss that is no number reaches the weights.
 
     Raises:
         FloatingPointError: If the loss is infinite or NaN.
     """
-    if not torch.isfinite(loss):
+    if not math.isfinite(loss):
         raise FloatingPointError(
-            f"the loss became {loss.item()} at a learning rate of {step_rate:.3g}: a finite loss is needed, and training "
+            f"the loss became {loss} at a learning rate of {step_rate:.3g}: a finite loss is needed, and training "
             "has stopped; the last checkpoint is kept. Lower --rate, lengthen --warmup, or train with --precision no."
         )

@@ -11,14 +11,12 @@ from torch import nn
 
 import renorm
 from renorm.data import Images, load
-from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD
 from renorm.evaluate.subject import Subject
 from renorm.models import create, load_weights
 from renorm.recipes import checkpoint
-from renorm.recipes.classify import Config, build
+from renorm.recipes.config import Config
 from renorm.recipes.run import Run
-
-LIBRARIES = ("timm:", "torchvision:")
+from renorm.recipes.start import LIBRARIES, build, fetch, usual_normalization
 
 
 @dataclass(frozen=True)
@@ -144,8 +142,8 @@ def open_named(
     model = _plain(name, weights, num_classes)
     if weights is not None:
         load_weights(model, weights)
+    mean, std = normalization or usual_normalization(model)
     given = getattr(model, "pretrained_cfg", None) or {}
-    mean, std = normalization or (given.get("mean", IMAGENET_MEAN), given.get("std", IMAGENET_STD))
     size = given.get("input_size", (3, None, None))[-1]
     return Opened(_subject(model, mean, std), size=size)
 
@@ -160,15 +158,7 @@ def _plain(name: str, weights: Path | None, num_classes: int | None) -> nn.Modul
                 "or name the folder of a run."
             )
         return model
-    try:
-        return create(name, num_classes=num_classes, pretrained=True)
-    except (ValueError, ImportError):
-        raise
-    except Exception as error:  # each library has its own exceptions for a missing network
-        raise OSError(
-            f"the trained weights of {name} could not be fetched ({type(error).__name__}): a network, or a file of them, "
-            "is needed. Download them elsewhere and add --weights FILE."
-        ) from error
+    return fetch(name, num_classes)
 
 
 def _subject(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Subject:

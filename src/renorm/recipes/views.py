@@ -1,8 +1,12 @@
-"""Training data as views: each example once per branch, in an order that only the seed and the epoch decide."""
+"""Training data as views: each example once per branch, in an order that only the seed and the epoch decide.
 
-from collections.abc import Iterable, Iterator, Mapping
+The examples of a step do not depend on how many processes train, nor on how many forwards a step is divided into: each
+forward takes a consecutive piece of them, and each process a consecutive piece of that.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,33 +35,93 @@ class ViewedImages(Dataset[tuple[Tensor, int]]):
         return torch.stack(views), label
 
 
+class Share(NamedTuple):
+    """What one process takes of a step: keys of its examples, how many belong to each forward, and of how many in all."""
+
+    keys: list[Key]
+    sizes: tuple[int, ...]
+    total: int
+
+
+class Batch(NamedTuple):
+    """A :class:`Share` with its images: views uint8 ``(N, K, 3, H, W)`` and labels ``(N,)``."""
+
+    views: Tensor
+    labels: Tensor
+    sizes: tuple[int, ...]
+    total: int
+
+
 @dataclass(frozen=True)
 class Order:
-    """Batches of (epoch, index) for one epoch, from the batch numbered ``first`` on; the last, short one is left out."""
+    """Shares of one epoch, step by step.
+
+    Args:
+        num_examples: Of the data.
+        batch: Examples of a step, over all processes.
+        seed: Of the order.
+        epoch: Which one.
+        first: Number of the step to begin at.
+        least: Examples that a last, short step must have; by default there is none.
+        forwards: Into how many each step is divided.
+        rank: Which process this is.
+        ranks: Of how many.
+    """
 
     num_examples: int
     batch: int
     seed: int
     epoch: int
     first: int = 0
+    least: int | None = None
+    forwards: int = 1
+    rank: int = 0
+    ranks: int = 1
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[Share]:
         generator = torch.Generator().manual_seed(stable_seed(self.seed, "order", self.epoch))
         order = torch.randperm(self.num_examples, generator=generator).tolist()
-        for start in range(self.first * self.batch, self.num_examples - self.batch + 1, self.batch):
-            yield [(self.epoch, index) for index in order[start : start + self.batch]]
+        for start in range(self.first * self.batch, self.steps * self.batch, self.batch):
+            keys = [(self.epoch, index) for index in order[start : start + self.batch]]
+            mine = [pieces(piece, self.ranks)[self.rank] for piece in pieces(keys, self.forwards)]
+            yield Share([key for piece in mine for key in piece], tuple(map(len, mine)), len(keys))
 
     def __len__(self) -> int:
-        return self.num_examples // self.batch - self.first
+        return self.steps - self.first
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole epoch."""
+        return num_batches(self.num_examples, self.batch, self.least)
 
 
-def loader(data: ViewedImages, order: Order, num_workers: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
-    """Batches of ``(N, K, 3, H, W)`` and labels, without touching torch's global random state."""
+def num_batches(num_examples: int, batch: int, least: int | None = None) -> int:
+    """How many batches there are, a last, short one only if it has at least so many.
+
+    Example:
+        >>> num_batches(10, 4), num_batches(10, 4, least=2), num_batches(10, 4, least=3)
+        (2, 3, 2)
+    """
+    whole, rest = divmod(num_examples, batch)
+    return whole + (0 < (least or batch) <= rest)
+
+
+def pieces(keys: Sequence[Key], number: int) -> list[Sequence[Key]]:
+    """Consecutive pieces whose lengths differ by at most one, the longer ones first."""
+    size, longer = divmod(len(keys), number)
+    ends = [(i + 1) * size + min(i + 1, longer) for i in range(number)]
+    return [keys[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def loader(data: ViewedImages, shares: Iterable[Share], num_workers: int = 0) -> Iterator[Batch]:
+    """The images of shares, without touching torch's global random state."""
+    shares = list(shares)
     loaded: Any = DataLoader(
         data,
-        batch_sampler=order,
+        batch_sampler=[share.keys for share in shares],
         num_workers=num_workers,
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
     )
-    return loaded
+    for (views, labels), share in zip(loaded, shares, strict=True):
+        yield Batch(views, labels, share.sizes, share.total)

@@ -1,0 +1,232 @@
+"""What a classifier is trained on, and how: the options of ``renorm train``."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from renorm import augment
+from renorm.data import Images
+from renorm.recipes.loop import Plan
+from renorm.recipes.views import num_batches
+from renorm.routing import check_names
+
+PRETRAINED = "pretrained"
+Precision = Literal["no", "bf16"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to train, on what and how.
+
+    Args:
+        data: ``digits``, ``cifar10``, ``cifar100``, a folder of images, or a Parquet file or folder in the Hugging Face
+            layout.
+        test: Images to validate on, likewise; by default the split ``test`` of ``data``.
+        download: Fetch ``cifar10`` or ``cifar100`` if it is not there.
+        size: Side in pixels that all images get; by default small images keep theirs and larger ones get 224.
+        model: ``resnet20``, ``resnet56``, ``wrn-28-2``, ..., ``timm:NAME`` or ``torchvision:NAME``.
+        weights: Weights to start from: a safetensors file that fits, of a plain model or of the same branches, or
+            ``pretrained`` for those that timm or torchvision has. By default random ones.
+        branches: Views of each image, one branch each: ``weak``, ``strong``, ``clean``; any names if ``views`` are given.
+        views: The view of each branch, in order, where it is not called like its branch: ``--branches weak again
+            --views weak weak`` trains on two weak views. Each branch draws its own random numbers, by its name.
+        norm: ``split`` gives each branch its own statistics and affine; ``shared`` is the plain model on the same batches.
+        share: What branches have in common all the same: ``statistics``, ``affine``.
+        sync_bn: Normalize by the batches of all processes together. Without it each normalizes by its own, and running
+            statistics are pooled over processes before they are used.
+        strong: Policy of the strong view.
+        num_ops: Operations per image of RandAugment, or per chain of AugMix; by default the published number.
+        magnitude: Of RandAugment, 0 to 30, or severity of AugMix, 1 to 10; by default the published one.
+        crop: ``padded`` moves images by a few pixels, ``resized`` takes random parts of any size, as usual on ImageNet;
+            ``auto`` takes the latter above 96 pixels.
+        cutout: Side of the square cut out of the strong view, as a share of the image's; by default 0.5, but 0 with
+            resized crops.
+        epochs: Passes over the data.
+        batch: Rows of one step over all processes, the views of all branches counted: a multiple of the number of branches.
+        accumulate: Divide each step into so many forwards, to need less memory. The gradient is that of the whole batch,
+            but norms see the statistics of each forward.
+        keep_last: Train on the last, short batch of an epoch too, if each forward of each process gets an image of it.
+        rate: Highest learning rate (SGD with Nesterov momentum).
+        warmup: Epochs in which the rate grows.
+        momentum: Of SGD.
+        weight_decay: Of all parameters, or of those ``decay_norms`` leaves.
+        decay_norms: Whether norms and biases, all 1-d parameters, decay too.
+        label_smoothing: Share of each target that is spread over all classes.
+        ema: Validate and keep the exponential moving average of the weights with this decay, say 0.999. Its statistics are
+            measured again for every validation and checkpoint, on ``ema_images`` training images under each branch's view.
+        ema_images: How many.
+        save_every: Steps between checkpoints; 0 saves at the end of each epoch only.
+        precision: ``bf16`` computes in mixed precision; weights, statistics and the loss stay in float32.
+        memory_format: ``channels_last`` is faster on most GPUs.
+        compile: Train through ``torch.compile``.
+        tensorboard: Write the numbers of each epoch as TensorBoard events too, under ``tensorboard`` in the run.
+        num_workers: Processes that prepare views; the numbers do not depend on it.
+        seed: Of the weights, the order and the views.
+    """
+
+    data: str = "digits"
+    test: str | None = None
+    download: bool = False
+    size: int | None = None
+    model: str = "resnet20"
+    weights: str | None = None
+    branches: tuple[str, ...] = ("weak", "strong")
+    views: tuple[str, ...] = ()
+    norm: Literal["split", "shared"] = "split"
+    share: tuple[Literal["statistics", "affine"], ...] = ()
+    sync_bn: bool = False
+    strong: augment.Policy = "randaugment"
+    num_ops: int | None = None
+    magnitude: int | None = None
+    crop: augment.Crop = "auto"
+    cutout: float | None = None
+    epochs: int = 30
+    batch: int = 256
+    accumulate: int = 1
+    keep_last: bool = False
+    rate: float = 0.1
+    warmup: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_norms: bool = True
+    label_smoothing: float = 0.0
+    ema: float | None = None
+    ema_images: int = 2048
+    save_every: int = 0
+    precision: Precision = "no"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compile: bool = False
+    tensorboard: bool = False
+    num_workers: int = 0
+    seed: int = 0
+
+    @property
+    def examples(self) -> int:
+        """Images of one step; each is seen once per branch."""
+        return self.batch // len(self.branches)
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The name of each branch's view."""
+        return self.views or self.branches
+
+    @property
+    def split(self) -> bool:
+        """Whether the model has branches of its own."""
+        return self.norm == "split"
+
+    @property
+    def own_statistics(self) -> bool:
+        """Whether each branch has statistics of its own."""
+        return self.split and "statistics" not in self.share
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory format as torch has it."""
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+
+    def views_by_branch(self, size: int) -> dict[str, augment.View]:
+        """The view of each branch for images of a size."""
+        return {branch: self.view(name, size) for branch, name in zip(self.branches, self.view_names, strict=True)}
+
+    def view(self, name: str, size: int) -> augment.View:
+        """One view, with this configuration's settings."""
+        return augment.view(
+            name,
+            size,
+            digits=self.data == "digits",
+            policy=self.strong,
+            num_ops=self.num_ops,
+            magnitude=self.magnitude,
+            crop=self.crop,
+            cutout=self.cutout,
+        )
+
+    def least(self, processes: int = 1) -> int | None:
+        """Images that the last, short step of an epoch must have; none if it is left out."""
+        return self.accumulate * processes if self.keep_last else None
+
+    def plan(self, num_images: int, processes: int = 1) -> Plan:
+        """Length and rate of the training."""
+        steps = num_batches(num_images, self.examples, self.least(processes))
+        return Plan(self.epochs, steps, self.rate, self.warmup, self.save_every)
+
+
+def check(config: Config, images: Images, processes: int = 1) -> None:
+    """Refuse what cannot be trained, before anything is written.
+
+    Raises:
+        ValueError: For an unknown or repeated branch, a batch that does not divide, too few images, no labels, or a number
+            out of its range.
+    """
+    _check_branches(config, images)
+    _check_batch(config, images, processes)
+    _check_ranges(config)
+    if not images.classes or int(images.labels.min()) < 0:
+        raise ValueError(
+            f"{images.name} has no labels: training needs a class for every image. Put images into one folder per class, "
+            "or use Parquet with a label column."
+        )
+    if config.compile and config.sync_bn and processes > 1:
+        raise ValueError(
+            f"--compile with --sync-bn on {processes} processes: statistics pooled over processes need eager code. "
+            "Leave one of them out."
+        )
+
+
+def _check_branches(config: Config, images: Images) -> None:
+    branches = check_names(config.branches)
+    if len(config.view_names) != len(branches):
+        raise ValueError(
+            f"{len(config.views)} views ({', '.join(config.views)}) for the {len(branches)} branches {', '.join(branches)}: "
+            "each branch needs one. Name as many --views, or leave them out where branches are called like their views."
+        )
+    config.views_by_branch(images[0][0].shape[-1])
+
+
+def _check_batch(config: Config, images: Images, processes: int) -> None:
+    branches = config.branches
+    if config.batch % len(branches) or config.batch < 1:
+        lower = max(1, config.batch // len(branches)) * len(branches)
+        raise ValueError(
+            f"a batch of {config.batch} does not divide among the {len(branches)} branches {', '.join(branches)}: "
+            f"each needs as many rows. Use --batch {lower} or another multiple of {len(branches)}."
+        )
+    if len(images) < config.examples:
+        raise ValueError(
+            f"{len(images)} training images in {images.name}: one step needs {config.examples}. Lower --batch to "
+            f"{len(images) * len(branches)} or less."
+        )
+    if config.accumulate < 1 or config.examples < config.accumulate * processes:
+        raise ValueError(
+            f"--accumulate {config.accumulate} on {processes} process{'es' * (processes > 1)} divides the {config.examples} "
+            f"images of a step: each forward needs one. Use 1 to {max(1, config.examples // processes)}, or a larger --batch."
+        )
+
+
+def _check_ranges(config: Config) -> None:
+    for name, value, good, needed in (
+        ("--epochs", config.epochs, config.epochs >= 1, "1 or more are needed. Leave it out for 30."),
+        (
+            "--ema",
+            config.ema,
+            config.ema is None or 0 < config.ema < 1,
+            "a decay between 0 and 1 is needed. Try 0.999.",
+        ),
+        ("--ema-images", config.ema_images, config.ema_images >= 1, "at least 1 is needed. Leave it out for 2048."),
+        (
+            "--label-smoothing",
+            config.label_smoothing,
+            0 <= config.label_smoothing < 1,
+            "a share from 0 to 1, without 1, is needed. Try 0.1.",
+        ),
+        (
+            "--precision",
+            config.precision,
+            config.precision in get_args(Precision),
+            "no or bf16 is needed, as the small range of fp16 would need its loss scaled. Use bf16.",
+        ),
+    ):
+        if not good:
+            raise ValueError(f"{name} {value}: {needed}")

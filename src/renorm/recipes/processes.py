@@ -1,0 +1,139 @@
+"""Processes that train together, started by ``torchrun`` or ``accelerate launch``."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from renorm.banks.sites import views
+from renorm.functional import Moments, all_merge
+from renorm.routing import Route
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a training, of which this is one.
+
+    Args:
+        device: Where this one computes.
+        rank: Its number.
+        count: How many there are.
+        joined: Whether this object started their communication, and ends it.
+    """
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+    joined: bool = False
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the one that writes files."""
+        return self.rank == 0
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Let the main process run the block before the others, which then find what it fetched."""
+        if self.count > 1 and not self.main:
+            dist.barrier()
+        try:
+            yield
+        finally:
+            if self.count > 1 and self.main:
+                dist.barrier()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over processes, in place."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The values of every process, alike in shape, stacked, on the CPU."""
+        found = [values.to(self.device)]
+        if self.count > 1:
+            mine, found = found[0], [torch.empty_like(found[0]) for _ in range(self.count)]
+            dist.all_gather(found, mine)
+        return torch.stack(found).cpu()
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The model whose gradients are averaged over processes; each keeps its own buffers."""
+        if self.count == 1:
+            return model
+        devices = None if self.device.type == "cpu" else [self.device]
+        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+    def leave(self) -> None:
+        """End the communication."""
+        if self.joined:
+            dist.destroy_process_group()
+
+
+def join() -> Processes:
+    """Join the processes that the environment names, or those of a group that exists.
+
+    Raises:
+        ValueError: If this machine has fewer devices than processes.
+    """
+    count, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    device = _device(local)
+    joined = count > 1 and not dist.is_initialized()
+    if joined:
+        dist.init_process_group("gloo" if device.type == "cpu" else None)
+    if not dist.is_initialized():
+        return Processes(device)
+    return Processes(device, dist.get_rank(), dist.get_world_size(), joined)
+
+
+def _device(local: int) -> torch.device:
+    kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if kind is None:
+        return torch.device("cpu")
+    number = torch.accelerator.device_count()
+    if local >= number:
+        raise ValueError(
+            f"process {local + 1} of this machine has no {kind.type} device of its own: there are {number}, and each process "
+            f"needs one. Start {number}, or hide the devices to train on the CPU: CUDA_VISIBLE_DEVICES=''."
+        )
+    torch.accelerator.set_device_index(local)
+    return torch.device(kind.type, local)
+
+
+def unsynchronized(model: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    """Keep gradients to this process, but in the last of several backward passes."""
+    return nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync()
+
+
+@torch.no_grad()
+def pool_statistics_(model: nn.Module, samples: int) -> None:
+    r"""Replace the running statistics of every process by those of all of them, with one collective.
+
+    .. math:: \mu = \sum_r w_r \mu_r, \qquad \sigma^2 = \sum_r w_r \left(\sigma_r^2 + (\mu_r - \mu)^2\right),
+        \qquad w_r = n_r / \textstyle\sum_s n_s
+
+    which is Chan's merge: the spread of the means counts too.
+
+    Args:
+        model: What trains, its sites with branches or without.
+        samples: Images :math:`n_r` that this process has seen since the statistics were last alike.
+    """
+    sites = [view for branch in branches_of(model) or (None,) for view in views(model, branch).values()]
+    means, variances = [site.mean for site in sites], [site.var for site in sites]
+    mean, var = (torch.cat(tensors).double()[None] for tensors in (means, variances))
+    pooled = all_merge(Moments(mean, var, float(samples)), None)
+    sizes = [len(tensor) for tensor in means]
+    for own, found in ((means, pooled.mean), (variances, pooled.var)):
+        for tensor, value in zip(own, found[0].split(sizes), strict=True):
+            tensor.copy_(value)
+
+
+def branches_of(model: nn.Module) -> tuple[str, ...]:
+    """The branches of a model; none for a plain one."""
+    routes = (vars(module).get("route") for module in model.modules())
+    return next((route.branches for route in routes if isinstance(route, Route)), ())

@@ -1,0 +1,140 @@
+"""The model as its training begins: built, given weights, and given its branches."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import safe_open
+from torch import nn
+
+import renorm
+from renorm.data import Images
+from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD
+from renorm.evaluate.choices import SOURCE
+from renorm.layers import BranchCopies
+from renorm.models import create, load_weights
+from renorm.recipes.config import PRETRAINED, Config
+from renorm.recipes.processes import branches_of
+
+LIBRARIES = ("timm:", "torchvision:")
+
+
+class Start(NamedTuple):
+    """A model and what its input is normalized by, in units of 0 to 1."""
+
+    model: nn.Module
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+def begin(config: Config, images: Images) -> Start:
+    """The model of a configuration with the weights it starts from, which bring their own input normalization.
+
+    Raises:
+        ValueError: If there are no such weights, or those of another model or other branches.
+        OSError: If trained weights cannot be fetched.
+    """
+    num_classes = len(images.classes)
+    if config.weights is None:
+        return Start(build(config, num_classes), images.mean, images.std)
+    if config.weights == PRETRAINED:
+        model = pretrained(config.model, num_classes)
+        return Start(branched(model, config), *usual_normalization(model))
+    about = described(Path(config.weights))
+    _check_branches(config, about.get("branches", []))
+    model = load_weights(build(config, num_classes), config.weights)
+    return Start(model, about.get("mean", images.mean), about.get("std", images.std))
+
+
+def build(config: Config, num_classes: int) -> nn.Module:
+    """The untrained model of a configuration."""
+    return branched(create(config.model, num_classes=num_classes), config)
+
+
+def branched(model: nn.Module, config: Config) -> nn.Module:
+    """A plain model with the branches of a configuration."""
+    if config.split:
+        sync = "world" if config.sync_bn else None
+        renorm.split_(model, list(config.branches), share=config.share, sync=sync)
+    return model
+
+
+def synchronized(model: nn.Module) -> nn.Module:
+    """A model whose norms all pool their statistics over processes; plain norms become sites of one branch, ``source``.
+
+    Not torch's own conversion, which loses what is fused with a norm.
+
+    Raises:
+        ValueError: If a norm's class is unknown.
+    """
+    if not branches_of(model):
+        renorm.split_(model, [SOURCE], sync="world")
+    copied = [name for name, module in model.named_modules() if isinstance(module, BranchCopies)]
+    if copied:
+        raise ValueError(
+            f"--sync-bn with the norm {copied[0]!r}, whose class renorm does not know: its statistics cannot be pooled over "
+            "processes. Leave --sync-bn out, or use a model with usual batch normalization."
+        )
+    return model
+
+
+def pretrained(name: str, num_classes: int) -> nn.Module:
+    """A model of timm or torchvision with its trained weights; the last layer is new if the classes are others.
+
+    Raises:
+        ValueError: For any other model.
+        OSError: If the weights cannot be fetched.
+    """
+    if not name.startswith(LIBRARIES):
+        raise ValueError(
+            f"--weights {PRETRAINED} with {name}: only timm: and torchvision: models come with trained weights. Name one of "
+            "those, or give a file of weights."
+        )
+    model, trained = create(name, num_classes=num_classes), fetch(name).state_dict()
+    own = model.state_dict()
+    model.load_state_dict({key: trained[key] if trained[key].shape == own[key].shape else own[key] for key in own})
+    return model
+
+
+def fetch(name: str, num_classes: int | None = None) -> nn.Module:
+    """A model of timm or torchvision with its trained weights, from their cache or the network.
+
+    Raises:
+        ValueError: For an unknown name.
+        OSError: If the weights cannot be fetched.
+    """
+    try:
+        return create(name, num_classes=num_classes, pretrained=True)
+    except (ValueError, ImportError):
+        raise
+    except Exception as error:  # each library has its own exceptions for a missing network
+        raise OSError(
+            f"the trained weights of {name} could not be fetched ({type(error).__name__}): a network, or a file of them, "
+            "is needed. Download them elsewhere and add --weights FILE."
+        ) from error
+
+
+def usual_normalization(model: nn.Module) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation that trained weights expect of their input."""
+    given = getattr(model, "pretrained_cfg", None) or {}
+    return given.get("mean", IMAGENET_MEAN), given.get("std", IMAGENET_STD)
+
+
+def described(path: Path) -> dict[str, Any]:
+    """Branches and input normalization, where a file of weights says them, as those that renorm wrote do."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}  # load_weights says what is wrong
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    return {key: json.loads(metadata[key]) for key in ("branches", "mean", "std") if key in metadata}
+
+
+def _check_branches(config: Config, found: Sequence[str]) -> None:
+    wanted = list(config.branches) if config.split else []
+    if found and list(found) != wanted:
+        needed = ", ".join(wanted) or "none, with shared norms"
+        raise ValueError(
+            f"{config.weights} has the branches {', '.join(found)}: this model has {needed}. Train with the same "
+            "--branches in the same order, or start from one of them: renorm fold --branch."
+        )
