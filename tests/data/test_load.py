@@ -8,7 +8,10 @@ from renorm.data import load
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"nothing at .*digit\. 'digits', a folder of images.*Check the path"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"nothing at .*digit\. 'digits', 'cifar10', 'cifar100', a folder of images.*Check the path",
+    ):
         load(tmp_path / "digit")
 
 

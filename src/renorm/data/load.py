@@ -4,29 +4,45 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from renorm.data.cifar import CIFAR, load_cifar
 from renorm.data.digits import load_digits
 from renorm.data.folder import load_folder
 from renorm.data.images import Images
 from renorm.data.parquet import load_parquet, parquet_files
 
+NAMED = ("digits", *CIFAR)
 
-def load(source: str | Path, split: str = "train", *, size: int | None = None, holdout: float = 0.0) -> Images:
+
+def load(
+    source: str | Path,
+    split: str = "train",
+    *,
+    size: int | None = None,
+    holdout: float = 0.0,
+    root: str | Path | None = None,
+    download: bool = False,
+) -> Images:
     """Load images with their labels.
 
     Small images (sides of at most 96 pixels) keep the size of the first and are decoded once; larger ones are decoded
-    when asked for, scaled so that they cover a square of 224 pixels and cut to its center.
+    when asked for, scaled so that they cover a square of 256 pixels and cut to the 224 in its center. An image that has
+    its size already is not scaled.
 
     Args:
-        source: ``"digits"``, a folder of images (one subfolder per class, or none), a Parquet file or a folder of them
-            in the Hugging Face layout. Nothing is unpickled.
+        source: ``"digits"``, ``"cifar10"``, ``"cifar100"``, a folder of images (one subfolder per class, or none), a
+            Parquet file or a folder of them in the Hugging Face layout. Nothing is unpickled but the files of CIFAR,
+            and these only after their checksums are found to be the published ones.
         split: ``"train"``, ``"test"``, or the name of a subfolder or file of the source. A source without splits is
             every split.
         size: side in pixels to scale and cut all images to.
         holdout: share of a source without splits that is its ``"test"`` split; its ``"train"`` split is the rest. The
             division is stratified and the same in every run.
+        root: folder of CIFAR's archives; unless given, the one that the environment variable RENORM_DATA_HOME names,
+            else ``~/.cache/renorm``.
+        download: whether to fetch an archive of CIFAR that is not there, or is damaged.
 
     Raises:
-        FileNotFoundError: there is no such path.
+        FileNotFoundError: there is no such path or archive.
         ValueError: there are no images, or no such split, or a file cannot be read.
         ImportError: a library that the source needs is missing.
 
@@ -36,17 +52,25 @@ def load(source: str | Path, split: str = "train", *, size: int | None = None, h
     """
     if size is not None and size < 1:
         raise ValueError(f"size={size} is no side in pixels. At least 1 is needed. Leave it out to keep small images.")
+    if source in NAMED and holdout:
+        raise ValueError(
+            f"{source} has its splits, train and test, and holdout={holdout} would divide them again. "
+            "Only a source without splits can be divided. Leave holdout out."
+        )
+    if source in CIFAR:
+        return load_cifar(str(source), split, size=size, root=root, download=download)
+    if download or root is not None:
+        raise ValueError(
+            f"{'download' if download else 'root'} for {source}: only {' and '.join(CIFAR)} have an archive that is "
+            "fetched and kept. Leave it out."
+        )
     if source == "digits":
-        if holdout:
-            raise ValueError(
-                f"digits has its splits, train and test, and holdout={holdout} would divide them again. "
-                "Only a source without splits can be divided. Leave holdout out."
-            )
         return load_digits(split, size)
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(
-            f"there is nothing at {path}. 'digits', a folder of images, or a Parquet file or folder is needed. "
+            f"there is nothing at {path}. {', '.join(map(repr, NAMED))}, a folder of images, or a Parquet file or folder "
+            "is needed. "
             "Check the path."
         )
     if path.is_file() and path.suffix != ".parquet":
