@@ -8,7 +8,6 @@ from torch.testing import assert_close
 
 import renorm
 from renorm import metrics
-from renorm.augment import View, view
 from renorm.data import Images, load
 from renorm.evaluate import (
     Adapted,
@@ -23,27 +22,7 @@ from renorm.evaluate import (
     usual,
 )
 from renorm.models import create
-
-BRANCHES = ["weak", "strong"]
-
-
-def make_view(name: str) -> View:
-    return view(name, 16, digits=True)
-
-
-@pytest.fixture
-def images() -> Images:
-    return load("digits", split="test").subset(range(48))
-
-
-@pytest.fixture
-def subject(images: Images) -> Subject:
-    model = create("resnet8")
-    renorm.split_(model, BRANCHES)
-    for tensor in [*model.buffers(), *model.parameters()]:
-        if tensor.is_floating_point() and tensor.ndim == 1:
-            tensor.data += torch.rand_like(tensor)
-    return Subject(model, images.mean, images.std)
+from tests.evaluate.conftest import BRANCHES, make_view
 
 
 def outputs(subject: Subject, images: Images, choice: Choice) -> Tensor:
@@ -65,24 +44,6 @@ def test_a_cell_is_what_a_plain_loop_gives(subject: Subject, images: Images):
     assert_close(row.accuracy, metrics.accuracy(expected, images.labels))
     assert_close(row.nll, metrics.nll(expected, images.labels), rtol=1e-5, atol=0)
     assert row.low <= row.accuracy <= row.high
-
-
-@pytest.mark.parametrize("name", ["clean", "weak", "strong", "gaussian_noise:2", "jpeg_compression:5"])
-def test_a_shift_depends_on_the_index_and_the_seed_only(images: Images, name: str):
-    (shift,) = shifts([name], make_view)
-    pixels, order = images.batch(range(9))[0], torch.randperm(9)
-    together = shift(pixels, torch.arange(9))
-    assert together.dtype == torch.uint8
-    assert torch.equal(shift(pixels[order], order), together[order])
-    if name not in ("clean", "jpeg_compression:5"):
-        assert not torch.equal(replace(shift, seed=1)(pixels, torch.arange(9)), together)
-
-
-def test_a_corruption_without_severity_is_all_five():
-    assert [shift.label for shift in shifts(["clean", "contrast"], make_view)] == [
-        "clean",
-        *(f"contrast {severity}" for severity in range(1, 6)),
-    ]
 
 
 def test_branches_clean_banks_and_mixtures(subject: Subject, images: Images):
@@ -174,15 +135,80 @@ def test_unknown_banks_say_what_there_is(subject: Subject, name: str, message: s
         choose(subject, [name], BRANCHES, TrainingImages(None))
 
 
-@pytest.mark.parametrize("name", ["contrst", "contrast:6", "clean:1"])
-def test_unknown_shifts_say_what_there_is(name: str):
-    with pytest.raises(ValueError, match=rf"unknown shift '{name}': one of clean, weak, .* is needed.*Did you mean c"):
-        shifts([name], make_view)
-
-
 def test_evaluating_nothing_is_an_error(subject: Subject, images: Images):
     with pytest.raises(ValueError, match=r"0 banks, 1 shifts and 48 images"):
         evaluate(subject, images, {}, [Shift("contrast", 1)])
     unlabelled = replace(images, labels=torch.full((48,), -1))
     with pytest.raises(ValueError, match=r"digits has images without a label"):
         evaluate(subject, unlabelled, {"weak": Choice("weak")}, [Shift("contrast", 1)])
+
+
+def test_each_shift_is_in_a_table_once(subject: Subject, images: Images):
+    choices = {"weak": Choice("weak")}
+    with pytest.raises(
+        ValueError, match=r"shifts with contrast 1 twice: one table needs each shift once.*a file for each"
+    ):
+        evaluate(subject, images, choices, [Shift("contrast", 1), Shift("contrast", 1)])
+    for other in (Shift("contrast", 2, rounding="none"), Shift("contrast", 2, scale=224), Shift("contrast", 2, seed=1)):
+        with pytest.raises(ValueError, match=r"several seeds, scales or roundings.*Evaluate them apart"):
+            evaluate(subject, images, choices, [Shift("contrast", 1), other])
+
+
+def test_classes_that_are_not_the_models_are_refused(subject: Subject, images: Images):
+    choices = {"weak": Choice("weak")}
+    for classes in (["cat", "dog"], [str(i) for i in range(12)]):
+        other = replace(images, classes=classes, labels=images.labels % 2)
+        with pytest.raises(
+            ValueError, match=rf"digits has {len(classes)} classes and the model 10 outputs.*give images of"
+        ):
+            evaluate(subject, other, choices, [Shift("contrast", 1)])
+    some = replace(images, classes=["0", "1"], labels=images.labels % 2)  # numbers whose highest do not occur
+    assert evaluate(subject, some, choices, [Shift("contrast", 1)]).rows[0].images == 48
+
+
+def test_of_a_part_of_the_classes_only_their_outputs_compete(subject: Subject, images: Images):
+    columns = torch.tensor([2, 3, 7])
+    members = (images.labels[:, None] == columns).any(1).nonzero()[:, 0]
+    part = images.subset(members)
+    relative = replace(part, labels=torch.searchsorted(columns, part.labels), classes=["two", "three", "seven"])
+    found = evaluate(subject, None, {"weak": Choice("weak")}, [Shift("some", images=relative, outputs=columns)])
+    expected = outputs(subject, part, Choice("weak"))[:, columns]
+    assert torch.equal(found.hits["weak", "some", 0], expected.argmax(1) == relative.labels)
+    assert found.rows[0].top5 is None
+    assert found.protocol.data is None
+    assert found.protocol.classes == 3
+    assert found.protocol.stored["some"].images == len(members)
+    assert found.protocol.pixels("some", 0)["rounding"] == "stored"
+
+
+def test_the_protocol_says_what_was_done(subject: Subject, images: Images):
+    chosen = shifts(["clean", "strong", "contrast:1"], make_view, seed=5, rounding="jpeg")
+    adapt = Adapted(subject, images, BRANCHES, num_images=8)
+    protocol = evaluate(subject, images, {"weak": Choice("weak", recipe="own")}, chosen, adapt=adapt).protocol
+    assert protocol.data is not None
+    assert (protocol.data.fingerprint, protocol.data.images, protocol.classes) == (images.fingerprint, 48, 10)
+    assert (protocol.scale, protocol.rounding, protocol.seed) == (32, "jpeg", 5)
+    assert protocol.banks == {"weak": "own"} | dict.fromkeys(
+        adapt.recipes, "adapted to 8 images of each shift, prior 64"
+    )
+    assert (protocol.mean, protocol.std) == (images.mean, images.std)
+    assert "num_ops=2" in protocol.views["strong"]
+    assert set(protocol.versions) == {"renorm", "torch", "python", "device"}
+    weights = protocol.weights
+    subject.model.get_buffer("bn1.running_mean").add_(1)
+    assert evaluate(subject, images, {"weak": Choice("weak")}, chosen[:1]).protocol.weights != weights
+
+
+def test_adapting_to_more_images_than_there_are_is_refused(subject: Subject, images: Images):
+    with pytest.raises(ValueError, match=r"cannot adapt to 49 images under contrast 1, which has 48.*Adapt to fewer"):
+        Adapted(subject, images, BRANCHES, num_images=49)(Shift("contrast", 1))
+
+
+def test_progress_counts_cells(subject: Subject, images: Images):
+    told: list[tuple[float, int, str]] = []
+    choices = {name: Choice(name) for name in BRANCHES}
+    chosen = shifts(["contrast:1", "contrast:2"], make_view)
+    evaluate(
+        subject, images, choices, chosen, callback=lambda done, total, shift: told.append((done, total, shift.label))
+    )
+    assert told == [(2, 4, "contrast 1"), (4, 4, "contrast 2")]

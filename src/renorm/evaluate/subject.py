@@ -82,7 +82,8 @@ def outputs(
         pixels, labels = images.batch(indices)
         x = subject.normalize(pixels if change is None else change(pixels, indices))
         with evaluating(subject.model):
-            yield labels, {name: _output(subject, choice, x) for name, choice in choices.items()}
+            found = {name: _output(subject, choice, x) for name, choice in choices.items()}
+        yield labels, found
 
 
 def _output(subject: Subject, choice: Choice, x: Tensor) -> Tensor:

@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+import renorm
+from renorm.augment import View, view
+from renorm.data import Images, load
+from renorm.evaluate import Subject
+from renorm.models import create
+
+BRANCHES = ["weak", "strong"]
+
+
+def make_view(name: str) -> View:
+    return view(name, 16, digits=True)
+
+
+def make_subject(images: Images) -> Subject:
+    """A network of two branches that differ."""
+    torch.manual_seed(0)
+    model = create("resnet8")
+    renorm.split_(model, BRANCHES)
+    for tensor in [*model.buffers(), *model.parameters()]:
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.data += torch.rand_like(tensor)
+    return Subject(model, images.mean, images.std)
+
+
+@pytest.fixture
+def images() -> Images:
+    return load("digits", split="test").subset(range(48))
+
+
+@pytest.fixture
+def subject(images: Images) -> Subject:
+    return make_subject(images)
