@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +21,25 @@ class Source:
         num_classes: Outputs of a model given by name, if not its usual number.
         mean: Mean that the input is normalized by, in 0 to 1; by default the model's own, else ImageNet's.
         std: Standard deviation, likewise.
+        download: Fetch cifar10 or cifar100, where they are the data, if they are not there.
     """
 
     weights: Path | None = None
     num_classes: int | None = None
     mean: Triple | None = None
     std: Triple | None = None
+    download: bool = False
 
     def open(self, name: str) -> Opened:
+        """A model by its name, which fetches its data if asked to.
+
+        Raises:
+            ValueError: If only one of mean and std is given, or the model cannot be made.
+            FileNotFoundError: If there is no such run or file.
+        """
+        return replace(self.find(name), download=self.download)
+
+    def find(self, name: str) -> Opened:
         """The model of a run's folder, of a file that renorm wrote, or of an architecture's name.
 
         Raises:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import renorm
 from renorm.corruptions.draw import stable_seed
-from renorm.data import Images, load
+from renorm.data import CIFAR, Images, load
 from renorm.evaluate.choices import SOURCE
 from renorm.evaluate.subject import Choice, Subject, logits
 from renorm.recipes.averaging import Average, remeasure_
@@ -206,10 +206,11 @@ class Classification:
 
 def read(config: Config) -> tuple[Images, Images]:
     """Images to train on and to test on; a source without splits of its own is divided."""
-    train = load(config.data, split="train", size=config.size)
+    train = load(config.data, split="train", size=config.size, download=config.download)
     if config.test is not None:
-        return train, load(config.test, split="test", size=config.size)
-    test = load(config.data, split="test", size=config.size)
+        download = config.download and config.test in CIFAR
+        return train, load(config.test, split="test", size=config.size, download=download)
+    test = load(config.data, split="test", size=config.size, download=config.download)
     if test.name == train.name and torch.equal(test.labels, train.labels):
         parts = [load(config.data, split=split, size=config.size, holdout=HOLDOUT) for split in ("train", "test")]
         return parts[0], parts[1]

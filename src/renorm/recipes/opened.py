@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import renorm
-from renorm.data import Images, load
+from renorm.data import CIFAR, Images, load
 from renorm.evaluate.subject import Subject
 from renorm.models import create, load_weights
 from renorm.recipes import checkpoint
@@ -29,6 +29,7 @@ class Opened:
         classes: Names of its outputs, if known.
         size: Side of the images it was trained on, if known.
         about: What its checkpoint says.
+        download: Whether to fetch ``cifar10`` or ``cifar100`` if it is not there, whatever the checkpoint says.
     """
 
     subject: Subject
@@ -36,15 +37,18 @@ class Opened:
     classes: tuple[str, ...] = ()
     size: int | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    download: bool = False
 
     @property
     def config(self) -> Config:
         """How it was trained; the defaults if that is not known."""
-        return config_of(self.about)
+        config = config_of(self.about)
+        return replace(config, download=config.download or (self.download and config.data in CIFAR))
 
     def images(self, source: str, split: str = "test") -> Images:
         """Images of the size the model was trained on."""
-        return load(source, split=split, size=self.size)
+        download = source in CIFAR and (self.download or self.config.download)
+        return load(source, split=split, size=self.size, download=download)
 
     def branch(self, name: str | None) -> str | None:
         """The branch meant by a name, or by none if there is no choice.

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from renorm.cli import parse
+from renorm.data import cifar
+from renorm.recipes.classify import read
+from renorm.recipes.config import Config
+from renorm.recipes.opened import Opened
+from tests.data import archives
+
+
+@pytest.fixture(autouse=True)
+def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Where archives were put, in place of a network."""
+    content = archives.publish(
+        monkeypatch, "cifar10", {name: archives.pickled(value) for name, value in archives.cifar10().items()}
+    )
+    found: list[Path] = []
+
+    def fetch(published: Any, path: Path) -> bytes:
+        found.append(path)
+        return archives.write(path, content).read_bytes()
+
+    monkeypatch.setattr(cifar, "fetch", fetch)
+    monkeypatch.setenv(cifar.HOME, str(tmp_path))
+    return found
+
+
+def test_a_configuration_fetches_what_it_names_if_asked(fetched: list[Path], tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"Fetch it with --download"):
+        read(Config("cifar10"))
+    train, test = read(Config("cifar10", download=True))
+    assert (len(train), len(test)) == (20, 4)
+    assert fetched == [tmp_path / "cifar-10-python.tar.gz"]
+    assert len(read(Config("digits", test="cifar10"))[1]) == 4
+
+
+def test_nothing_else_can_be_fetched():
+    with pytest.raises(ValueError, match=r"download for digits: only cifar10 and cifar100 .*Leave it out"):
+        read(Config("digits", download=True))
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate runs/x"])
+def test_commands_take_the_option(command: str):
+    parsed = parse([*command.split(), "--download"])
+    assert getattr(parsed, "config", None) == Config(download=True) or parsed.source.download
+
+
+def test_an_opened_model_fetches_its_data(fetched: list[Path]):
+    opened = Opened(torch.nn.Identity(), size=32, about={"config": {"data": "cifar10"}})  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match="--download"):
+        opened.images("cifar10")
+    asked = Opened(torch.nn.Identity(), size=32, about=opened.about, download=True)  # type: ignore[arg-type]
+    assert asked.config.download
+    assert len(asked.images("cifar10")) == 4
+    assert len(asked.images("digits")) == 450
+    assert len(fetched) == 1
