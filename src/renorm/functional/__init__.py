@@ -8,6 +8,7 @@ One mechanism serves every route: moments per sample and channel (the only reduc
 samples of each population, and one affine pass. What lies between the two passes is bookkeeping on ``(N, C)``.
 """
 
+from renorm.functional.exchange import exchange_moments, mix_moments, moment_shortcut, pono
 from renorm.functional.norm import block_norm, branch_norm, fixed_norm, native_fixed_norm, native_norm
 from renorm.functional.statistics import (
     Moments,
@@ -26,12 +27,16 @@ __all__ = [
     "batch_moments",
     "block_norm",
     "branch_norm",
+    "exchange_moments",
     "fixed_norm",
     "instance_moments",
     "merge",
+    "mix_moments",
+    "moment_shortcut",
     "moments",
     "native_fixed_norm",
     "native_norm",
+    "pono",
     "pool",
     "unbiased",
 ]
