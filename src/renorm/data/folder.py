@@ -57,7 +57,9 @@ def load_folder(folder: Path, split: str, *, size: int | None = None, holdout: f
     labels = torch.tensor(numbers)
     indices = part(labels, split, 0.0 if chosen else holdout)
     pixels = prepare(Files(list(files)), size, indices)
-    return Images(str(root), pixels, labels[indices], classes if labelled else [])
+    below = [path.relative_to(root).parts[1 if labelled else 0 :] for path in map(files.__getitem__, indices.tolist())]
+    names = ["/".join(parts) for parts in below]
+    return Images(str(root), pixels, labels[indices], classes if labelled else [], files=names)
 
 
 def split_names(folder: Path) -> list[str]:

@@ -31,6 +31,7 @@ class Images(Dataset[tuple[Tensor, int]]):
         std: likewise.
         domains: names of the domains present, or None where the source has none.
         domain: int64 ``(N,)``, each image's index into ``domains``.
+        files: each image's file name, below the folder of its class, or None where the source has none.
 
     Example:
         >>> images = Images("two", torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), ["a", "b"])
@@ -46,12 +47,13 @@ class Images(Dataset[tuple[Tensor, int]]):
     std: tuple[float, float, float] = IMAGENET_STD
     domains: list[str] | None = None
     domain: Tensor | None = None
+    files: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        return self.pixels[i], int(self.labels[i])
+        return self.pixels[i].contiguous(), int(self.labels[i])
 
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
         return (self[i] for i in range(len(self)))
@@ -61,7 +63,7 @@ class Images(Dataset[tuple[Tensor, int]]):
         indices = torch.as_tensor(indices, dtype=torch.int64)
         if isinstance(self.pixels, Encoded):
             return torch.stack([self.pixels[i] for i in indices.tolist()]), self.labels[indices]
-        return self.pixels[indices], self.labels[indices]
+        return self.pixels[indices].contiguous(), self.labels[indices]
 
     def normalized(self, indices: Sequence[int] | Tensor | None = None) -> Tensor:
         """Images as networks take them, ``(x / 255 - mean) / std`` in float32; all of them by default."""
@@ -74,7 +76,8 @@ class Images(Dataset[tuple[Tensor, int]]):
         indices = torch.as_tensor(indices, dtype=torch.int64)
         domain = None if self.domain is None else self.domain[indices]
         pixels = self.pixels.subset(indices) if isinstance(self.pixels, Encoded) else self.pixels[indices]
-        return replace(self, pixels=pixels, labels=self.labels[indices], domain=domain)
+        files = None if self.files is None else [self.files[i] for i in indices.tolist()]
+        return replace(self, pixels=pixels, labels=self.labels[indices], domain=domain, files=files)
 
     def whole(self) -> Images:
         """The same images of any size and shape, for views that cut parts out of them; small ones are as they were."""

@@ -9,6 +9,7 @@ from renorm.data.digits import load_digits
 from renorm.data.folder import load_folder
 from renorm.data.images import Images
 from renorm.data.parquet import load_parquet, parquet_files
+from renorm.data.tiny_imagenet import is_tiny_imagenet, load_tiny_imagenet
 
 NAMED = ("digits", *CIFAR)
 
@@ -30,8 +31,8 @@ def load(
 
     Args:
         source: ``"digits"``, ``"cifar10"``, ``"cifar100"``, a folder of images (one subfolder per class, or none), a
-            Parquet file or a folder of them in the Hugging Face layout. Nothing is unpickled but the files of CIFAR,
-            and these only after their checksums are found to be the published ones.
+            Parquet file or a folder of them in the Hugging Face layout, or Tiny-ImageNet as it is distributed. Nothing
+            is unpickled but the files of CIFAR, and these only after their checksums are found to be the published ones.
         split: ``"train"``, ``"test"``, or the name of a subfolder or file of the source. A source without splits is
             every split.
         size: side in pixels to scale and cut all images to.
@@ -78,5 +79,7 @@ def load(
             f"{path} is neither a folder nor a .parquet file. "
             "Give the folder that holds the images, or save them as Parquet."
         )
+    if is_tiny_imagenet(path):
+        return load_tiny_imagenet(path, split, size=size, holdout=holdout)
     reader = load_parquet if path.is_file() or parquet_files(path) else load_folder
     return reader(path, split, size=size, holdout=holdout)

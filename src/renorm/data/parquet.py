@@ -6,7 +6,7 @@ import json
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -57,7 +57,9 @@ def load_parquet(path: Path, split: str, *, size: int | None = None, holdout: fl
     labels, classes = categories(table, next((name for name in LABELS if name in table.column_names), None), path)
     indices = part(labels, split, 0.0 if chosen else holdout)
     name = f"{path} ({chosen})" if chosen else str(path)
-    images = Images(name, prepare(blobs, size, indices), labels[indices], classes)
+    images = Images(
+        name, prepare(blobs, size, indices), labels[indices], classes, files=file_names(table, path, indices)
+    )
     if "domain" not in table.column_names:
         return images
     return with_domains(images, *categories(table, "domain", path), indices)
@@ -101,15 +103,36 @@ def concatenate(tables: list[Any], path: Path) -> Any:
 
 
 def image_column(table: Any, path: Path) -> Any:
-    """The encoded images: the first column of structs with ``bytes``, or of binary values."""
-    arrow = require("pyarrow")
-    for field, column in zip(table.schema, table.columns, strict=True):
-        if arrow.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            return arrow.chunked_array([chunk.field("bytes") for chunk in column.chunks])
-        if arrow.types.is_binary(field.type) or arrow.types.is_large_binary(field.type):
-            return column
+    """The encoded images."""
+    column = table.column(image_name(table.schema, path))
+    return struct_field(column, "bytes") if require("pyarrow").types.is_struct(column.type) else column
+
+
+def file_names(table: Any, path: Path, indices: Tensor) -> list[str] | None:
+    """The images' own file names, where each has one."""
+    column = table.column(image_name(table.schema, path))
+    if not require("pyarrow").types.is_struct(column.type) or column.type.get_field_index("path") < 0:
+        return None
+    paths = struct_field(column, "path").to_pylist()
+    names = [PurePosixPath(paths[i] or "").name for i in indices.tolist()]
+    return None if {"", ".."} & set(names) else names
+
+
+def struct_field(column: Any, name: str) -> Any:
+    """One field of a column of structs."""
+    return require("pyarrow").chunked_array([chunk.field(name) for chunk in column.chunks])
+
+
+def image_name(schema: Any, path: Path) -> str:
+    """The first column of structs with ``bytes``, or of binary values."""
+    types = require("pyarrow").types
+    for field in schema:
+        if types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+            return field.name
+        if types.is_binary(field.type) or types.is_large_binary(field.type):
+            return field.name
     raise ValueError(
-        f"{path} has no column of images; its columns are {', '.join(table.column_names)}. "
+        f"{path} has no column of images; its columns are {', '.join(schema.names)}. "
         "A column of {bytes, path} structs, as Hugging Face writes them, is needed. "
         "Save the data set with its images embedded."
     )

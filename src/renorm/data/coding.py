@@ -1,0 +1,41 @@
+"""Tensors to encoded images."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from renorm.data.manifest import Format
+from renorm.extras import require
+
+QUALITY = 85  # of JPEG in the published ImageNet-C
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How image files are written.
+
+    Args:
+        format: ``"jpeg"`` or ``"png"``.
+        quality: of JPEG, 1 to 95.
+    """
+
+    format: Format
+    quality: int = QUALITY
+
+    @property
+    def suffix(self) -> str:
+        """What file names end in; ImageNet's own spelling for JPEG."""
+        return ".JPEG" if self.format == "jpeg" else ".png"
+
+    def encode(self, pixels: Tensor) -> bytes:
+        """One image. Shape: uint8 ``(3, H, W)``."""
+        image = require("PIL.Image").fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        buffer = io.BytesIO()
+        if self.format == "jpeg":
+            image.save(buffer, "JPEG", quality=self.quality, optimize=True)
+        else:
+            image.save(buffer, "PNG")
+        return buffer.getvalue()

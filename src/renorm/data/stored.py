@@ -1,0 +1,126 @@
+"""Shifts that are stored: published corruption benchmarks, other collections of the same classes, our own copies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from renorm.corruptions import CORRUPTIONS
+from renorm.data.arrays import read_arrays
+from renorm.data.cells import Cells, check_complete, check_finished
+from renorm.data.class_folders import corruption_folders, read_class_folders
+from renorm.data.folder import image_files, load_folder, subfolders
+from renorm.data.images import Images
+from renorm.data.load import load
+from renorm.data.manifest import Manifest, read_manifest
+from renorm.data.outputs import matched
+from renorm.data.tables import read_tables
+
+LAYOUTS = (
+    "CORRUPTION.npy with labels.npy (CIFAR-10-C, CIFAR-100-C), folders CORRUPTION/SEVERITY/CLASS/IMAGE (ImageNet-C, "
+    "Tiny-ImageNet-C), folders CLASS/IMAGE (ImageNet-A, -R, -V2, -Sketch), Parquet with an image column, or what "
+    "`renorm corrupt` writes"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Images that are a shift as they are.
+
+    Args:
+        name: of the shift: a corruption, or what the folder is called.
+        severity: 1 to 5, or 0 where there are none.
+        images: with labels relative to ``outputs``; read from disk when asked for.
+        outputs: the model's outputs that the classes stand for, ascending; None for all of them.
+    """
+
+    name: str
+    severity: int
+    images: Images
+    outputs: Tensor | None = None
+
+
+def read_shifts(path: str | Path, *, classes: Sequence[str] = (), size: int | None = None) -> list[Stored]:
+    """Read a folder of shifted images, whatever its layout.
+
+    Recognized are CIFAR-10-C and CIFAR-100-C (arrays with labels), ImageNet-C and Tiny-ImageNet-C (folders of a corruption,
+    a severity, a class; a single corruption or severity too), ImageNet-A, -R, -V2 and -Sketch and any other folder of
+    classes, Parquet files in the Hugging Face layout, and what ``renorm corrupt`` writes. Corruptions come in their
+    published order, each with its severities.
+
+    Args:
+        path: the folder, or one ``.npy`` or ``.parquet`` file of it.
+        classes: names of the model's outputs in order, to find a data set's classes among them; without them, folders
+            called after WordNet ids are taken for classes of ImageNet's 1,000, whose list timm has.
+        size: side in pixels to scale and cut images to; by default small images keep their size and larger ones become
+            224, unless a manifest says what was written. Arrays have their size.
+
+    Raises:
+        FileNotFoundError: there is no such path.
+        ValueError: the layout is none of these, or images, severities or labels are missing or damaged, or the classes
+            are not the model's.
+        ImportError: a library that is needed is missing.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is nothing at {path}. One of these is needed: {LAYOUTS}. Check the path.")
+    manifest = manifest_of(path)
+    check_finished(path)
+    cells = read_cells(path, manifest, classes, size)
+    if manifest is not None:
+        check_complete(cells or {}, manifest, path)
+    if cells is None:
+        return [_whole(path, classes, size)]
+    ordered = sorted(cells.items(), key=lambda item: (*_rank(item[0][0]), item[0][1]))
+    return [Stored(name, severity, *matched(images, classes)) for (name, severity), images in ordered]
+
+
+def manifest_of(path: Path) -> Manifest | None:
+    """What the folder, or the one that it is a part of, says that it holds."""
+    folders = [path, *path.absolute().parents[:2]] if path.is_dir() else path.absolute().parents[:2]
+    return next((manifest for folder in folders if (manifest := read_manifest(folder)) is not None), None)
+
+
+def read_cells(path: Path, manifest: Manifest | None, classes: Sequence[str], size: int | None) -> Cells | None:
+    """Images by corruption and severity; None where the layout has no such parts."""
+    if path.suffix == ".npy" or any(path.glob("*.npy")):
+        return read_arrays(path, manifest, classes, size)
+    if path.suffix == ".parquet" or any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
+        return read_tables(path, manifest, size)
+    folders = corruption_folders(path)
+    return read_class_folders(folders, manifest, size) if folders else None
+
+
+def _whole(path: Path, classes: Sequence[str], size: int | None) -> Stored:
+    """A data set without corruptions: all of it is one shift."""
+    if path.suffix == ".parquet" or any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
+        images = load(path, "test", size=size)
+    elif path.is_dir() and (any(image_files(path, "*")) or any(image_files(path, "*/*"))):
+        images = load_folder(path, "test", size=size)
+    else:
+        raise ValueError(
+            f"{path} is {_found(path)}, which is no layout of shifted images that is known. One of these is needed: "
+            f"{LAYOUTS}. Give the folder itself, and extract archives first."
+        )
+    return Stored(path.stem if path.is_file() else path.resolve().name, 0, *matched(images, classes))
+
+
+def _found(path: Path) -> str:
+    if path.is_file():
+        return f"a file *{path.suffix}"
+    folders = [folder.name for folder in subfolders(path)]
+    kinds = Counter(file.suffix or file.name for file in path.iterdir() if file.is_file())
+    parts = (
+        [f"{len(folders)} folders ({', '.join(folders[:4])}{', ...' if len(folders) > 4 else ''})"] if folders else []
+    )
+    parts += [f"{number} files *{kind}" for kind, number in kinds.most_common(3)]
+    return f"a folder of {' and '.join(parts)}" if parts else "an empty folder"
+
+
+def _rank(name: str) -> tuple[int, str]:
+    names = list(CORRUPTIONS)
+    return (names.index(name) if name in names else len(names), name)
