@@ -69,18 +69,22 @@ class Evaluate:
     source: Source = field(default_factory=Source)
 
     def run(self) -> None:
-        """Run the command."""
+        """Run the command, in every process that torchrun started."""
         from renorm.evaluate import ranks
+        from renorm.recipes.processes import join
 
         self.check()
-        with ranks.started() as group:
-            console.quiet = ranks.place(group)[0] > 0
-            results, kept = self.results(group)
-            if not console.quiet:
+        processes = join()
+        console.quiet = not processes.main
+        try:
+            results, kept = self.results(ranks.meet() if processes.count > 1 else None)
+            if processes.main:
                 self.show(results)
                 self.write(results)
                 if kept:
                     kept.remove()
+        finally:
+            processes.leave()
 
     def check(self) -> None:
         """Refuse at once what would otherwise be found at the end."""
@@ -98,7 +102,10 @@ class Evaluate:
 
         opened = self.source.open(self.model)
         train, images = self.images(opened)
-        chosen, choices = self.chosen_shifts(opened, images), self.choices(opened, train)
+        chosen = self.chosen_shifts(opened, images)
+        if self.alexnet is not None:
+            check_standard(chosen)
+        choices = self.choices(opened, train)
         adapt = Adapted(opened.subject, images, opened.branches, self.adapt, self.prior) if self.adapt else None
         weights = f" {self.source.weights}" if self.source.weights else ""
         about = {"model": f"{self.model}{weights}", "command": " ".join(["renorm", *sys.argv[1:]])}
@@ -208,6 +215,19 @@ def tell(protocol: Protocol, chosen: list[Shift]) -> None:
     scale = f", severities for {protocol.scale} pixels" if protocol.scale else ""
     banks = " ".join(protocol.banks)
     say(f"{what}{len(chosen)} shifts{scale}, banks {banks}, seed {protocol.seed}", style="dim")
+
+
+def check_standard(chosen: list[Shift]) -> None:
+    """Refuse a mean corruption error of some of the corruptions."""
+    from renorm.corruptions import SEVERITIES, STANDARD
+
+    there = {shift.label for shift in chosen}
+    missing = [label for name in STANDARD for n in SEVERITIES if (label := f"{name} {n}") not in there]
+    if missing:
+        raise ValueError(
+            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''} are not among the shifts: a mean corruption error "
+            "needs the fifteen standard corruptions in five severities. Add --shifts standard, or leave --alexnet out."
+        )
 
 
 def views(opened: Opened, images: Images) -> Callable[[str], View]:

@@ -49,11 +49,11 @@ class Train:
         if main and not self.resume:
             run.start(description(config, recipe.processes.count))
         fit(recipe, run, self.resume)
-        recipe.processes.leave()
-        if main and self.table_images:
+        if self.table_images:
             from renorm.cli.evaluate import Evaluate
 
             Evaluate(str(run.path), num_images=self.table_images, seed=config.seed).run()
+        recipe.processes.leave()
 
 
 def default_folder(config: Config) -> Path:

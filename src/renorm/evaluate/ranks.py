@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 
-import torch
 import torch.distributed as dist
 
 from renorm.evaluate.part import Part
@@ -15,19 +12,12 @@ from renorm.evaluate.part import Part
 PATIENCE = timedelta(hours=24)  # ranks wait for the one with the slowest shifts
 
 
-@contextmanager
-def started() -> Iterator[dist.ProcessGroup | None]:
-    """The group of the processes that torchrun started, each with a GPU of its own if there are; None in a single one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield None
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    dist.init_process_group("gloo", timeout=PATIENCE)  # only tables travel, and they are on the CPU
-    try:
-        yield dist.group.WORLD
-    finally:
-        dist.destroy_process_group()
+def meet() -> dist.ProcessGroup:
+    """A group of all processes, for tables only, that waits as long as the slowest takes; they wait for each other here."""
+    group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    assert isinstance(group, dist.ProcessGroup)
+    dist.barrier(group)
+    return group
 
 
 def place(group: dist.ProcessGroup | None) -> tuple[int, int]:
