@@ -23,7 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = parse([argument for argument in arguments if argument != "--debug"])
         command.run()
     except KeyboardInterrupt:
-        return _complain("interrupted. Nothing is half written; a run goes on with --resume.", INTERRUPTED)
+        return _complain(
+            "interrupted. Nothing is half written; a run goes on with --resume, others with the same command.",
+            INTERRUPTED,
+        )
     except EXPECTED as error:
         if debug:
             raise
@@ -36,6 +39,7 @@ def parse(arguments: Sequence[str]) -> Any:
     tyro, _ = require("tyro"), require("rich")
     from renorm.cli.adapt import Adapt
     from renorm.cli.compare import Compare
+    from renorm.cli.corrupt import Corrupt
     from renorm.cli.demo import Demo
     from renorm.cli.evaluate import Evaluate
     from renorm.cli.fold import Fold
@@ -44,7 +48,7 @@ def parse(arguments: Sequence[str]) -> Any:
     from renorm.cli.train import Train
 
     commands: Any = None
-    for kind in (Demo, Train, Evaluate, Compare, Adapt, Recalibrate, Fold, Report):
+    for kind in (Demo, Train, Evaluate, Compare, Adapt, Recalibrate, Fold, Corrupt, Report):
         named = Annotated[kind, tyro.conf.subcommand(kind.__name__.lower(), prefix_name=False)]
         commands = named if commands is None else commands | named
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)

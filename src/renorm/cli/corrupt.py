@@ -1,0 +1,77 @@
+"""``renorm corrupt``: a corrupted copy of a data set."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from renorm.cli.console import done, progress, say
+from renorm.data.manifest import Manifest, Settings
+
+
+@dataclass(frozen=True)
+class Corrupt:
+    """Write a corrupted copy of a data set: CIFAR-10-C, ImageNet-C or Parquet of your own images.
+
+    An image's pixels depend on the seed, its number, the corruption and the severity only, never on the number of
+    processes. Interrupted, the same command goes on. Evaluate on it with: renorm evaluate MODEL --shifts OUT.
+
+    Args:
+        data: Images to corrupt: digits, a folder of images, a Parquet file or folder, or another data set's name.
+        out: Folder to write: a new one, or one in which the same command was interrupted.
+        settings: Corruptions and layout.
+        split: Which part of the data.
+        size: Scale and cut all images to this side in pixels; by default small images (sides of at most 96) keep the size
+            of the first and larger ones become 224.
+        holdout: Share of data without splits that is its test split.
+        num_workers: Processes that work, 0 for none besides the main one; by default one per processor.
+    """
+
+    data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
+    out: Annotated[Positional[Path], tyro.conf.arg(metavar="OUT")]
+    settings: Settings = field(default_factory=Settings)
+    split: str = "test"
+    size: int | None = None
+    holdout: float = 0.0
+    num_workers: Annotated[int | None, tyro.conf.arg(aliases=["--workers"])] = None
+
+    def run(self) -> None:
+        """Run the command."""
+        from renorm.data import load
+        from renorm.data.write import write_shifts
+
+        workers = len(os.sched_getaffinity(0)) if self.num_workers is None else self.num_workers
+        if workers < 0:
+            raise ValueError(
+                f"--num-workers {workers}: 0 or more processes are needed. Leave it out for one per processor."
+            )
+        images = load(self.data, self.split, size=self.size, holdout=self.holdout)
+        command = shlex.join(["renorm", *sys.argv[1:]])
+        with progress("pieces") as bar:
+            task = bar.add_task("corrupt", total=None, numbers="")
+
+            def show(number: int, total: int) -> None:
+                bar.update(task, completed=number, total=total)
+
+            options = {"num_workers": workers, "command": command, "callback": show}
+            manifest = write_shifts(images, self.out, self.settings, **options)
+        describe(manifest)
+        done("corrupted images", self.out)
+
+
+def describe(manifest: Manifest) -> None:
+    """Say what was written, and what was chosen where nothing was given."""
+    settings = manifest.settings
+    kind = {"jpeg": f", JPEG of quality {settings.quality}", "png": ", PNG"}.get(settings.format or "", "")
+    say(
+        f"{manifest.num_images:,} images of {manifest.width} x {manifest.height} pixels from {manifest.data}: "
+        f"{len(settings.corruptions)} corruptions x {len(settings.severities)} severities"
+    )
+    say(f"layout {settings.layout}{kind}, severities for {settings.scale} pixels, seed {settings.seed}", style="dim")

@@ -1,0 +1,147 @@
+"""``renorm corrupt`` as a user meets it; what it writes is tested with the library."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from renorm.cli import parse
+from renorm.data.stored import read_shifts
+from tests.cli.conftest import Command
+
+SMALL = ("--corruptions", "contrast", "gaussian_noise")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("workers", ["--num-workers", "--workers"])
+def test_a_copy_of_the_digits(workers: str, renorm_command: Command, tmp_path: Path):
+    result = renorm_command("corrupt", "digits", "out", *SMALL, workers, "0")
+    assert result.status == 0, result.err
+    assert "450 images of 16 x 16 pixels from digits: 2 corruptions x 5 severities" in result.out
+    assert "layout cifar-c, severities for 32 pixels, seed 0" in result.out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "contrast.npy",
+        "gaussian_noise.npy",
+        "labels.npy",
+        "manifest.json",
+    }
+    assert len(read_shifts(tmp_path / "out")) == 10
+
+
+def test_every_option_arrives(renorm_command: Command, photos: Path, tmp_path: Path):
+    options = ["--layout", "imagenet-c", "--severities", "2", "5", "--format", "jpeg", "--quality", "70"]
+    options += ["--split", "test", "--holdout", "0.5", "--size", "24", "--seed", "3", "--scale", "224"]
+    result = renorm_command("corrupt", photos, "out", *SMALL, *options, "--workers", "1")
+    assert result.status == 0, result.err
+    assert "20 images of 24 x 24 pixels" in result.out
+    assert "layout imagenet-c, JPEG of quality 70, severities for 224 pixels, seed 3" in result.out
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["command"].startswith("renorm ")
+    assert manifest["settings"] == {
+        "layout": "imagenet-c",
+        "corruptions": ["gaussian_noise", "contrast"],
+        "severities": [2, 5],
+        "seed": 3,
+        "scale": 224,
+        "format": "jpeg",
+        "quality": 70,
+        "frost_dir": None,
+    }
+    names = {path.name for path in (tmp_path / "out" / "contrast" / "5").rglob("*.JPEG")}
+    assert names <= {f"{i}.JPEG" for i in range(4)}
+
+
+def test_again_is_nothing_new_and_otherwise_is_refused(renorm_command: Command, tmp_path: Path):
+    command = ["corrupt", "digits", "out", "--corruptions", "contrast", "--workers", "0"]
+    assert renorm_command(*command).status == 0
+    before = files(tmp_path / "out")
+    assert renorm_command(*command).status == 0
+    result = renorm_command(*command, "--seed", "1")
+    assert result.status == 1
+    assert re.search(r"out holds another corrupted copy; it differs in seed\..*Choose another folder", result.err)
+    assert files(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["nowhere", "out"], r"nothing at nowhere.*Check the path"),
+        (["digits", "out", "--corruptions", "fgo"], r"corruptions 'fgo': standard, .*needed\. Choose"),
+        (["digits", "out", "--split", "tets"], r"no split 'tets'.*Use 'test'"),
+        (["digits", "out", "--workers", "-1"], r"--num-workers -1: 0 or more processes are needed"),
+        (["digits", "out", "--quality", "80"], r"--quality 80 without JPEG"),
+        (["digits", "."], r"\. is not empty \(.*Choose another folder"),
+    ],
+)
+def test_errors_are_one_message_and_nothing_is_written(
+    options: list[str], message: str, renorm_command: Command, tmp_path: Path
+):
+    (tmp_path / "mine").write_text("")
+    result = renorm_command("corrupt", *options)
+    assert result.status == 1
+    assert re.search(message, result.err), result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_unknown_layout_is_refused_and_help_names_all(capsys: pytest.CaptureFixture[str]):
+    for arguments in (["corrupt", "digits", "out", "--layout", "cifar"], ["corrupt", "--help"]):
+        with pytest.raises(SystemExit):
+            parse(arguments)
+        captured = capsys.readouterr()
+        assert all(name in captured.out + captured.err for name in ("cifar-c", "imagenet-c", "parquet"))
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on(tmp_path: Path):
+    command = [sys.executable, "-m", "renorm.cli", "corrupt", "digits"]
+    options = [*SMALL, "--layout", "imagenet-c", "--workers", "1"]
+    subprocess.run([*command, "whole", *options], cwd=tmp_path, check=True, capture_output=True)
+    killed = subprocess.Popen([*command, "out", *options], cwd=tmp_path, start_new_session=True)
+    while not any((tmp_path / "out").rglob("*.JPEG")):
+        assert killed.poll() is None
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)  # its worker too
+    killed.wait()
+    there = files(tmp_path / "out")
+    assert 0 < len(there) < len(files(tmp_path / "whole"))
+    subprocess.run([*command, "out", *options], cwd=tmp_path, check=True, capture_output=True)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_file_system_that_refuses_to_grow_a_file(tmp_path: Path):
+    command = [
+        sys.executable,
+        "-m",
+        "renorm.cli",
+        "corrupt",
+        "digits",
+        "out",
+        "--corruptions",
+        "contrast",
+        "--workers",
+        "1",
+    ]
+    limited = subprocess.run(
+        ["bash", "-c", f"ulimit -f 500; exec {' '.join(command)}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert limited.returncode == 1
+    assert re.search(
+        r"no room left for out \(File too large\)\..*give the same command again", limited.stderr.replace("\n", " ")
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"manifest.json", ".unfinished"}
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert len(read_shifts(tmp_path / "out")) == 5
