@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from renorm.data import Images, sample
+from renorm.data.stored import read_shifts
 from renorm.evaluate.shifts import Shift
 
 
@@ -51,8 +52,6 @@ def stored(
         FileNotFoundError: If there is nothing.
         ValueError: If it cannot be read, or its classes are not the model's.
     """
-    from renorm.data.stored import read_shifts
-
     found = []
     for each in read_shifts(path, classes=classes, size=size):
         fewer = num_images and num_images < len(each.images)
