@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SECTOR = 13573  # tan(22.5 degrees) in 2^-15
+TANGENT = 13573 / 2**15  # of 22.5 degrees, as OpenCV rounds it
 # Steps from pixel to pixel (down, across), their length, and how far they are repeated in one direction at most.
 STEPS = (
     *(((down, across), 1.0) for down, across in ((0, 1), (1, 0))),
@@ -16,12 +16,13 @@ STEPS = (
 def canny(x: Tensor, low: int, high: int) -> Tensor:
     """Edges: ridges of the gradient above ``low`` that are connected to one above ``high``.
 
-    Gradients are Sobel's, of magnitude \\|dx\\| + \\|dy\\|, in four directions.
+    Gradients are Sobel's, of magnitude ``|dx| + |dy|`` and one of four directions. Of two equal neighbours along a row
+    or column the first is the ridge.
 
-    Shape: ``(N, 1, H, W)`` of integers 0 to 255 in any dtype; the result is bool.
-    Reference: Canny, *A Computational Approach to Edge Detection*, 1986.
+    Shape: float32 ``(N, 1, H, W)`` with integers 0 to 255; the result is bool.
+    Reference: Canny, *A Computational Approach to Edge Detection*, 1986; with OpenCV's tangents and ties.
     """
-    dx, dy = _sobel(x.to(torch.int32))
+    dx, dy = _sobel(x)
     magnitude = dx.abs() + dy.abs()
     ridge = (magnitude > low) & _is_ridge(magnitude, dx, dy)
     return _connected(ridge & (magnitude > high), ridge)
@@ -33,35 +34,38 @@ def shifted(x: Tensor, dim: int) -> list[Tensor]:
 
 
 def _sobel(x: Tensor) -> tuple[Tensor, Tensor]:
-    padded = functional.pad(x.float(), (1, 1, 1, 1), mode="replicate").to(x.dtype)
-    above, here, below = shifted(padded, -2)
+    above, here, below = shifted(functional.pad(x, (1, 1, 1, 1), mode="replicate"), -2)
     before, _, after = shifted(above + 2 * here + below, -1)
     left, middle, right = shifted(below - above, -1)
     return after - before, left + 2 * middle + right
 
 
 def _is_ridge(magnitude: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Larger than both neighbours along the gradient; of two equal ones the left or upper is the ridge."""
-    above, here, below = shifted(functional.pad(magnitude, (1, 1, 1, 1)), -2)
-    (above_left, above, above_right), (left, _, right), (below_left, below, below_right) = (
-        shifted(row, -1) for row in (above, here, below)
+    """Whether the magnitude is larger than both neighbours' along the gradient."""
+    across, down = dx.abs(), dy.abs()
+    # Both comparisons are exact in float32.
+    edge = across * TANGENT
+    is_level, is_upright, is_falling = down < edge, down - 2 * across > edge, (dx < 0) == (dy < 0)
+    rows = shifted(functional.pad(magnitude, (1, 1, 1, 1)), -2)
+    (upper_left, upper, upper_right), (left, _, right), (lower_left, lower, lower_right) = (
+        shifted(row, -1) for row in rows
     )
-    width, height = dx.abs(), dy.abs() << 15
-    sideways = height < width * SECTOR
-    upright = height > width * (SECTOR + 2**16)
-    horizontal = (magnitude > left) & (magnitude >= right)
-    vertical = (magnitude > above) & (magnitude >= below)
-    falling = (magnitude > above_left) & (magnitude > below_right)
-    rising = (magnitude > above_right) & (magnitude > below_left)
-    diagonal = torch.where((dx ^ dy) < 0, rising, falling)
-    return torch.where(sideways, horizontal, torch.where(upright, vertical, diagonal))
+    before, after = (
+        torch.where(is_level, level, torch.where(is_upright, upright, torch.where(is_falling, falling, rising)))
+        for level, upright, falling, rising in (
+            (left, upper, upper_left, upper_right),
+            (right, lower, lower_right, lower_left),
+        )
+    )
+    return (magnitude > before) & ((magnitude > after) | ((magnitude == after) & (is_level | is_upright)))
 
 
 def _connected(strong: Tensor, ridge: Tensor) -> Tensor:
     """The pixels of ``ridge`` that touch ``strong`` ones directly or through others."""
     padded = functional.pad(strong, (1, 1, 1, 1))
-    width, found = padded.shape[-1], padded.flatten()
-    waiting = functional.pad(ridge & ~strong, (1, 1, 1, 1)).flatten().nonzero()
+    width, found = padded.shape[-1], padded.view(-1)
+    # Few pixels are not yet known: a list of them in the flat padded images.
+    waiting = functional.pad(ridge & ~strong, (1, 1, 1, 1)).view(-1).nonzero()
     around = torch.tensor([row * width + column for row in (-1, 0, 1) for column in (-1, 0, 1)], device=ridge.device)
     while len(waiting):
         touching = found[waiting + around].any(1)
@@ -78,21 +82,22 @@ def distance_to(mask: Tensor, farthest: int) -> Tensor:
     Shape: bool ``(N, 1, H, W)`` to float32.
     Reference: Borgefors, *Distance Transformations in Digital Images*, 1986, with OpenCV's 1, 1.4 and 2.1969.
     """
-    distance = torch.where(mask, 0.0, float(farthest))
+    width = mask.shape[-1]
+    # Rows one after the other, so far apart that no path around the corner is short enough to matter.
+    stride = width + farthest
+    distance = functional.pad(torch.where(mask, 0.0, float(farthest)), (0, farthest), value=farthest).flatten(1)
     for (down, across), length in STEPS:
         times = 1
         while times * length < farthest:  # 1, 2, 4, ... steps forwards and backwards: together any number of them
-            for sign in (1, -1):
-                _step(distance, sign * times * down, sign * times * across, times * length)
+            _step(distance, times * (down * stride + across), times * length)
             times *= 2
-    return distance
+    return distance.view(*mask.shape[:-1], stride)[..., :width]
 
 
-def _step(distance: Tensor, down: int, across: int, length: float) -> None:
-    """Where it is shorter, come from the pixel ``(down, across)`` away."""
-    height, width = distance.shape[-2:]
-    if abs(down) < height and abs(across) < width:
-        rows, columns = (slice(max(-step, 0), size - max(step, 0)) for step, size in ((down, height), (across, width)))
-        here = distance[..., rows, columns]
-        rows, columns = (slice(max(step, 0), size - max(-step, 0)) for step, size in ((down, height), (across, width)))
-        torch.minimum(here, distance[..., rows, columns] + length, out=here)
+def _step(distance: Tensor, offset: int, length: float) -> None:
+    """Where it is shorter, come from the pixel ``offset`` places before or after."""
+    rest = distance.shape[1] - offset
+    if rest > 0:
+        here, there = distance.narrow(1, 0, rest), distance.narrow(1, offset, rest)
+        torch.minimum(there, here + length, out=there)
+        torch.minimum(here, there + length, out=here)
