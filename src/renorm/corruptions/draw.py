@@ -1,9 +1,14 @@
 """Random numbers that belong to an image, whatever batch, order, worker or device it meets."""
 
+from __future__ import annotations
+
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
+from copy import copy
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,39 +49,46 @@ class PerImage:
         True
     """
 
-    def __init__(self, seeds: Sequence[int], *key: int | str, device: torch.device | str = "cpu") -> None:
-        seed = torch.tensor([(number + 2**63) % 2**64 - 2**63 for number in seeds], dtype=torch.int64)
-        self.keys = _halves(_mix64(_mix64(seed) ^ stable_seed(*key))).to(device)
+    def __init__(self, seeds: Iterable[int] | Tensor, *key: int | str, device: torch.device | str = "cpu") -> None:
+        self.keys = torch.from_numpy(_keys(integers(seeds), stable_seed(*key))).to(device)
         self.drawn = 0
+
+    def __getitem__(self, images: slice) -> PerImage:
+        """The streams of some of the images, from their beginning."""
+        part = copy(self)
+        part.keys, part.drawn = self.keys[images], 0
+        return part
 
     def bits(self, shape: Sequence[int]) -> Tensor:
         """32 random bits each. Shape: int32 ``(N, *shape)``."""
         num = math.prod(shape)
-        position = torch.arange(self.drawn, self.drawn + num, dtype=torch.int32, device=self.keys.device)
+        position = _positions(self.drawn, num, self.keys.device)
         self.drawn += num
-        size = max(1, CACHED // max(1, num)) if position.device.type == "cpu" else len(self.keys)
-        parts = [_hash(position, keys) for keys in self.keys.split(max(1, size))]
+        size = max(1, CACHED // max(1, num)) if self.keys.device.type == "cpu" else max(1, len(self.keys))
+        parts = [_hash(position, keys) for keys in self.keys.split(size)]
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(-1, *shape)
 
     def uniform(self, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
         """Numbers of a grid of 2^24 in ``[low, high)``. Shape: float32 ``(N, *shape)``."""
-        unit = _top24(self.bits(shape)).to(torch.float32).mul_(2.0**-24)
+        unit = self.bits(shape).bitwise_and_(-256).to(torch.float32).mul_(2.0**-32).add_(0.5)
         return unit if (low, high) == (0.0, 1.0) else unit.mul_(high - low).add_(low)
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal numbers, at most 5.3 in size. Shape: float32 ``(N, *shape)``."""
         # Odd multiples of 2^-24 are exact in float32, symmetric, and never -1, 0 or 1.
-        centred = _top24(self.bits(shape)).mul_(2).sub_(2**24 - 1).to(torch.float32).mul_(2.0**-24)
+        centred = self.bits(shape).bitwise_and_(-256).bitwise_or_(128).to(torch.float32).mul_(2.0**-31)
         return centred.erfinv_().mul_(math.sqrt(2))
 
     def integers(self, shape: Sequence[int], low: int, high: int) -> Tensor:
-        """Integers in ``low .. high - 1``. Shape: int64 ``(N, *shape)``."""
-        unsigned = self.bits(shape).to(torch.int64).bitwise_and_(0xFFFFFFFF)
-        return unsigned.mul_(high - low).bitwise_right_shift_(32).add_(low)
+        """Integers in ``low .. high - 1``, at most 2^24 of them. Shape: int32 ``(N, *shape)``."""
+        # The largest product may round up to the number of integers.
+        steps = self.uniform(shape).mul_(high - low).to(torch.int32).clamp_(max=high - low - 1)
+        return steps.add_(low) if low else steps
 
 
-def _top24(bits: Tensor) -> Tensor:
-    return bits.bitwise_right_shift_(8).bitwise_and_(0xFFFFFF)
+@lru_cache(maxsize=8)
+def _positions(start: int, num: int, device: torch.device) -> Tensor:
+    return torch.arange(start, start + num, dtype=torch.int32, device=device)
 
 
 def _hash(position: Tensor, keys: Tensor) -> Tensor:
@@ -95,20 +107,20 @@ def _fold(x: Tensor, shift: int, scratch: Tensor) -> Tensor:
     return x.bitwise_xor_(scratch.bitwise_and_(2 ** (32 - shift) - 1))
 
 
-def _mix64(x: Tensor) -> Tensor:
+def _keys(seeds: list[int], purpose: int) -> np.ndarray:
+    """Two keys of 32 bits for each seed. Shape: int32 ``(N, 2)``."""
+    seed = np.array([number % 2**64 for number in seeds], dtype=np.uint64)
+    mixed = _mix64(_mix64(seed) ^ np.uint64(purpose))
+    return np.stack((mixed & np.uint64(2**32 - 1), mixed >> np.uint64(32)), axis=1).astype(np.uint32).view(np.int32)
+
+
+def _mix64(x: np.ndarray) -> np.ndarray:
     """Finalizer of SplitMix64 (Steele, Lea & Flood, 2014)."""
-    x = x + _signed(0x9E3779B97F4A7C15, 64)
-    x = (x ^ (x >> 30 & 2**34 - 1)) * _signed(0xBF58476D1CE4E5B9, 64)
-    x = (x ^ (x >> 27 & 2**37 - 1)) * _signed(0x94D049BB133111EB, 64)
-    return x ^ (x >> 31 & 2**33 - 1)
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
-def _halves(x: Tensor) -> Tensor:
-    # Subtracting 2^32 from the upper half of the range keeps the 32 bits and fits the signed type.
-    low = x & 0xFFFFFFFF
-    halves = torch.stack((low, x >> 32 & 0xFFFFFFFF), dim=1)
-    return torch.where(halves >= 2**31, halves - 2**32, halves).to(torch.int32)
-
-
-def _signed(constant: int, width: int = 32) -> int:
-    return constant - 2**width if constant >= 2 ** (width - 1) else constant
+def _signed(constant: int) -> int:
+    return constant - 2**32 if constant >= 2**31 else constant
