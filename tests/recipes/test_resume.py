@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,15 @@ from tests.recipes import small
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return small.start(tmp_path_factory.mktemp("whole") / "run")
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "averaged": {"ema": 0.9, "ema_images": 32},
+    "divided": {"accumulate": 3, "keep_last": True, "batch": 72, "label_smoothing": 0.1, "decay_norms": False},
+    "shared, averaged, bf16": {"norm": "shared", "ema": 0.8, "ema_images": 32, "precision": "bf16"},
+    "channels_last": {"memory_format": "channels_last", "share": ("affine",)},
+    "dropout": {"model": "torchvision:mnasnet0_5"},
+}
 
 
 def same(run: Run, whole: Run) -> None:
@@ -39,6 +49,20 @@ def test_an_interrupted_run_continues_to_equal_numbers(whole: Run, tmp_path: Pat
         small.start(tmp_path / "run", callback=interrupt)
     torch.manual_seed(99)
     same(small.start(tmp_path / "run", resume=True), whole)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_it_does_so_with_every_option(tmp_path: Path, options: str):
+    def interrupt(event: Event) -> None:
+        if event.step == 7:
+            raise KeyboardInterrupt
+
+    changes = OPTIONS[options]
+    with pytest.raises(KeyboardInterrupt):
+        small.start(tmp_path / "run", callback=interrupt, **changes)
+    torch.manual_seed(99)
+    run = small.start(tmp_path / "run", resume=True, **changes)
+    same(run, small.start(tmp_path / "whole", **changes))
 
 
 def test_metrics_written_after_the_checkpoint_are_cut(whole: Run, tmp_path: Path):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from renorm.recipes.loop import Event
     from renorm.recipes.run import Run
 
+TOGETHER = "norms use the statistics of all together"
+APART = "each normalizes by its own batch, running statistics are pooled before they are used (--sync-bn: all together)"
+
 
 @dataclass(frozen=True)
 class Train:

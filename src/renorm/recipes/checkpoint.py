@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 WEIGHTS, STATE = "model.safetensors", "state.pt"
 
@@ -59,6 +60,13 @@ def load(folder: Path, device: str = "cpu") -> Checkpoint:
         )
     weights, metadata = read_weights(found[-1] / WEIGHTS, device)
     return Checkpoint(weights, metadata, _read_state(found[-1] / STATE))
+
+
+def load_into(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load tensors strictly, as a state of the version that the model itself writes: torchvision's MNASNet asks for one."""
+    state = OrderedDict(weights)
+    vars(state)["_metadata"] = vars(model.state_dict())["_metadata"]
+    model.load_state_dict(state)
 
 
 def versions(folder: Path) -> list[Path]:

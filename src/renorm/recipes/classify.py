@@ -23,7 +23,7 @@ from renorm.data import CIFAR, Images, load
 from renorm.evaluate.choices import SOURCE
 from renorm.evaluate.subject import Choice, Subject, logits
 from renorm.recipes.averaging import Average, remeasure_
-from renorm.recipes.checkpoint import Checkpoint
+from renorm.recipes.checkpoint import Checkpoint, load_into
 from renorm.recipes.config import Config, check
 from renorm.recipes.loop import Plan, check_finite
 from renorm.recipes.processes import branches_of, join, pool_statistics_, unsynchronized
@@ -186,10 +186,10 @@ class Classification:
 
     def restore(self, saved: Checkpoint) -> None:
         """Put everything where a checkpoint was."""
-        self.evaluated.load_state_dict(saved.weights)
+        load_into(self.evaluated, saved.weights)
         self.optimizer.load_state_dict(saved.state["optimizer"])
         if self.average:
-            self.model.load_state_dict(saved.state["model"])
+            load_into(self.model, saved.state["model"])
             self.average.updates = saved.state["updates"]
 
     def describe(self) -> dict[str, Any]:

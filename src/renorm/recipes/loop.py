@@ -238,9 +238,9 @@ def _set_random_states(processes: Processes, states: dict[str, Tensor], run: Run
             f"{run.path} was trained by {len(found)} processes, and {processes.count} would go on: as many are needed for "
             f"the same numbers. Start {len(found)} of them, by torchrun --nproc-per-node where they are several."
         )
-    torch.set_rng_state(found[processes.rank])
+    torch.set_rng_state(found[processes.rank].clone())  # torch 2.15 crashes on a view into larger memory
     if processes.device.type == "cuda" and len(states.get("cuda", ())):  # a run may have begun without a GPU
-        torch.cuda.set_rng_state(states["cuda"][processes.rank], processes.device)
+        torch.cuda.set_rng_state(states["cuda"][processes.rank].clone(), processes.device)
 
 
 def check_finite(loss: float, step_rate: float) -> None:

@@ -120,7 +120,7 @@ def open_file(path: Path) -> Opened:
             f"give the file as its weights: resnet20 --weights {path}."
         )
     model = build(config_of(about), len(about["classes"]))
-    model.load_state_dict(weights)
+    checkpoint.load_into(model, weights)
     subject = _subject(model, about["mean"], about["std"])
     return Opened(subject, tuple(about["branches"]), tuple(about["classes"]), about["size"], about)
 

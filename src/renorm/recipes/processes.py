@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,6 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 from renorm.banks.sites import views
 from renorm.functional import Moments, all_merge
 from renorm.routing import Route
+
+# Whether every forward takes the main process's buffers; the name in torch 2.6 is deprecated in 2.15.
+BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in signature(DistributedDataParallel).parameters
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,8 @@ class Processes:
         if self.count == 1:
             return model
         devices = None if self.device.type == "cpu" else [self.device]
-        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        options: Any = {BUFFERS: False}
+        return DistributedDataParallel(model, device_ids=devices, **options)
 
     def leave(self) -> None:
         """End the communication."""

@@ -30,7 +30,7 @@ class ViewedImages(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         epoch, index = key
-        image, label = self.images[index]
+        image, label = self.images.pixels[index], int(self.images.labels[index])  # a whole image is not copied first
         views = [seeded(view, image, self.seed, epoch, index, name) for name, view in self.views.items()]
         return torch.stack(views), label
 

@@ -1,0 +1,164 @@
+"""Options of a step: each does what it says and nothing else."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._dynamo.backends.registry import lookup_backend
+from torch.testing import assert_close
+
+import renorm
+from renorm.recipes.classify import Classification, sgd
+from renorm.recipes.config import Config
+from tests.recipes import small
+
+
+def one_step(**changes: Any) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Numbers and gradients of a first step."""
+    recipe = small.recipe(**{"batch": 32, **changes})
+    numbers = recipe.step(next(iter(recipe.batches(0, 0))))
+    gradients = {name: p.grad.clone() for name, p in recipe.model.named_parameters() if p.grad is not None}
+    return numbers, gradients
+
+
+class Plain(nn.Module):
+    """A network whose norms look at one image at a time, so that dividing a batch changes nothing."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Linear(8, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+@pytest.fixture
+def without_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: Plain(num_classes))
+
+
+@pytest.mark.parametrize("number", [2, 5, 16])
+@pytest.mark.usefixtures("without_batch_norm")
+def test_a_divided_step_has_the_gradient_of_the_whole(number: int):
+    whole = one_step(norm="shared", label_smoothing=0.1)
+    assert_close(one_step(norm="shared", label_smoothing=0.1, accumulate=number), whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("without_batch_norm")
+def test_the_mean_of_unequal_parts_would_not_do():
+    recipe = small.recipe(norm="shared", batch=14)  # 7 images, as 4 + 3
+    (_, gradients), (batch, *_) = one_step(norm="shared", batch=14, accumulate=2), recipe.batches(0, 0)
+    recipe.optimizer.zero_grad()
+    for views, labels in zip(batch.views.split([4, 3]), batch.labels.split([4, 3]), strict=True):
+        y = recipe.model(recipe.subject.normalize(views.flatten(0, 1)))
+        (F.cross_entropy(y, labels.repeat_interleave(2)) / 2).backward()
+    naive = {name: p.grad for name, p in recipe.model.named_parameters()}
+    with pytest.raises(AssertionError):
+        assert_close(naive, gradients, rtol=1e-2, atol=1e-4)
+
+
+def test_norms_see_the_statistics_of_each_forward():
+    (whole, _), (divided, _) = one_step(), one_step(accumulate=4)
+    assert abs(whole["loss"] - divided["loss"]) > 1e-3
+
+
+def test_label_smoothing_mixes_the_target_with_all_classes():
+    recipe = small.recipe(norm="shared", batch=32, label_smoothing=0.3)
+    batch = next(iter(recipe.batches(0, 0)))
+    with torch.no_grad(), renorm.frozen_statistics(recipe.model):
+        y = recipe.model.train()(recipe.subject.normalize(batch.views.flatten(0, 1))).double()
+    targets = 0.7 * F.one_hot(batch.labels.repeat_interleave(2), 10) + 0.3 / 10
+    expected = -(targets * y.log_softmax(1)).sum(1).mean()
+    assert_close(recipe.step(batch)["loss"], expected.item(), rtol=1e-5, atol=0)
+
+
+def test_a_short_last_step_is_kept_and_weighs_its_own_images():
+    recipe = small.recipe(batch=96, keep_last=True)
+    steps = list(recipe.batches(0, 0))
+    assert [batch.total for batch in steps] == [48, 48, 48, 16]
+    assert recipe.plan.steps == 4
+    assert small.recipe(batch=96).plan.steps == 3
+    assert recipe.step(steps[-1])["loss"] == pytest.approx(2.3, abs=0.5)
+
+
+def test_channels_last_changes_nothing_but_the_layout():
+    recipe = small.recipe(memory_format="channels_last")
+    assert recipe.model.get_parameter("layer1.0.conv1.weight").is_contiguous(memory_format=torch.channels_last)
+    assert_close(one_step(memory_format="channels_last"), one_step(), rtol=1e-3, atol=1e-4)
+
+
+def test_bf16_keeps_weights_statistics_and_the_loss_in_float32():
+    recipe = small.recipe(precision="bf16")
+    seen = []
+    recipe.model.get_submodule("layer1.0.bn1").register_forward_hook(
+        lambda _, args, y: seen.append((args[0].dtype, y.dtype))
+    )
+    numbers = recipe.step(next(iter(recipe.batches(0, 0))))
+    assert seen == [(torch.bfloat16, torch.bfloat16)]
+    assert {t.dtype for t in recipe.model.state_dict().values() if t.is_floating_point()} == {torch.float32}
+    assert {p.grad.dtype for p in recipe.model.parameters() if p.grad is not None} == {torch.float32}
+    (other, gradients), (_, rounded) = one_step(), one_step(precision="bf16")
+    assert numbers["loss"] != float(torch.tensor(numbers["loss"]).bfloat16())
+    for name, gradient in gradients.items():
+        assert F.cosine_similarity(gradient.flatten(), rounded[name].flatten(), dim=0) > 0.9, name
+    assert other["loss"] == pytest.approx(one_step(precision="bf16")[0]["loss"], rel=0.02)
+
+
+class Counting:
+    """The aot_eager backend, counting the graphs it is given."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph: Any, inputs: Any) -> Any:
+        self.graphs += 1
+        return lookup_backend("aot_eager")(graph, inputs)
+
+
+@pytest.mark.parametrize("changes", [{}, {"norm": "shared"}, {"memory_format": "channels_last"}])
+def test_compiled_steps_are_eager_steps_in_at_most_two_graphs(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]):
+    backend = Counting()
+    torch._dynamo.reset()
+    monkeypatch.setattr("renorm.recipes.classify.BACKEND", backend)
+    recipes = [
+        small.recipe(compile=compiled, batch=96, keep_last=True, rate=0.001, **changes) for compiled in (True, False)
+    ]
+
+    def train(recipe: Classification) -> list[dict[str, float]]:
+        recipe.optimizer.param_groups[0]["lr"] = 0.001
+        losses = [recipe.step(batch) for batch in recipe.batches(0, 0)]  # three of 48 images and one of 16
+        return [*losses, recipe.validate()]
+
+    with torch._dynamo.config.patch(error_on_recompile=False):
+        assert_close(train(recipes[0]), train(recipes[1]), rtol=1e-3, atol=1e-4)
+    assert 1 <= backend.graphs <= 2
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert recipes[0].weights().keys() == recipes[1].weights().keys()
+
+
+def test_norms_and_biases_may_be_left_to_themselves():
+    model = small.recipe().model
+    groups = sgd(model, Config(decay_norms=False)).param_groups
+    assert [group["weight_decay"] for group in groups] == [5e-4, 0.0]
+    assert {p.ndim for p in groups[1]["params"]} == {1}
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert len(sgd(model, Config()).param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ema": 1.0}, r"--ema 1.0: a decay between 0 and 1 is needed. Try 0.999"),
+        ({"ema_images": 0}, r"--ema-images 0: at least 1 is needed. Leave it out"),
+        ({"label_smoothing": 1.0}, r"--label-smoothing 1.0: a share from 0 to 1, without 1, is needed. Try 0.1"),
+        ({"epochs": 0}, r"--epochs 0: 1 or more are needed. Leave it out for 30"),
+        ({"precision": "fp16"}, r"--precision fp16: no or bf16 is needed, .* Use bf16"),
+        ({"accumulate": 33}, r"--accumulate 33 on 1 process divides the 32 images of a step: .*needs one. Use 1 to 32"),
+        ({"accumulate": 0}, r"--accumulate 0 on 1 process .* Use 1 to 32, or a larger --batch"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        small.recipe(**changes)
