@@ -16,6 +16,7 @@ from torch import Tensor
 
 from renorm.extras import require
 
+VALUES = np.arange(256)
 GREY = 128  # of 255: what rotated, sheared and cut-out pixels become
 
 SIGNED = frozenset(
@@ -23,9 +24,15 @@ SIGNED = frozenset(
 )  # operations whose magnitude is as often negative
 
 
+@cache
+def pillow(module: str = "Image") -> Any:
+    """A module of Pillow."""
+    return require(f"PIL.{module}")
+
+
 def to_picture(image: Tensor) -> Any:
     """A Pillow image of a tensor. Shape: uint8 ``(3, H, W)``."""
-    return require("PIL.Image").fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    return pillow().fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
 def to_tensor(picture: Any) -> Tensor:
@@ -57,10 +64,8 @@ MAPS: dict[str, Callable[[float], tuple[float, ...]]] = {  # from a pixel of the
 
 
 def _affine(picture: Any, coefficients: tuple[float, ...], smooth: bool) -> Any:
-    pil = require("PIL.Image")
-    return picture.transform(
-        picture.size, pil.Transform.AFFINE, coefficients, _resampling(smooth), fillcolor=(GREY, GREY, GREY)
-    )
+    kind = pillow().Transform.AFFINE
+    return picture.transform(picture.size, kind, coefficients, _resampling(smooth), fillcolor=(GREY, GREY, GREY))
 
 
 def _rotate(picture: Any, degrees: float, smooth: bool) -> Any:
@@ -68,17 +73,24 @@ def _rotate(picture: Any, degrees: float, smooth: bool) -> Any:
 
 
 def _resampling(smooth: bool) -> Any:
-    kinds = require("PIL.Image").Resampling
+    kinds = pillow().Resampling
     return kinds.BILINEAR if smooth else kinds.NEAREST
 
 
 def _enhance(kind: str) -> Callable[[Any, float, bool], Any]:
-    return lambda picture, change, smooth: getattr(require("PIL.ImageEnhance"), kind)(picture).enhance(1 + change)
+    return lambda picture, change, smooth: getattr(pillow("ImageEnhance"), kind)(picture).enhance(1 + change)
+
+
+def _contrast(picture: Any, change: float, smooth: bool) -> Any:
+    """Move values away from the mean of the grey image, or towards it."""
+    mean = int(np.asarray(picture.convert("L")).mean() + 0.5)
+    flat = pillow().new(picture.mode, picture.size, (mean, mean, mean))
+    return pillow().blend(flat, picture, 1 + change)
 
 
 def _look_up(picture: Any, table: bytes) -> Any:
     """Every value replaced by the table's."""
-    return require("PIL.Image").frombytes(picture.mode, picture.size, picture.tobytes().translate(table))
+    return pillow().frombytes(picture.mode, picture.size, picture.tobytes().translate(table))
 
 
 def _posterize(picture: Any, bits: float, smooth: bool) -> Any:
@@ -90,7 +102,7 @@ def _solarize(picture: Any, threshold: float, smooth: bool) -> Any:
 
 
 def _invert(picture: Any, magnitude: float, smooth: bool) -> Any:
-    return require("PIL.ImageOps").invert(picture)
+    return _look_up(picture, _solarized(0))
 
 
 @cache
@@ -105,28 +117,27 @@ def _solarized(threshold: float) -> bytes:
 
 def _autocontrast(picture: Any, magnitude: float, smooth: bool) -> Any:
     """Stretch each channel to 0 ... 255; a channel of one value stays."""
-    values = np.asarray(picture)
-    low, high = (extreme.astype(np.float64) for extreme in (values.min((0, 1)), values.max((0, 1))))
+    low, high = np.array(picture.getextrema(), np.float64).T[..., None]
     scale = 255 / np.maximum(high - low, 1)
-    offset = np.where(high > low, -low * scale, 0)
-    scale = np.where(high > low, scale, 1)
-    return _look_up_channels(values, (np.arange(256)[:, None] * scale + offset).clip(0, 255))
+    return _look_up_channels(picture, np.where(high > low, VALUES * scale - low * scale, VALUES))
 
 
 def _equalize(picture: Any, magnitude: float, smooth: bool) -> Any:
-    """Spread each channel's values so that all are about as frequent; one of a single value stays."""
+    """Spread each channel's values so that all are about as frequent; a channel with too few of them stays."""
+    counts = np.array(picture.histogram()).reshape(-1, 256)
+    highest = np.array(picture.getextrema())[:, 1:]
+    step = (counts.sum(1, keepdims=True) - np.take_along_axis(counts, highest, 1)) // 255
+    table = (step // 2 + counts.cumsum(1) - counts) // np.maximum(step, 1)
+    return _look_up_channels(picture, np.where(step > 0, table, VALUES))
+
+
+def _look_up_channels(picture: Any, tables: Any) -> Any:
+    """Every value replaced by its channel's. Shape: ``(3, 256)``."""
     values = np.asarray(picture)
-    counts = np.stack([np.bincount(values[..., c].ravel(), minlength=256) for c in range(3)], 1)
-    last = np.take_along_axis(counts, values.max((0, 1)).astype(np.int64)[None], 0)
-    step = (counts.sum(0) - last[0]) // 255
-    table = (step // 2 + counts.cumsum(0) - counts) // np.maximum(step, 1)
-    return _look_up_channels(values, np.where(step > 0, table.clip(0, 255), np.arange(256)[:, None]))
-
-
-def _look_up_channels(values: Any, table: Any) -> Any:
-    """Every value replaced by its channel's. Shape: ``(H, W, 3)`` and ``(256, 3)``."""
-    flat = table.astype(np.uint8).T.ravel()
-    return require("PIL.Image").fromarray(flat.take(values + np.array([0, 256, 512])))
+    result = np.empty_like(values)
+    for channel, table in enumerate(tables.clip(0, 255).astype(np.uint8)):
+        result[..., channel] = table.take(values[..., channel])
+    return pillow().fromarray(result)
 
 
 OPERATIONS: dict[str, Callable[[Any, float, bool], Any]] = {
@@ -134,7 +145,7 @@ OPERATIONS: dict[str, Callable[[Any, float, bool], Any]] = {
     "Rotate": _rotate,
     "Brightness": _enhance("Brightness"),
     "Color": _enhance("Color"),
-    "Contrast": _enhance("Contrast"),
+    "Contrast": _contrast,
     "Sharpness": _enhance("Sharpness"),
     "Posterize": _posterize,
     "Solarize": _solarize,

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from renorm.augment.operations import SIGNED, apply
+from renorm.augment.operations import SIGNED, apply, pillow
 from renorm.extras import require
 
 Policy = Literal["randaugment", "autoaugment", "trivialaugment", "augmix"]
@@ -165,7 +165,7 @@ class AugMix:
             for name, magnitude in chain:
                 changed = apply(changed, name, magnitude, smooth=True)
             mixture += weight * np.asarray(changed, np.float32)
-        return require("PIL.Image").fromarray(mixture.round().clip(0, 255).astype(np.uint8))
+        return pillow().fromarray(mixture.round().clip(0, 255).astype(np.uint8))
 
 
 def magnitudes(level: float, width: int, height: int) -> dict[str, float]:

@@ -55,7 +55,7 @@ class TrainingImages:
         parts = [part for part in torch.arange(len(drawn)).split(MEASURE_BATCH) if len(part) > 1]
         return [
             subject.normalize(
-                augment.seeded_batch(shown, (whole[i][0] for i in part.tolist()), [keys[i] for i in part])
+                augment.seeded_batch(shown, (whole.pixels[i] for i in part.tolist()), [keys[i] for i in part])
             )
             for part in parts
         ]
