@@ -41,10 +41,10 @@ WINDOWS = (
 
 @lru_cache(maxsize=1)
 def windows() -> Tensor:
-    """Five pictures of frost in [0, 1], of 8 bits as pictures are: no machine's rounding shows.
+    """Five pictures of frost, of 8 bits as pictures are, so that no machine's rounding shows.
 
     Their brightness is like that of photographs of frost: means of 0.5 to 0.8 of dense frost on five windows, deviations
-    of 0.07 to 0.17. Shape: ``(5, 3, 512, 512)``.
+    of 0.07 to 0.17. Shape: uint8 ``(5, 3, 512, 512)``.
     """
     return torch.stack([_freeze(window, PerImage([i], "window")) for i, window in enumerate(WINDOWS)])
 
@@ -55,7 +55,7 @@ def _freeze(window: Window, draw: PerImage) -> Tensor:
     tint = 0.12 * _film(draw, 1.9)
     channels = zip(window.mean, (light - tint, light, light + tint), strict=True)
     picture = torch.stack([mean + window.deviation * _standardized(channel) for mean, channel in channels])
-    return (picture.clamp(0, 1) * 255).round().div(255).float()
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _standardized(x: Tensor) -> Tensor:

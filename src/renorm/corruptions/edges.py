@@ -5,8 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 TANGENT = 13573 / 2**15  # of 22.5 degrees, as OpenCV rounds it
-# Steps from pixel to pixel (down, across), their length, and how far they are repeated in one direction at most.
-STEPS = (
+STEPS = (  # from pixel to pixel, (down, across), and their length
     *(((down, across), 1.0) for down, across in ((0, 1), (1, 0))),
     *(((down, across), 1.4) for down, across in ((1, 1), (1, -1))),
     *(((down, across), 2.1969) for down, across in ((1, 2), (2, 1), (1, -2), (2, -1))),

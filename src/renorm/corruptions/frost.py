@@ -50,7 +50,8 @@ def frost(x: Tensor, severity: int, draw: PerImage, scale: int, frost_dir: str |
     for image, index, (down, across) in zip(frosted, choice, place, strict=True):
         picture = pictures[index]
         top, left = int(down * (picture.shape[1] - height)), int(across * (picture.shape[2] - width))
-        image.add_(picture[:, top : top + height, left : left + width], alpha=strength)
+        part = picture[:, top : top + height, left : left + width].to(x.dtype)
+        image.add_(part, alpha=strength / 255)
     return frosted.clamp_(0, 1)
 
 
@@ -76,15 +77,20 @@ def _files(folder: str | Path | None) -> tuple[tuple[Path, int], ...] | None:
 def _pictures(
     files: tuple[tuple[Path, int], ...] | None, scale: int, height: int, width: int, device: torch.device
 ) -> list[Tensor]:
-    """Pictures of frost, each ``(3, h, w)`` and at least of the given size."""
+    """Pictures of frost of 8 bits, each ``(3, h, w)`` and at least of the given size."""
     pictures = list(windows()) if files is None else [_read(file) for file, _ in files]
-    sized = []
-    for picture in pictures:
-        factor = max(SHRINKING[scale], *(n / side for n, side in zip((height, width), picture.shape[1:], strict=True)))
-        size = [max(n, int(side * factor)) for n, side in zip((height, width), picture.shape[1:], strict=True)]
-        same = size == list(picture.shape[1:])
-        sized.append((picture if same else functional.interpolate(picture[None], size, mode="bilinear")[0]).to(device))
-    return sized
+    return [_resized(picture, SHRINKING[scale], height, width).to(device) for picture in pictures]
+
+
+def _resized(picture: Tensor, factor: float, height: int, width: int) -> Tensor:
+    """Shrunk as the table says, but not below the size of the images; not smoothed, as in the reference."""
+    lengths = list(zip((height, width), picture.shape[1:], strict=True))
+    factor = max(factor, *(least / length for least, length in lengths))
+    if factor == 1:
+        return picture
+    size = [max(least, int(length * factor)) for least, length in lengths]
+    resized = functional.interpolate(picture[None].float(), size, mode="bilinear")[0]
+    return resized.round_().to(torch.uint8)
 
 
 def _read(file: Path) -> Tensor:
@@ -92,7 +98,7 @@ def _read(file: Path) -> Tensor:
     try:
         with pillow.open(file) as picture:
             pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
-            return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1).float().div_(255)
+            return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1).contiguous()
     except OSError as error:
         raise ValueError(
             f"{file} cannot be read as a picture ({error}): pictures of frost are needed. Remove it from frost_dir or "
