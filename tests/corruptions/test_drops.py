@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from renorm.corruptions import SCALES, SEVERITIES
-from renorm.corruptions import spatter as module
+from renorm.corruptions import drops as module
 from renorm.corruptions.draw import PerImage
 from renorm.corruptions.edges import canny, distance_to
 from tests.corruptions.pictures import pictures
