@@ -1,0 +1,97 @@
+"""Weather and digital corruptions against imagecorruptions 1.1.2, fed with the same random numbers.
+
+Needs ``pip install imagecorruptions 'setuptools<82'`` in this environment; skipped where it is missing.
+"""
+
+import importlib
+import math
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from renorm.corruptions import SEVERITIES, corrupt, weather
+from renorm.corruptions.draw import PerImage
+from tests.corruptions.pictures import pictures
+
+SIDE = 96
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pkg_resources
+        pytest.importorskip("imagecorruptions", reason="needs pip install imagecorruptions 'setuptools<82'")
+        return importlib.import_module("imagecorruptions.corruptions")
+
+
+def both(reference: ModuleType, name: str, severity: int) -> tuple[np.ndarray, np.ndarray]:
+    """The corrupted image of each side in 0 to 255, before the reference cuts it to whole numbers."""
+    x = (pictures(1, SIDE, SIDE) * 255).round().to(torch.uint8)
+    image = Image.fromarray(x[0].permute(1, 2, 0).numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = np.asarray(getattr(reference, name)(image, severity), dtype=float)
+    ours = corrupt(x.double() / 255, name, severity, [SEED], scale=224)[0]
+    return ours.permute(1, 2, 0).numpy() * 255, theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "largest"),
+    [("brightness", 1e-3), ("contrast", 1e-3), ("saturate", 1e-3), ("jpeg_compression", 1e-3), ("pixelate", 1.01)],
+)
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_deterministic_ones_are_equal(reference: ModuleType, name: str, largest: float, severity: int):
+    ours, theirs = both(reference, name, severity)
+    assert np.abs(ours - theirs).max() < largest
+
+
+def normal_from(noise: np.ndarray) -> Callable[..., np.ndarray]:
+    return lambda size, loc, scale: loc + scale * noise
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_fog(reference: ModuleType, severity: int, monkeypatch: pytest.MonkeyPatch):
+    numbers = iter(PerImage([SEED], "fog", severity).uniform((128 * 128,), -1, 1)[0, 1:].double().tolist())
+    monkeypatch.setattr(np, "float_", np.float64, raising=False)  # numpy 2 has dropped it
+    monkeypatch.setattr(
+        np.random,
+        "uniform",
+        lambda low, high, shape: high * np.array([next(numbers) for _ in range(math.prod(shape))]).reshape(shape),
+    )
+    ours, theirs = both(reference, "fog", severity)
+    assert np.abs(ours - theirs).max() < 0.01
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_spatter(reference: ModuleType, severity: int, monkeypatch: pytest.MonkeyPatch):
+    noise = PerImage([SEED], "spatter", severity).normal((SIDE, SIDE))[0].double().numpy()
+    monkeypatch.setattr(np.random, "normal", normal_from(noise))
+    ours, theirs = both(reference, "spatter", severity)
+    assert np.abs(ours - theirs).max() < 0.1
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3])  # for 4 and 5 the reference blurs an image that is 2 pixels too large
+def test_snow_but_for_the_8_bits_of_its_flakes(reference: ModuleType, severity: int, monkeypatch: pytest.MonkeyPatch):
+    draw = PerImage([SEED], "snow", severity)
+    small = SIDE // int(weather.SNOW[224][severity - 1][2])
+    noise = np.pad(draw.normal((small, small))[0].double().numpy(), (SIDE - small) // 2)
+    degrees = draw.uniform((), -135, -45).item()
+    monkeypatch.setattr(np.random, "normal", normal_from(noise))
+    monkeypatch.setattr(np.random, "uniform", lambda low, high: degrees)
+    ours, theirs = both(reference, "snow", severity)
+    assert np.abs(ours - theirs).max() < 1.5
+    assert np.abs(ours - theirs).mean() < 0.3
+
+
+def test_generated_frost_is_about_as_bright_as_photographed(reference: ModuleType):
+    np.random.seed(0)
+    photographed = [both(reference, "frost", 3)[1] for _ in range(60)]
+    x = (pictures(1, SIDE, SIDE) * 255).round() / 255
+    generated = corrupt(x.expand(60, -1, -1, -1), "frost", 3, range(60), scale=224) * 255
+    assert abs(generated.mean().item() - np.mean(photographed)) < 15
