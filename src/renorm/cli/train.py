@@ -79,10 +79,7 @@ def prepare(config: Config) -> Classification:
         f"{recipe.images.name}, {config.epochs} epochs, {processes.device.type}, seed {config.seed}"
     )
     if processes.count > 1:
-        say(
-            f"{processes.count} processes, each with {'all' if config.sync_bn else 'its own'} statistics in training",
-            "dim",
-        )
+        say(f"{processes.count} processes; {TOGETHER if config.sync_bn else APART}", "dim")
     elif config.sync_bn:
         say("--sync-bn has no effect in one process", "yellow")
     return recipe

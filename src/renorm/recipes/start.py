@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 import renorm
@@ -123,10 +123,11 @@ def usual_normalization(model: nn.Module) -> tuple[Sequence[float], Sequence[flo
 
 def described(path: Path) -> dict[str, Any]:
     """Branches and input normalization, where a file of weights says them, as those that renorm wrote do."""
-    if path.suffix != ".safetensors" or not path.is_file():
-        return {}  # load_weights says what is wrong
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}  # a torch file, or what load_weights says is wrong
     return {key: json.loads(metadata[key]) for key in ("branches", "mean", "std") if key in metadata}
 
 

@@ -1,0 +1,132 @@
+"""`renorm train` as a user calls it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from renorm.evaluate import read_results
+from renorm.recipes.opened import open_run
+from renorm.recipes.run import Run
+from tests.cli.conftest import TRAIN, Command
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    """Photographs of many sizes and shapes in class folders."""
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(0)
+    for split, number in (("train", 6), ("val", 3)):
+        for label in range(2):
+            folder = tmp_path / "imagenet" / split / f"class{label}"
+            folder.mkdir(parents=True)
+            for i in range(number):
+                width, height = torch.randint(120, 300, (2,), generator=generator).tolist()
+                pixels = torch.randint(256, (height // 8, width // 8, 3), dtype=torch.uint8, generator=generator)
+                pixels[..., label] = 255
+                Image.fromarray(pixels.numpy()).resize((width, height)).save(folder / f"{i}.jpg")
+    return tmp_path / "imagenet"
+
+
+def test_the_imagenet_recipe_trains_on_a_folder(renorm_command: Command, imagenet: Path, tmp_path: Path):
+    data = ["--data", imagenet / "train", "--test", imagenet / "val", "--size", 112]
+    options = ["--model", "torchvision:resnet18", "--epochs", 1, "--batch", 8, "--keep-last", "--table-images", 0]
+    usual = ["--ema", 0.9, "--ema-images", 8, "--label-smoothing", 0.1, "--no-decay-norms", "--accumulate", 2]
+    result = renorm_command("train", *data, *options, *usual, "--out", tmp_path / "run")
+    assert result.status == 0, result.err
+    opened = open_run(tmp_path / "run")
+    assert opened.size == 112
+    assert [record["step"] for record in Run(tmp_path / "run").history()] == [3]
+    evaluated = renorm_command("evaluate", tmp_path / "run", "--shifts", "clean", "weak", "strong")
+    assert evaluated.status == 0, evaluated.err
+    assert {row.images for row in read_results(tmp_path / "run" / "results.csv").rows} == {6}
+
+
+def test_epochs_are_tensorboard_events_too(renorm_command: Command, tmp_path: Path):
+    options = [*TRAIN, "--tensorboard", "--table-images", 0, "--norm", "shared", "--branches", "weak", "again"]
+    result = renorm_command(*options, "--views", "weak", "weak", "--out", tmp_path / "run")
+    assert result.status == 0, result.err
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    (record,) = Run(tmp_path / "run").history()
+    assert set(events.Tags()["scalars"]) == record.keys() - {"step"}
+    (event,) = events.Scalars("test/source")
+    assert event.step == record["step"] == 10
+    assert event.value == pytest.approx(record["test/source"])
+
+
+def test_one_process_says_that_it_has_nobody_to_wait_for(renorm_command: Command, tmp_path: Path):
+    result = renorm_command(*TRAIN, "--sync-bn", "--table-images", 0, "--out", tmp_path / "run")
+    assert result.status == 0, result.err
+    assert "--sync-bn has no effect in one process" in result.out
+
+
+def test_weights_of_another_model_are_refused_before_anything_is_written(
+    renorm_command: Command, tmp_path: Path, trained: Path
+):
+    (file,) = trained.glob("checkpoint/*/model.safetensors")
+    result = renorm_command("train", "--model", "resnet14", "--weights", file, "--out", tmp_path / "run")
+    assert result.status == 1
+    assert "holds the weights of another model" in result.err
+    assert not (tmp_path / "run").exists()
+    again = renorm_command(*TRAIN, "--weights", file, "--out", tmp_path / "run", "--table-images", 0)
+    assert again.status == 0, again.err
+    former = json.loads((trained / "metrics.jsonl").read_text())
+    assert Run(tmp_path / "run").history()[0]["loss"] < former["loss"]
+
+
+def launched(folder: Path, *options: object, number: int = 2) -> subprocess.Popen[str]:
+    arguments = [*TRAIN, "--batch", 100, "--out", folder, "--table-images", 0, *options]
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", number, "-m", "renorm", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, command)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_torchrun_trains_one_run_on_two_processes(tmp_path: Path):
+    run = launched(tmp_path / "run", "--keep-last")
+    out, err = run.communicate(timeout=300)
+    assert run.returncode == 0, err
+    assert out.count("2 processes; each normalizes by its own batch") == 1
+    assert len(Run(tmp_path / "run").history()) == 1
+    assert Run(tmp_path / "run").config()["command"].startswith("torchrun --nproc-per-node 2 -m renorm train")
+    assert open_run(tmp_path / "run").branches == ("weak", "strong")
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_and_leaves_whole_files(tmp_path: Path):
+    run = launched(tmp_path / "run", "--epochs", 50, "--save-every", 2)
+    try:
+        until = time.monotonic() + 200
+        while not any((tmp_path / "run").glob("checkpoint/step-*")) and time.monotonic() < until:
+            assert run.poll() is None
+            time.sleep(0.1)
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        run.communicate(timeout=120)
+    finally:
+        run.kill()
+    assert run.returncode != 0
+    resumed = launched(tmp_path / "run", "--resume", "--epochs", 50, "--save-every", 2)
+    try:
+        before = open_run(tmp_path / "run").about
+        assert before["branches"] == ["weak", "strong"]
+        time.sleep(1)
+    finally:
+        resumed.send_signal(signal.SIGINT)
+        resumed.communicate(timeout=120)
