@@ -1,4 +1,5 @@
 import io
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch.testing import assert_close
 from renorm.corruptions import SCALES, SEVERITIES, digital, elastic
 from renorm.corruptions.draw import PerImage
 from renorm.corruptions.elastic import elastic_transform
-from renorm.corruptions.gaussian import smooth
+from renorm.corruptions.gaussian import Border, smooth
 from tests.corruptions.pictures import pictures
 from tests.oracles import digital as oracle
 
@@ -89,9 +90,9 @@ def test_jpeg_is_what_pillow_writes(severity: int, scale: int):
         assert_close(ours, expected, rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("border", ["nearest", "reflect"])
+@pytest.mark.parametrize("border", get_args(Border))
 @pytest.mark.parametrize("sigma", [0.0, 0.3, 1.92, 7.0, 40.0])
-def test_smoothing_is_that_of_scipy(border: str, sigma: float):
+def test_smoothing_is_that_of_scipy(border: Border, sigma: float):
     x = pictures(2)
     for truncate in (3.0, 4.0):
         expected = ndimage.gaussian_filter(x.double().numpy(), (0, 0, sigma, sigma), mode=border, truncate=truncate)

@@ -43,10 +43,12 @@ WINDOWS = (
 def windows() -> Tensor:
     """Five pictures of frost, of 8 bits as pictures are, so that no machine's rounding shows.
 
-    Their brightness is like that of photographs of frost: means of 0.5 to 0.8 of dense frost on five windows, deviations
-    of 0.07 to 0.17. Shape: uint8 ``(5, 3, 512, 512)``.
+    The means and deviations in ``WINDOWS`` are like those of photographs of frost, from a thin film to dense needles.
+
+    Shape: uint8 ``(5, 3, 512, 512)``.
     """
-    return torch.stack([_freeze(window, PerImage([i], "window")) for i, window in enumerate(WINDOWS)])
+    with torch.device("cpu"):
+        return torch.stack([_freeze(window, PerImage([i], "window")) for i, window in enumerate(WINDOWS)])
 
 
 def _freeze(window: Window, draw: PerImage) -> Tensor:

@@ -25,11 +25,11 @@ def elastic_transform(x: Tensor, severity: int, draw: PerImage, scale: int) -> T
     Shape: ``(N, 3, H, W)``, kept.
     """
     side = min(x.shape[-2:]) * SIDE[scale]
-    height, sigma, reach = (side * constant for constant in ELASTIC[scale][severity - 1])
+    amplitude, sigma, reach = (side * constant for constant in ELASTIC[scale][severity - 1])
     moved = _warp_affine(x, draw.uniform((3, 2), -reach, reach))
-    if height > 0:
+    if amplitude > 0:
         noise = draw.uniform((2, *x.shape[-2:]), -1, 1)
-        moved = _displace(moved, smooth(noise, sigma, "reflect", TRUNCATE).mul_(height))
+        moved = _displace(moved, smooth(noise, sigma, "reflect", TRUNCATE).mul_(amplitude))
     return moved.clamp_(0, 1)
 
 

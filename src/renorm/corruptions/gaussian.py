@@ -2,14 +2,15 @@
 
 import math
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-BORDERS = ("nearest", "reflect")  # aaa|abcd|ddd and cba|abcd|dcb, the names of scipy
+Border = Literal["nearest", "reflect"]  # aaa|abcd|ddd and cba|abcd|dcb, the names of scipy
 
 
-def smooth(x: Tensor, sigma: float, border: str = "nearest", truncate: float = 4.0) -> Tensor:
+def smooth(x: Tensor, sigma: float, border: Border = "nearest", truncate: float = 4.0) -> Tensor:
     r"""Convolve with a sampled Gaussian of ``sigma`` pixels that ends after ``truncate`` of them.
 
     :math:`A_H\, x\, A_W^T`, where row i of :math:`A_n` has the weights of pixel i's neighbours, those beyond the border
@@ -20,7 +21,7 @@ def smooth(x: Tensor, sigma: float, border: str = "nearest", truncate: float = 4
         20.0
     """
     height, width = x.shape[-2:]
-    # A GPU may round the factors of float32 products to 10 bits if it is allowed to.
+    # A GPU rounds the factors of float32 products to 10 bits where the user allows it.
     dtype = torch.float64 if x.is_cuda else x.dtype
     rows, columns = (_weights(n, sigma, border, truncate).to(x.device, dtype) for n in (height, width))
     smoothed = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -32,8 +33,8 @@ def smooth(x: Tensor, sigma: float, border: str = "nearest", truncate: float = 4
     return smoothed
 
 
-@lru_cache(maxsize=64)
-def _weights(length: int, sigma: float, border: str, truncate: float) -> Tensor:
+@lru_cache(maxsize=16)
+def _weights(length: int, sigma: float, border: Border, truncate: float) -> Tensor:
     """What each of ``length`` pixels gets from each. Shape: float64 ``(length, length)``, rows sum to 1."""
     radius = int(truncate * sigma + 0.5)
     offset = torch.arange(-radius, radius + 1)
