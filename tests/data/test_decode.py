@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from renorm import augment
+from renorm.augment.views import CROPPED
 from renorm.data import load
 from renorm.data.decode import Encoded
 from renorm.extras import require
@@ -47,7 +48,7 @@ def test_larger_images_are_evaluated_on_seven_eighths_of_their_shorter_side(fold
 
 def test_timms_evaluation_shows_the_same(folder: Path):
     transform = require("timm.data").create_transform(
-        (3, 224, 224), crop_pct=augment.CROPPED, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)
+        (3, 224, 224), crop_pct=CROPPED, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)
     )
     for i in range(2):
         theirs = 255 * transform(require("PIL.Image").open(folder / "a" / f"{i}.png"))

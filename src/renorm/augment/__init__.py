@@ -8,10 +8,9 @@ order matter.
 from renorm.augment.operations import GREY
 from renorm.augment.policies import AugMix, AutoAugment, Policy, RandAugment, TrivialAugment
 from renorm.augment.seeds import seeded, seeded_batch
-from renorm.augment.views import CROPPED, NAMES, SMALL, Centered, Crop, Resized, Strong, View, Weak, clean, view
+from renorm.augment.views import NAMES, SMALL, Centered, Crop, Resized, Strong, View, Weak, central, clean, view
 
 __all__ = [
-    "CROPPED",
     "GREY",
     "NAMES",
     "SMALL",
@@ -26,6 +25,7 @@ __all__ = [
     "TrivialAugment",
     "View",
     "Weak",
+    "central",
     "clean",
     "seeded",
     "seeded_batch",

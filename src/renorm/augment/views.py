@@ -46,8 +46,14 @@ class Centered:
         height, width = image.shape[-2:]
         if height == width == self.size:
             return image
-        side = max(1, round(CROPPED * min(height, width)))
-        return _scaled(image, (height - side) // 2, (width - side) // 2, side, side, self.size)
+        top, left, side = central(height, width)
+        return _scaled(image, top, left, side, side, self.size)
+
+
+def central(height: int, width: int) -> tuple[int, int, int]:
+    """Top, left and side of the square that evaluation shows of a larger image."""
+    side = max(1, round(CROPPED * min(height, width)))
+    return (height - side) // 2, (width - side) // 2, side
 
 
 @dataclass(frozen=True)

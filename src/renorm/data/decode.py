@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from renorm.augment import CROPPED, SMALL
+from renorm.augment import SMALL, central
 from renorm.extras import require
 
 GENERIC = 224  # pixels: the side of larger images, ImageNet's
@@ -94,16 +94,19 @@ def natural_size(blobs: Blobs, i: int) -> tuple[int, int]:
 
 
 def decode(blobs: Blobs, i: int, size: tuple[int, int]) -> Any:
-    """One RGB image, scaled so that it covers ``size`` (width, height) and cut to the center.
+    """One RGB image of ``size`` (width, height): as it is, if it has that size, else cut to the center and scaled.
 
-    Above 96 pixels it covers 8/7 of that before it is cut, as networks for such images are evaluated. An image that has
-    the size stays as it is.
+    Up to 96 pixels nothing but the shape is cut; of larger images 1/16 is cut from either end of the shorter side, as
+    networks for such images are evaluated.
     """
     image = _rgb(_open(blobs, i), blobs, i)
     if image.size == size:
         return image
-    border = (1 - CROPPED) / 2 if max(size) > SMALL else 0.0
-    return require("PIL.ImageOps").fit(image, size, require("PIL.Image").Resampling.BILINEAR, border)
+    bilinear = require("PIL.Image").Resampling.BILINEAR
+    if max(size) <= SMALL:
+        return require("PIL.ImageOps").fit(image, size, bilinear)
+    top, left, side = central(image.height, image.width)
+    return image.crop((left, top, left + side, top + side)).resize(size, bilinear)
 
 
 def decode_whole(blobs: Blobs, i: int, size: tuple[int, int]) -> Any:
