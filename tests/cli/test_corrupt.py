@@ -29,7 +29,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_copy_of_the_digits(workers: str, renorm_command: Command, tmp_path: Path):
     result = renorm_command("corrupt", "digits", "out", *SMALL, workers, "0")
     assert result.status == 0, result.err
-    assert "450 images of 16 x 16 pixels from digits: 2 corruptions x 5 severities" in result.out
+    assert "450 images of 16 x 16 pixels from digits: gaussian_noise contrast, severities 1 2 3 4 5" in result.out
     assert "layout cifar-c, severities for 32 pixels, seed 0" in result.out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "contrast.npy",

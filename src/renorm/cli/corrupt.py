@@ -72,6 +72,6 @@ def describe(manifest: Manifest) -> None:
     kind = {"jpeg": f", JPEG of quality {settings.quality}", "png": ", PNG"}.get(settings.format or "", "")
     say(
         f"{manifest.num_images:,} images of {manifest.width} x {manifest.height} pixels from {manifest.data}: "
-        f"{len(settings.corruptions)} corruptions x {len(settings.severities)} severities"
+        f"{' '.join(settings.corruptions)}, severities {' '.join(map(str, settings.severities))}"
     )
     say(f"layout {settings.layout}{kind}, severities for {settings.scale} pixels, seed {settings.seed}", style="dim")

@@ -37,5 +37,5 @@ class Coding:
         if self.format == "jpeg":
             image.save(buffer, "JPEG", quality=self.quality, optimize=True)
         else:
-            image.save(buffer, "PNG")
+            image.save(buffer, "PNG", compress_level=1)  # a tenth larger than usual in a quarter of the time
         return buffer.getvalue()

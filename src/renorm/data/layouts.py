@@ -148,11 +148,12 @@ class Encoding(Writer):
             yield from map(self.coding.encode, batch)
 
     def num_bytes(self) -> int:
-        """Measured on three images of each corruption and severity."""
-        manifest = self.source.manifest
-        few = torch.linspace(0, manifest.num_images - 1, 3).long().unique()
-        sizes = [self.on_disk(len(data)) for cell in manifest.cells for data in self.encoded(Piece(*cell, 0, 0), few)]
-        return sum(sizes) * manifest.num_images // len(few)
+        """Measured on other images in each corruption and severity, 32 or more in all."""
+        manifest, cells = self.source.manifest, list(self.source.manifest.cells)
+        few = torch.linspace(0, manifest.num_images - 1, len(cells) * -(-32 // len(cells))).long().view(len(cells), -1)
+        encoded = [self.encoded(Piece(*cell, 0, 0), rows) for cell, rows in zip(cells, few, strict=True)]
+        sizes = [self.on_disk(len(data)) for each in encoded for data in each]
+        return sum(sizes) * manifest.num_images * len(cells) // len(sizes)
 
     @abstractmethod
     def on_disk(self, num_bytes: int) -> int:

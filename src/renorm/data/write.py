@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -65,9 +65,10 @@ def write_shifts(
     manifest = settle(images, settings or Settings(), command)
     begun = check_folder(folder, manifest)
     writer = WRITERS[str(manifest.settings.layout)](Corrupted(images, manifest), folder)
-    check_space(writer, begun)
-    with writing(folder, writer, manifest):
-        run(writer, num_workers, callback or (lambda done, total: None))
+    with one_thread():
+        check_space(writer, begun)
+        with writing(folder, writer, manifest):
+            run(writer, num_workers, callback or (lambda done, total: None))
     return manifest
 
 
@@ -136,15 +137,14 @@ def run(writer: Writer, num_workers: int, callback: Callback) -> None:
     results = iter(DataLoader(_Pieces(writer, pieces), batch_size=None, num_workers=num_workers))
     done = 0
     try:
-        with one_thread() if not num_workers else nullcontext():
-            for corruption, group in groupby(pieces, key=lambda piece: piece.corruption):
-                for _ in group:
-                    error = next(results)
-                    if isinstance(error, Exception):
-                        raise error
-                    done += 1
-                    callback(done, len(pieces))
-                writer.finish(corruption)
+        for corruption, group in groupby(pieces, key=lambda piece: piece.corruption):
+            for _ in group:
+                error = next(results)
+                if isinstance(error, Exception):
+                    raise error
+                done += 1
+                callback(done, len(pieces))
+            writer.finish(corruption)
     finally:
         del results  # ends the workers now, not when the traceback is forgotten
 
