@@ -54,7 +54,9 @@ def test_ctrl_c_loses_no_shift(renorm_command: Command, run: Path, tmp_path: Pat
         assert renorm_command("evaluate", run, *FEW, *shifts, "--seed", "1", "--out", run / "other.csv").status == 0
         assert len(begun) == 6  # another seed takes nothing of it
         begun.clear()
-        assert renorm_command("evaluate", run, *FEW, *shifts).status == 0
+        again = renorm_command("evaluate", run, *FEW, *shifts)
+        assert again.status == 0, again.err
+        assert "going on with what is in" in again.out
         assert begun == ["contrast 3", "contrast 4", "contrast 5"]
     assert not (run / ".evaluation").exists()
     assert not (run / ".other.evaluation").exists()

@@ -49,7 +49,7 @@ def test_differences_are_paired_and_second_minus_first():
     for (shift, severity), each in found.items():
         a, b = A.hits["weak", shift, severity], B.hits["weak", shift, severity]
         assert each.accuracies == (share(a), share(b))
-        assert each.interval == metrics.paired_difference(b, a, torch.Generator().manual_seed(3))
+        assert each.interval == metrics.paired_difference(b, a, 3)
     assert found["contrast", 2].sure
     assert found["contrast", 2].interval.low > 0.1
     assert not found["clean", 0].sure
@@ -65,8 +65,8 @@ def test_different_banks_of_one_table_can_be_compared():
 def test_the_mean_over_shifts_draws_images_once_for_all():
     found = mean_accuracy(B, "weak", ["contrast"])
     mean = torch.stack([B.hits["weak", "contrast", s].double() for s in (1, 2)]).mean(0)
-    assert_close(torch.tensor(found), torch.tensor(metrics.bootstrap(mean, torch.Generator().manual_seed(3))))
-    single = metrics.bootstrap(B.hits["weak", "contrast", 1], torch.Generator().manual_seed(3))
+    assert_close(torch.tensor(found), torch.tensor(metrics.bootstrap(mean, 3)))
+    single = metrics.bootstrap(B.hits["weak", "contrast", 1], 3)
     # images hard under one are hard under the other, so that the mean of two is hardly surer than one of them
     assert 0.7 < (found.high - found.low) / (single.high - single.low) < 1.3
     rows_only = replace(B, hits={})

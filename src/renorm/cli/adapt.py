@@ -95,8 +95,6 @@ def outputs(opened: Opened, images: Images, branch: str | None) -> torch.Tensor 
 
 def compare(before: torch.Tensor | None, after: torch.Tensor | None, images: Images, seed: int) -> None:
     """Say what adapting did to the accuracy, or why that is not known."""
-    import torch
-
     from renorm import metrics
 
     if before is None or after is None:
@@ -108,7 +106,7 @@ def compare(before: torch.Tensor | None, after: torch.Tensor | None, images: Ima
     old, new = (metrics.correct(output, images.labels).double() for output in (before, after))
 
     def interval(values: torch.Tensor) -> metrics.Interval:
-        return metrics.bootstrap(values, torch.Generator().manual_seed(seed))
+        return metrics.bootstrap(values, seed)
 
     console.print(f"accuracy on the other {len(images):,} images, with bootstrap 95 % intervals:")
     console.print(f"  before  [yellow]{interval(old):.1%}[/]")

@@ -79,10 +79,9 @@ class Evaluate:
         try:
             results, kept = self.results(ranks.meet() if processes.count > 1 else None)
             if processes.main:
+                self.save(results, kept)
                 self.show(results)
-                self.write(results)
-                if kept:
-                    kept.remove()
+                self.report()
         finally:
             processes.leave()
 
@@ -112,6 +111,8 @@ class Evaluate:
         protocol = describe(opened.subject, images, choices, chosen, adapt.recipes if adapt else {}, **about)
         kept = Kept.under(self.root, protocol, chosen) if self.root else None
         tell(protocol, chosen)
+        if kept and kept.folder.exists():
+            say(f"going on with what is in {kept.folder}", style="dim")
         with progress("cells") as bar:
             task = bar.add_task("evaluate", total=None, numbers="")
 
@@ -132,13 +133,20 @@ class Evaluate:
             console.print()
             console.print(summary)
 
-    def write(self, results: Results) -> None:
-        """Write the table, and a run's report."""
-        from renorm.cli.report import Report
+    def save(self, results: Results, kept: Kept | None) -> None:
+        """Write the table; then what was kept meanwhile is no longer needed."""
         from renorm.evaluate import write_results
 
         if self.path is not None:
             write_results(self.path, results)
+        if kept is not None:
+            kept.remove()
+
+    def report(self) -> None:
+        """Write a run's report, and tell what was written where."""
+        from renorm.cli.report import Report
+
+        if self.path is not None:
             done("table", self.path)
         if self.is_run and self.out is None:
             Report(Path(self.model), table=False).run()
@@ -199,7 +207,7 @@ class Evaluate:
         from renorm.evaluate import domains, shifts, stored
         from renorm.evaluate.shifts import is_made
 
-        if images is not None and (name == "domains" or name in (images.domains or ())):
+        if images is not None and (name == "domains" or (name in (images.domains or ()) and not is_made(name))):
             return domains(images, () if name == "domains" else (name,), self.seed)
         if not is_made(name) and (Path(name).exists() or "/" in name):
             classes = opened.classes or (images.classes if images else ())

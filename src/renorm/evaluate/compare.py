@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from renorm import metrics
-from renorm.evaluate.means import generator, listed, per_image
+from renorm.evaluate.means import listed, per_image
 from renorm.evaluate.protocol import Protocol, label
 from renorm.evaluate.results import Cell, Results
 from renorm.metrics import Interval
@@ -59,14 +60,18 @@ def differences(
     pairs = _pairs(a, b, banks)
     for one, _ in pairs:
         check_alike(a.protocol, b.protocol, (one[1], one[2]), ignore)
-    return [_difference(a, b, *pair) for pair in pairs]
+    found: dict[tuple[Cell, Cell], Difference] = {}
+    for size in {len(a.hits[one]) for one, _ in pairs}:
+        same = [pair for pair in pairs if len(a.hits[pair[0]]) == size]
+        found |= zip(same, _together(a, b, same), strict=True)
+    return [found[pair] for pair in pairs]
 
 
 def mean_difference(a: Results, b: Results, found: Sequence[Difference]) -> Interval:
     """Mean of some differences; images are drawn again for all their cells at once."""
     one, other = ([(d.banks[i], d.shift, d.severity) for d in found] for i in (0, 1))
     parts = zip(per_image(a, one), per_image(b, other), strict=True)
-    return metrics.bootstrap([y - x for x, y in parts], generator(a))
+    return metrics.bootstrap([y - x for x, y in parts], a.protocol.seed)
 
 
 def check_alike(a: Protocol, b: Protocol, shift: tuple[str, int], ignore: Collection[str] = ()) -> None:
@@ -125,10 +130,15 @@ def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[
     return pairs
 
 
-def _difference(a: Results, b: Results, one: Cell, other: Cell) -> Difference:
-    x, y = a.hits[one], b.hits[other]
-    interval = metrics.paired_difference(y, x, generator(a))
-    return Difference((one[0], other[0]), one[1], one[2], (_share(x), _share(y)), interval)
+def _together(a: Results, b: Results, pairs: Sequence[tuple[Cell, Cell]]) -> list[Difference]:
+    """The differences of pairs of cells over equally many images, whose resamples they share."""
+    hits = [(a.hits[one], b.hits[other]) for one, other in pairs]
+    changes = torch.stack([y.to(torch.int8) - x.to(torch.int8) for x, y in hits], 1)
+    intervals = metrics.bootstrap_columns(changes, a.protocol.seed)
+    return [
+        Difference((one[0], other[0]), one[1], one[2], (_share(x), _share(y)), interval)
+        for (one, other), (x, y), interval in zip(pairs, hits, intervals, strict=True)
+    ]
 
 
 def _share(hits: Tensor) -> float:

@@ -40,7 +40,7 @@ def mean_accuracy(results: Results, bank: str, shifts: Collection[str]) -> Inter
         )
     if not results.hits:
         return Interval(*(fmean(values) for values in zip(*((r.accuracy, r.low, r.high) for r in rows), strict=True)))
-    return metrics.bootstrap(per_image(results, [row.cell for row in rows]), generator(results))
+    return metrics.bootstrap(per_image(results, [row.cell for row in rows]), results.protocol.seed)
 
 
 def mean_corruption_error(results: Results, bank: str, data: str) -> Interval:
@@ -55,7 +55,7 @@ def mean_corruption_error(results: Results, bank: str, data: str) -> Interval:
         ValueError: If there is no table of AlexNet, or a cell is missing.
     """
     errors = {name: _error(results, bank, [(name, severity) for severity in SEVERITIES]) for name in STANDARD}
-    return metrics.bootstrap(metrics.corruption_error(errors, data), generator(results))
+    return metrics.bootstrap(metrics.corruption_error(errors, data), results.protocol.seed)
 
 
 def relative_mean_corruption_error(results: Results, bank: str, data: str) -> Interval:
@@ -71,7 +71,7 @@ def relative_mean_corruption_error(results: Results, bank: str, data: str) -> In
     """
     errors = {name: _error(results, bank, [(name, severity) for severity in SEVERITIES]) for name in STANDARD}
     clean = _error(results, bank, [("clean", 0)])
-    return metrics.bootstrap(metrics.relative_corruption_error(errors, clean, data), generator(results))
+    return metrics.bootstrap(metrics.relative_corruption_error(errors, clean, data), results.protocol.seed)
 
 
 def known_reference(protocol: Protocol) -> str | None:
@@ -92,11 +92,6 @@ def per_image(results: Results, cells: Sequence[Cell]) -> list[Tensor]:
         images, hits = results.protocol.images_of(*cell[1:]), results.hits[cell]
         groups[len(hits), images.labels if images else ""].append(hits)
     return [torch.stack(group, 1).sum(1, dtype=torch.float64) / len(cells) for group in groups.values()]
-
-
-def generator(results: Results) -> torch.Generator:
-    """Of a table's resamples."""
-    return torch.Generator().manual_seed(results.protocol.seed)
 
 
 def listed(rows: Sequence[Row]) -> str:

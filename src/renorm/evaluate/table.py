@@ -120,8 +120,7 @@ def assembled(protocol: Protocol, parts: Sequence[Part]) -> Results:
     }
     for size in {row.images for row in rows.values()}:
         cells = [cell for cell, row in rows.items() if row.images == size]
-        generator = torch.Generator().manual_seed(protocol.seed)
-        intervals = metrics.bootstrap_columns(torch.stack([hits[cell] for cell in cells], 1), generator)
+        intervals = metrics.bootstrap_columns(torch.stack([hits[cell] for cell in cells], 1), protocol.seed)
         rows |= {cell: replace(rows[cell], low=i.low, high=i.high) for cell, i in zip(cells, intervals, strict=True)}
     own = {label(*part.rows[0].cell[1:]): part.images for part in parts if part.images is not None}
     return Results(replace(protocol, stored=own), list(rows.values()), hits)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from renorm.extras import require
 NUM_RESAMPLES = 1000
 LEVEL = 0.95
 CHUNK = 2**20  # images drawn at once
+APART = 0x9E3779B1  # between the seeds of separate sets of images; the generator takes 32 bits
 
 
 class Interval(NamedTuple):
@@ -28,7 +30,7 @@ class Interval(NamedTuple):
 
 def bootstrap(
     values: Tensor | Sequence[Tensor],
-    generator: torch.Generator,
+    seed: int = 0,
     *,
     level: float = LEVEL,
     num_resamples: int = NUM_RESAMPLES,
@@ -41,7 +43,7 @@ def bootstrap(
 
     Args:
         values: What each image contributed, for instance :func:`correct`.
-        generator: Draws the resamples; the same seed gives the same interval.
+        seed: Of the resamples: the same ones for equally many images, so that intervals of one seed go together.
         level: The probability that the interval covers, in 0..1.
         num_resamples: How often all images are drawn again.
 
@@ -52,7 +54,7 @@ def bootstrap(
 
     Example:
         >>> ten = torch.tensor([1.0] * 8 + [0.0] * 2)
-        >>> bootstrap(ten, torch.Generator().manual_seed(0)).value
+        >>> bootstrap(ten).value
         0.8
     """
     vectors = [values] if isinstance(values, Tensor) else list(values)
@@ -63,14 +65,14 @@ def bootstrap(
             "needed, of at least one image. Pass a vector such as metrics.correct(logits, labels)."
         )
     columns = [vector.double().cpu()[:, None] for vector in vectors]
-    means = sum(resampled_means(column, generator, num_resamples) for column in columns)
-    assert isinstance(means, Tensor)
+    seeds = [seed + APART * number for number in range(len(columns))]
+    means = torch.stack([resampled_means(*each, num_resamples) for each in zip(columns, seeds, strict=True)]).sum(0)
     value = sum(column.mean().item() for column in columns)
     return _percentiles([value], means, level)[0]
 
 
 def bootstrap_columns(
-    values: Tensor, generator: torch.Generator, *, level: float = LEVEL, num_resamples: int = NUM_RESAMPLES
+    values: Tensor, seed: int = 0, *, level: float = LEVEL, num_resamples: int = NUM_RESAMPLES
 ) -> list[Interval]:
     """The interval of each column of values over the same images, all from the same resamples. Shape: ``(N, K)``."""
     if values.ndim != 2 or not values.numel():
@@ -78,14 +80,14 @@ def bootstrap_columns(
             f"cannot bootstrap the columns of shape {tuple(values.shape)}: (images, columns) with at least one of each is "
             "needed. Stack vectors of one value per image in dimension 1."
         )
-    # Counts of hits are whole numbers, which float32 adds exactly and twice as fast.
-    small = values.dtype in (torch.bool, torch.uint8) and len(values) * 255 < 2**24
+    # Small whole numbers, such as hits and their differences, float32 adds exactly and twice as fast.
+    small = values.dtype in (torch.bool, torch.int8, torch.uint8) and len(values) * 255 < 2**24
     values = values.cpu().to(torch.float32 if small else torch.float64)
-    means = resampled_means(values, generator, num_resamples)
+    means = resampled_means(values, seed, num_resamples)
     return _percentiles(values.double().mean(0).tolist(), means, level)
 
 
-def paired_difference(a: Tensor, b: Tensor, generator: torch.Generator) -> Interval:
+def paired_difference(a: Tensor, b: Tensor, seed: int = 0) -> Interval:
     """Mean of ``a - b`` with its 95 % interval, where both were measured on the same images in the same order.
 
     Much narrower than two separate intervals, as images hard for one model are hard for the other.
@@ -98,7 +100,7 @@ def paired_difference(a: Tensor, b: Tensor, generator: torch.Generator) -> Inter
             f"{len(a)} values cannot be paired with {len(b)}: a paired difference needs both from the same images. "
             "Evaluate both sides on one list of images."
         )
-    return bootstrap(a.double() - b.double(), generator)
+    return bootstrap(a.double() - b.double(), seed)
 
 
 def over_runs(values: Sequence[float], level: float = LEVEL) -> Interval:
@@ -132,21 +134,25 @@ def over_runs(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def resampled_means(values: Tensor, generator: torch.Generator, num_resamples: int = NUM_RESAMPLES) -> Tensor:
+def resampled_means(values: Tensor, seed: int = 0, num_resamples: int = NUM_RESAMPLES) -> Tensor:
     """Means of each column over images drawn again. Shape: ``(N, K) -> (num_resamples, K)``, float64.
 
     How often each image is drawn is counted, and the counts are multiplied with all columns at once.
     """
-    rows = max(1, CHUNK // len(values))
-    parts = [min(rows, num_resamples - start) for start in range(0, num_resamples, rows)]
-    sums = [(_counts(part, len(values), generator).to(values.dtype) @ values).double() for part in parts]
-    return torch.cat(sums) / len(values)
+    counts = _counts(len(values), seed, num_resamples).split(max(1, CHUNK // len(values)))
+    return torch.cat([(part.to(values.dtype) @ values).double() for part in counts]) / len(values)
 
 
-def _counts(rows: int, n: int, generator: torch.Generator) -> Tensor:
-    drawn = torch.randint(n, (rows, n), generator=generator)
-    drawn += n * torch.arange(rows)[:, None]
-    return torch.bincount(drawn.flatten(), minlength=rows * n).view(rows, n)
+@lru_cache(maxsize=2)
+def _counts(n: int, seed: int, num_resamples: int) -> Tensor:
+    """How often each of n images is drawn in each resample; that one is drawn 256 times does not happen."""
+    generator, rows = torch.Generator().manual_seed(seed), max(1, CHUNK // n)
+    parts = []
+    for start in range(0, num_resamples, rows):
+        size = min(rows, num_resamples - start)
+        drawn = torch.randint(n, (size, n), generator=generator) + n * torch.arange(size)[:, None]
+        parts.append(torch.bincount(drawn.flatten(), minlength=size * n).view(size, n).to(torch.uint8))
+    return torch.cat(parts)
 
 
 def _percentiles(values: Sequence[float], means: Tensor, level: float) -> list[Interval]:
