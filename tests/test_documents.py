@@ -89,15 +89,15 @@ def test_python_blocks_run(document: Path, photos: Path, seeded_weights: None):
 
 
 def commands(document: Path) -> list[tuple[int, list[str]]]:
-    """The ``renorm ...`` command lines of a document's shell blocks, with their lines."""
+    """The ``renorm ...`` and ``torchrun ... -m renorm ...`` command lines of a document's shell blocks, with their lines."""
     found = []
     for block in blocks(document.read_text()):
         if block.language in {"bash", "console", "sh"}:
             lines = block.code.replace("\\\n", "  ").splitlines()
             for offset, line in enumerate(lines):
                 words = shlex.split(line.removeprefix("$ "), comments=True)
-                if words[:1] == ["renorm"]:
-                    found.append((block.line + offset, words[1:]))
+                if words[:1] in (["renorm"], ["torchrun"]):
+                    found.append((block.line + offset, words[words.index("renorm") + 1 :]))
     return found
 
 

@@ -109,24 +109,24 @@ def test_torchrun_trains_one_run_on_two_processes(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_others_and_leaves_whole_files(tmp_path: Path):
-    run = launched(tmp_path / "run", "--epochs", 50, "--save-every", 2)
+@pytest.mark.parametrize("end", ["a process dies", "Ctrl-C"])
+def test_no_process_waits_for_ever_and_files_are_whole(tmp_path: Path, end: str):
+    run, children = launched(tmp_path / "run", "--epochs", 500, "--save-every", 2), []
     try:
         until = time.monotonic() + 200
         while not any((tmp_path / "run").glob("checkpoint/step-*")) and time.monotonic() < until:
             assert run.poll() is None
             time.sleep(0.1)
-        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-        os.kill(int(children[-1]), signal.SIGKILL)
+        children = [int(pid) for pid in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
+        if end == "Ctrl-C":
+            run.send_signal(signal.SIGINT)
+        else:
+            os.kill(children[-1], signal.SIGKILL)
         run.communicate(timeout=120)
+        assert run.returncode != 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in children)
     finally:
-        run.kill()
-    assert run.returncode != 0
-    resumed = launched(tmp_path / "run", "--resume", "--epochs", 50, "--save-every", 2)
-    try:
-        before = open_run(tmp_path / "run").about
-        assert before["branches"] == ["weak", "strong"]
-        time.sleep(1)
-    finally:
-        resumed.send_signal(signal.SIGINT)
-        resumed.communicate(timeout=120)
+        for pid in (pid for pid in [*children, run.pid] if Path(f"/proc/{pid}").exists()):
+            os.kill(pid, signal.SIGKILL)
+        run.communicate()
+    assert open_run(tmp_path / "run").branches == ("weak", "strong")
