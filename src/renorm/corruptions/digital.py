@@ -6,9 +6,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from renorm.corruptions.draw import PerImage
+from renorm.corruptions.levels import to_bytes, to_float
 from renorm.extras import require
 
 # Published severity tables of Hendrycks & Dietterich, 2019, for images of 32, 64 and 224 pixels.
@@ -33,14 +33,14 @@ SATURATE = {  # saturation's factor and offset
 def contrast(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
     """Move every pixel towards its channel's mean in this image. Shape: ``(N, 3, H, W)``, kept."""
     mean = x.mean((2, 3), keepdim=True, dtype=torch.float64).to(x.dtype)
-    return ((x - mean) * CONTRAST[scale][severity - 1] + mean).clamp(0, 1)
+    return (x - mean).mul_(CONTRAST[scale][severity - 1]).add_(mean).clamp_(0, 1)
 
 
 def saturate(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
     r"""Scale and raise the saturation S of hue, saturation and value: ``S' = clip(factor S + offset, 0, 1)``.
 
-    With :math:`V = \max_c x_c`, :math:`D = V - \min_c x_c` and :math:`S = D / V`, hue and value stay what they were when
-    each channel becomes :math:`V (1 - S' (V - x_c) / D)`. A grey pixel has hue 0, red, as everywhere: an offset
+    With :math:`V = \max_c x_c`, :math:`D = V - \min_c x_c` and :math:`S = D / V`, hue and value stay as they were
+    when each channel becomes :math:`V (1 - S' (V - x_c) / D)`. A grey pixel has hue 0, red, as everywhere: an offset
     makes it reddish. Shape: ``(N, 3, H, W)``, kept.
     """
     factor, offset = SATURATE[scale][severity - 1]
@@ -58,21 +58,29 @@ def saturate(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
 def pixelate(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
     """Shrink, then enlarge again to squares of one colour, both with Pillow's box filter.
 
-    A pixel of the small image is the mean of the pixels whose centres lie in it. Shape: ``(N, 3, H, W)``, kept.
+    A pixel of the small image is the mean of the pixels whose centres lie in it. Shape: ``(N, 3, H, W)``, kept, as are
+    bytes.
     """
     fraction = PIXELATE[scale][severity - 1]
     height, width = x.shape[-2:]
-    rows = _box_means(x, max(1, int(height * fraction)), -2)  # first: whole rows are fast, and few of them are left
-    small = _box_means(rows, max(1, int(width * fraction)), -1)
-    return functional.interpolate(small, (height, width), mode="nearest-exact")
+    # Always along the first dimension: rows of the whole batch are read several times as fast as pixels.
+    lines = _box_means(to_float(x.permute(2, 0, 1, 3)), max(1, int(height * fraction)))
+    columns = _box_means(lines.permute(3, 1, 2, 0).contiguous(), max(1, int(width * fraction)))
+    lines = _repeat(columns, width).permute(3, 1, 2, 0).contiguous()
+    return _repeat(to_bytes(lines) if x.dtype == torch.uint8 else lines, height).permute(1, 2, 0, 3)
 
 
-def _box_means(x: Tensor, size: int, dim: int) -> Tensor:
-    (first, _), *others = _boxes(x.shape[dim], size, x.device)
-    column = [-1] + [1] * (-1 - dim)
-    total, count = x.index_select(dim, first), torch.ones_like(first, dtype=x.dtype)
+def _repeat(lines: Tensor, size: int) -> Tensor:
+    """Which line each of ``size`` lines is in."""
+    return lines.index_select(0, ((2 * torch.arange(size) + 1) * len(lines) // (2 * size)).to(lines.device))
+
+
+def _box_means(lines: Tensor, size: int) -> Tensor:
+    (first, _), *others = _boxes(len(lines), size, lines.device)
+    column = (-1, 1, 1, 1)
+    total, count = lines.index_select(0, first), torch.ones_like(first, dtype=lines.dtype)
     for index, inside in others:
-        total.addcmul_(x.index_select(dim, index), inside.view(column))
+        total.addcmul_(lines.index_select(0, index), inside.view(column))
         count += inside
     return total.div_(count.view(column))
 
@@ -91,16 +99,21 @@ def _boxes(length: int, size: int, device: torch.device) -> list[tuple[Tensor, T
 
 
 def jpeg_compression(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
-    """Code as JPEG and decode again (Pillow on the CPU, chroma at half resolution). Shape: ``(N, 3, H, W)``, kept."""
+    """Code as JPEG and decode again (Pillow on the CPU, chroma at half resolution).
+
+    Shape: ``(N, 3, H, W)``, kept, as are bytes.
+    """
     quality = JPEG_QUALITY[scale][severity - 1]
-    # Whole planes, and by way of int16: several times as fast as permuting, and as bytes from floating numbers.
-    planes = x.mul(255).round_().to(torch.int16).to("cpu", torch.uint8).unbind(1)
-    coded = np.stack([_jpeg(image, quality) for image in torch.stack(planes, dim=-1).numpy()])
-    return torch.stack(torch.from_numpy(coded).unbind(-1), dim=1).to(x.device).to(x.dtype).div_(255)
+    # Whole planes are several times as fast as permuting.
+    planes = (x if x.dtype == torch.uint8 else to_bytes(x)).cpu().unbind(1)
+    decoded = torch.empty(x.shape, dtype=torch.uint8)
+    for image, out in zip(torch.stack(planes, dim=-1).numpy(), decoded, strict=True):
+        out.copy_(torch.from_numpy(_jpeg(image, quality)).permute(2, 0, 1))
+    return decoded.to(x.device) if x.dtype == torch.uint8 else to_float(decoded.to(x.device))
 
 
 def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     pillow = require("PIL.Image")
     buffer = io.BytesIO()
     pillow.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return np.asarray(pillow.open(buffer, formats=("JPEG",)))
+    return np.array(pillow.open(buffer, formats=("JPEG",)))

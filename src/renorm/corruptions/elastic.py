@@ -21,7 +21,7 @@ TRUNCATE = 3.0  # standard deviations
 def elastic_transform(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
     """Move three points at random and the plane with them, then each pixel by a smooth random displacement.
 
-    Both read between pixels bilinearly and reflect at the border. Lengths are in proportion to the image's shorter side.
+    Both read between pixels bilinearly and reflect at the border. Lengths are proportional to the shorter side.
     Shape: ``(N, 3, H, W)``, kept.
     """
     side = min(x.shape[-2:]) * SIDE[scale]
@@ -36,8 +36,8 @@ def elastic_transform(x: Tensor, severity: int, draw: PerImage, scale: int) -> T
 def _warp_affine(x: Tensor, shifts: Tensor) -> Tensor:
     r"""Move the points c + q, c + (q, -q) and c - q, c the centre and q a third of the side, by ``shifts`` (x, y).
 
-    The pixel at p shows what was at :math:`L^{-1} (p - c + q - s_2) + c - q`, where L takes the sides of the triangle of
-    the points to those of the moved triangle.
+    The pixel at p shows what was at :math:`L^{-1} (p - c + q - s_2) + c - q`, where L takes the sides of the points'
+    triangle to those of the moved one.
     """
     height, width = x.shape[-2:]
     third = min(height, width) // 3

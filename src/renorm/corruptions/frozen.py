@@ -67,7 +67,7 @@ def _files(folder: str | Path | None) -> tuple[tuple[Path, int], ...] | None:
     files = sorted(file for file in Path(folder).iterdir() if file.suffix.lower() in PICTURES)
     if not files:
         raise ValueError(
-            f"no pictures in frost_dir={str(folder)!r}: at least one file that ends in {', '.join(PICTURES)} is needed. "
+            f"no pictures in frost_dir={str(folder)!r}: at least one file ending in {', '.join(PICTURES)} is needed. "
             "Put pictures of frost there, or leave frost_dir out to use generated frost."
         )
     return tuple((file, file.stat().st_mtime_ns) for file in files)

@@ -53,13 +53,12 @@ def snow(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
     drawn for each image. Shape: ``(N, 3, H, W)``, kept.
     """
     mean, deviation, zoom, threshold, radius, sigma, kept = SNOW[scale][severity - 1]
-    flakes = mean + deviation * _zoomed_noise(draw, x, zoom)
-    flakes = torch.where(flakes < threshold, 0, flakes).clamp(0, 1)
+    flakes = _zoomed_noise(draw, x, zoom) * deviation + mean
+    flakes = flakes.masked_fill_(flakes < threshold, 0).clamp_(0, 1)
     flakes = motion(flakes, radius, sigma, draw.uniform((), -135, -45))
-    red, green, blue = (weight * channel for weight, channel in zip(LUMA, x.unbind(1), strict=True))
-    grey = (red + green + blue).unsqueeze(1)
-    whitened = kept * x + (1 - kept) * torch.maximum(x, grey * 1.5 + 0.5)
-    return (whitened + flakes + flakes.flip(-2, -1)).clamp(0, 1)
+    grey = x[:, :1] * LUMA[0] + x[:, 1:2] * LUMA[1] + x[:, 2:] * LUMA[2]
+    whitened = torch.maximum(x, grey.mul_(1.5).add_(0.5)).mul_(1 - kept).add_(x, alpha=kept)
+    return whitened.add_(flakes + flakes.flip(-2, -1)).clamp_(0, 1)
 
 
 def _zoomed_noise(draw: PerImage, x: Tensor, zoom: float) -> Tensor:
@@ -82,8 +81,8 @@ def fog(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
     height, width = x.shape[-2:]
     plasma = plasma_fractal(draw, 1 << (max(height, width) - 1).bit_length(), decay)
     brightest = x.amax((1, 2, 3), keepdim=True)
-    foggy = x + thickness * plasma[:, None, :height, :width]
-    return (foggy * (brightest / (brightest + thickness))).clamp(0, 1)
+    foggy = torch.add(x, plasma[:, None, :height, :width], alpha=thickness)
+    return foggy.mul_(brightest / (brightest + thickness)).clamp_(0, 1)
 
 
 def plasma_fractal(draw: PerImage, size: int, decay: float) -> Tensor:
@@ -104,7 +103,7 @@ def plasma_fractal(draw: PerImage, size: int, decay: float) -> Tensor:
         height = _halve_distances(height, square, above, beside)
         points, amplitude = 2 * points, amplitude / decay**2
     height = height - height.amin((1, 2), keepdim=True)
-    return height / height.amax((1, 2), keepdim=True).clamp(min=torch.finfo(height.dtype).tiny)
+    return height.div_(height.amax((1, 2), keepdim=True).clamp_(min=torch.finfo(height.dtype).tiny))
 
 
 def _halve_distances(corners: Tensor, squares: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -125,4 +124,4 @@ def brightness(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
     """
     value = torch.maximum(torch.maximum(x[:, :1], x[:, 1:2]), x[:, 2:])
     brighter = (value + BRIGHTNESS[scale][severity - 1]).clamp(max=1)
-    return torch.where(value > 0, x / value, 1) * brighter
+    return torch.where(value > 0, x / value, 1).mul_(brighter)
