@@ -22,6 +22,7 @@ from renorm.corruptions.drops import spatter
 from renorm.corruptions.elastic import elastic_transform
 from renorm.corruptions.frozen import frost
 from renorm.corruptions.glass import glass_blur
+from renorm.corruptions.levels import to_bytes, to_float
 from renorm.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from renorm.corruptions.weather import brightness, fog, snow
 
@@ -51,6 +52,7 @@ CORRUPTIONS: dict[str, Callable[..., Tensor]] = {  # in the published order
     "spatter": spatter,
     "saturate": saturate,
 }
+ON_BYTES = ("pixelate", "jpeg_compression")  # which keep bytes where they are given them
 STANDARD, HELD_OUT = tuple(CORRUPTIONS)[:15], tuple(CORRUPTIONS)[15:]
 
 
@@ -98,9 +100,9 @@ def corrupt(
     size = max(1, PIECE.get(x.device.type, PIECE["cuda"]) // x[:1].numel()) if len(x) else 1
     for start in range(0, len(x), size):
         piece = slice(start, start + size)
-        corrupted = function(_as_float(x[piece]), severity, draw[piece], scale)
-        # By way of int16, as floating numbers become bytes four times slower.
-        out[piece] = corrupted.mul(255).round_().to(torch.int16) if x.dtype == torch.uint8 else corrupted
+        pixels = x[piece].contiguous() if x.dtype == torch.uint8 and name in ON_BYTES else to_float(x[piece])
+        corrupted = function(pixels, severity, draw[piece], scale)
+        out[piece] = to_bytes(corrupted) if x.dtype == torch.uint8 and name not in ON_BYTES else corrupted
     return out
 
 
@@ -113,11 +115,6 @@ def nearest_scale(height: int, width: int) -> int:
     """
     side = min(height, width)
     return min(SCALES, key=lambda scale: max(scale / side, side / scale))
-
-
-def _as_float(x: Tensor) -> Tensor:
-    x = x.contiguous()
-    return x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x.to(torch.float32)
 
 
 def _check_choice(name: str, severity: int, scale: int | None) -> None:
