@@ -16,17 +16,32 @@ SOURCE = ROOT / "src" / "renorm"
 LAYERS = (
     {"extras", "files", "kernels"},
     {"functional"},
-    {"routing"},
+    {"routing", "draws"},
     {"layers"},
     {"surgery", "banks"},
-    {"corruptions", "attacks", "augment", "metrics"},
-    {"data", "models"},
+    {"corruptions", "attacks", "augment", "metrics", "mix"},
+    {"data", "models", "export"},
     {"recipes", "evaluate", "doctor"},
     {"report"},
     {"cli", "__main__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-OPTIONAL = ("torchvision", "timm", "sklearn", "PIL", "pyarrow", "plotly", "rich", "tyro", "tensorboard", "torchmetrics")
+OPTIONAL = (
+    "torchvision",
+    "timm",
+    "sklearn",
+    "PIL",
+    "pyarrow",
+    "plotly",
+    "rich",
+    "tyro",
+    "tensorboard",
+    "torchmetrics",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+)
 
 
 def imported(source: str) -> set[str]:

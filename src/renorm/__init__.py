@@ -6,16 +6,24 @@ a report with ``undo()``.
 """
 
 import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from renorm import functional, layers, routing
 from renorm.banks import Bank, adapt_, blend, install_, measure, merge, recalibrate_, using
 from renorm.routing import frozen_statistics, interleave, route, route_, stack, unstack
 from renorm.surgery import add_branch_, fold, split_
 
+if TYPE_CHECKING:
+    from renorm.layers.exchange import MomentExchange
+    from renorm.mix import CutMix, Mix, Mixup
+
 __version__ = "0.1.0"
 __all__ = [
     "Bank",
+    "CutMix",
+    "Mix",
+    "Mixup",
+    "MomentExchange",
     "adapt_",
     "add_branch_",
     "blend",
@@ -37,12 +45,15 @@ __all__ = [
     "using",
 ]
 
-_LAZY = ("augment", "corruptions", "data", "evaluate", "metrics", "models", "recipes", "report")
+_LAZY = ("augment", "corruptions", "data", "evaluate", "export", "metrics", "models", "recipes", "report")
+_LAZY_NAMES = {"CutMix": "mix", "Mix": "mix", "Mixup": "mix", "MomentExchange": "layers.exchange"}
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"renorm.{name}")
+    if name in _LAZY_NAMES:
+        return getattr(importlib.import_module(f"renorm.{_LAZY_NAMES[name]}"), name)
     raise AttributeError(f"module 'renorm' has no attribute {name!r}")
 
 

@@ -1,0 +1,210 @@
+"""What the hooks of a moment exchange do in a forward of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from renorm import functional
+from renorm.draws import Within
+from renorm.functional.grouping import check_norm
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an exchange was asked to do, checked."""
+
+    after: str | None
+    before: str | None
+    norm: str
+    groups: int | None
+    group_size: int | None
+    weight: float
+    probability: float
+    per_sample: bool
+    across_branches: bool
+    eps: float
+    positive_only: bool
+    detach: bool
+    channel_dim: int
+
+    def __post_init__(self) -> None:
+        if (self.after is None) == (self.before is None):
+            raise ValueError(
+                f"after={self.after!r} and before={self.before!r} were given. An exchange has one position. "
+                f"Name one layer, for example after='maxpool'."
+            )
+        check_norm(self.norm, self.groups, self.group_size)
+        for name in ("weight", "probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} was given. It is a share. Pass a number from 0 to 1.")
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer."""
+        return self.after or self.before or ""
+
+    @property
+    def position(self) -> str:
+        """The position in words."""
+        return f"{'before' if self.after is None else 'after'} {self.layer!r}"
+
+    def exchange(self, x: Tensor, donors: Tensor) -> Tensor:
+        """The features with the moments of their donors; an input error names the position."""
+        if len(x) != len(donors):
+            donors = _repeated(donors, len(x), self.position)
+        try:
+            return functional.exchange_moments(
+                x,
+                donors,
+                self.norm,
+                groups=self.groups,
+                group_size=self.group_size,
+                eps=self.eps,
+                positive_only=self.positive_only,
+                detach=self.detach,
+                channel_dim=self.channel_dim,
+            )
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"exchange {self.position}: {error}") from error
+
+
+class Forward:
+    """The donors that a forward of the layer had, kept until backward has passed it."""
+
+    def __init__(self, donors: Tensor | None) -> None:
+        self.donors, self.passed = donors, False
+
+    def passing(self, grad: Tensor) -> None:
+        """Hook of the gradient."""
+        self.passed = True
+
+
+class Switch:
+    """What the hooks of an exchange follow. A copy of the model gets a dormant copy of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.training = False
+        self.donors: Tensor | None = None
+        self.within: Within | None = None
+        self.reached = False  # by the newest forward in training mode, which followed the draw
+        self.calls: int | None = None  # of the layer in this forward of the model
+        self._open: WeakSet[Forward] = WeakSet()  # an entry lives as long as the graph of its forward
+        self._untracked: Tensor | None = None  # donors of the newest forward if it had no gradient to wait for
+        self._in_no_grad: Tensor | None = None  # those of the newest in training mode without gradients
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    def begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Forward pre-hook of the model."""
+        self.training, self.calls = module.training, 0
+        if self.training:  # compiled code may change nothing inside a checkpoint, where the layer may be
+            self.reached = torch.compiler.is_compiling() and self.donors is not None
+
+    def end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Forward hook of the model."""
+        self.calls = None
+
+    def before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Forward pre-hook of the layer."""
+        y = self._follow(args[0] if args else None)
+        return None if y is None else (y, *args[1:])
+
+    def after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
+        """Forward hook of the layer."""
+        return self._follow(output)
+
+    def _follow(self, x: Any) -> Tensor | None:
+        """The features with their new moments, ``None`` where they keep their own."""
+        donors = self.donors if self.training else None
+        if not torch.compiler.is_compiling():
+            if torch._C._current_graph_task_id() != -1:
+                return self._exchange(x, self._recall())
+            self._remember(x, donors)
+            if donors is not None:
+                self._check_forward()
+        if donors is not None and not self.reached:
+            self.reached = True
+        return self._exchange(x, donors)
+
+    def _exchange(self, x: Any, donors: Tensor | None) -> Tensor | None:
+        if donors is None:
+            return None
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"exchange {self.settings.position}: the layer passes a {type(x).__name__} there. It needs a tensor. "
+                f"Choose a layer whose first input or only output is one."
+            )
+        return self.settings.exchange(x, donors)
+
+    def _check_forward(self) -> None:
+        if self.calls is not None:
+            self.calls += 1
+            if self.calls > 1:
+                raise RuntimeError(
+                    f"exchange {self.settings.position}: the layer is called more than once in a forward of the model. An "
+                    f"exchange has one place. Choose a layer that is called once, or give the part of the model that is."
+                )
+        if self.within is not None:
+            route, selection = self.within
+            current = route.open or route.sticky[True]
+            if current is None or not current.same(selection):
+                raise RuntimeError(
+                    f"exchange {self.settings.position}: the forward follows another route than the one its step was drawn "
+                    f"under. Samples are mixed within their branch. Call x = mix(x) under the route of the forward."
+                )
+
+    def _remember(self, x: Any, donors: Tensor | None) -> None:
+        """Remember the donors for activation checkpointing, and forget those of forwards that backward has passed."""
+        if not torch.is_grad_enabled():
+            self._in_no_grad = donors if self.training else self._in_no_grad
+            return
+        self._open = WeakSet(forward for forward in self._open if not forward.passed)
+        if isinstance(x, Tensor) and x.requires_grad:
+            forward, self._untracked = Forward(donors), None
+            x.register_hook(forward.passing)
+            self._open.add(forward)
+        else:
+            self._untracked = donors
+
+    def _recall(self) -> Tensor | None:
+        """The donors of the forward that activation checkpointing recomputes."""
+        waiting = {id(forward.donors): forward.donors for forward in self._open}
+        reentrant = not waiting and self._untracked is None and self._in_no_grad is not None
+        if reentrant or len(waiting) > 1:
+            raise RuntimeError(
+                f"exchange {self.settings.position}: the layer is recomputed by activation checkpointing, which is reentrant, or "
+                f"forwards of different draws wait for their backward. Use use_reentrant=False, and call backward "
+                f"after each forward; or choose a layer outside the checkpoint."
+            )
+        return next(iter(waiting.values()), self._untracked)
+
+
+def switches_of(model: nn.Module) -> Iterator[tuple[nn.Module, Switch]]:
+    """The exchanges in a model's hooks, each with the module it was made for."""
+    for module in model.modules():
+        for hook in list(module._forward_pre_hooks.values()):
+            if getattr(hook, "__func__", None) is Switch.begin:
+                yield module, hook.__self__  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def _repeated(donors: Tensor, rows: int, position: str) -> Tensor:
+    """Donors for rows that stand for the samples, several in a row for each: time or patches folded into the batch."""
+    size = len(donors)
+    if size == 0 or rows % size:
+        raise ValueError(
+            f"exchange {position}: {rows} samples arrive there, and the step was drawn for {size}. The layer needs that many, "
+            f"or a multiple (time or patches folded into the batch, in order). Call x = mix(x) with the batch of the forward."
+        )
+    repeats = rows // size
+    return (donors.unsqueeze(1) * repeats + torch.arange(repeats, device=donors.device)).flatten()
