@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+EXTRAS = {"timm": "timm", "onnx": "export", "onnxscript": "export", "onnxruntime": "export"}  # all others: recipes
+
 
 def require(module: str) -> Any:
     """Import a module of an optional library.
@@ -23,7 +25,7 @@ def require(module: str) -> Any:
         return importlib.import_module(module)
     except Exception as error:  # a broken installation raises RuntimeError, OSError, ...
         library = module.partition(".")[0]
-        extra = "timm" if library == "timm" else "recipes"
+        extra = EXTRAS.get(library, "recipes")
         state = "is not installed" if _is_missing(error, library) else "is installed but does not import"
         raise ImportError(
             f"{library} {state} ({type(error).__name__}: {error}). This part of renorm needs it. "

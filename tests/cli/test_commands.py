@@ -179,7 +179,7 @@ def test_the_demo_tells_the_whole_story(renorm_command: Command, tmp_path: Path)
     change = re.search(r"change\s+\+(\d+\.\d)", result.out)
     assert change
     assert float(change[1]) > 5
-    assert "exported program" in result.out
+    assert "exported model" in result.out
     assert (tmp_path / "demo" / "run" / "report.html").exists()
     assert (tmp_path / "demo" / "plain.pt2").exists()
     assert renorm_command("demo", "--out", tmp_path).status == 1

@@ -42,13 +42,14 @@ def parse(arguments: Sequence[str]) -> Any:
     from renorm.cli.corrupt import Corrupt
     from renorm.cli.demo import Demo
     from renorm.cli.evaluate import Evaluate
+    from renorm.cli.export import Export
     from renorm.cli.fold import Fold
     from renorm.cli.recalibrate import Recalibrate
     from renorm.cli.report import Report
     from renorm.cli.train import Train
 
     commands: Any = None
-    for kind in (Demo, Train, Evaluate, Compare, Adapt, Recalibrate, Fold, Corrupt, Report):
+    for kind in (Demo, Train, Evaluate, Compare, Adapt, Recalibrate, Fold, Export, Corrupt, Report):
         named = Annotated[kind, tyro.conf.subcommand(kind.__name__.lower(), prefix_name=False)]
         commands = named if commands is None else commands | named
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)

@@ -35,6 +35,7 @@ class Demo:
         """Run the command."""
         import torch
 
+        from renorm.cli.export import write_exported
         from renorm.recipes.opened import open_run
 
         started = time.perf_counter()
@@ -51,7 +52,7 @@ class Demo:
         adapt(opened, self.out / "adapted.safetensors", self.seed)
         heading(4, "Fold the repaired branch into a plain network, and export it")
         plain = fold(opened, self.out / "plain.safetensors")
-        export(plain, opened.size or 16, self.out / "plain.pt2")
+        write_exported(opened, plain, self.out / "plain.pt2", {"model": str(run), "bank": "adapted.safetensors"})
         finish(self.out, time.perf_counter() - started)
 
 
@@ -122,22 +123,6 @@ def fold(opened: Opened, path: Path) -> nn.Module:
     from renorm.cli.fold import write_folded
 
     return write_folded(opened, BRANCH, path)
-
-
-def export(plain: nn.Module, size: int, path: Path) -> None:
-    """Chapter 4: a program that runs without renorm, compared with the model it came from."""
-    import torch
-
-    from renorm.evaluate.subject import evaluating
-
-    x = torch.rand(4, 3, size, size)
-    batch = torch.export.Dim("batch")
-    with evaluating(plain), torch.no_grad():
-        program = torch.export.export(plain, (x,), dynamic_shapes=({0: batch},))
-        torch.export.save(program, path)
-        again, expected = torch.export.load(path).module()(x), plain(x)
-    torch.testing.assert_close(again, expected)
-    done(f"exported program, largest difference {(again - expected).abs().max():.1g}", path)
 
 
 def finish(folder: Path, seconds: float) -> None:
