@@ -64,9 +64,10 @@ def pixelate(x: Tensor, severity: int, draw: PerImage, scale: int) -> Tensor:
     fraction = PIXELATE[scale][severity - 1]
     height, width = x.shape[-2:]
     # Always along the first dimension: rows of the whole batch are read several times as fast as pixels.
-    lines = _box_means(to_float(x.permute(2, 0, 1, 3)), max(1, int(height * fraction)))
+    levels = (x if x.dtype == torch.uint8 else x * 255).permute(2, 0, 1, 3).contiguous()
+    lines = _box_means(levels, max(1, int(height * fraction)))
     columns = _box_means(lines.permute(3, 1, 2, 0).contiguous(), max(1, int(width * fraction)))
-    lines = _repeat(columns, width).permute(3, 1, 2, 0).contiguous()
+    lines = _repeat(columns, width).permute(3, 1, 2, 0).contiguous().div_(255)
     return _repeat(to_bytes(lines) if x.dtype == torch.uint8 else lines, height).permute(1, 2, 0, 3)
 
 
@@ -78,9 +79,9 @@ def _repeat(lines: Tensor, size: int) -> Tensor:
 def _box_means(lines: Tensor, size: int) -> Tensor:
     (first, _), *others = _boxes(len(lines), size, lines.device)
     column = (-1, 1, 1, 1)
-    total, count = lines.index_select(0, first), torch.ones_like(first, dtype=lines.dtype)
+    total, count = lines.index_select(0, first).to(torch.float32), torch.ones_like(first, dtype=torch.float32)
     for index, inside in others:
-        total.addcmul_(lines.index_select(0, index), inside.view(column))
+        total.addcmul_(lines.index_select(0, index).to(torch.float32), inside.view(column))
         count += inside
     return total.div_(count.view(column))
 
@@ -104,16 +105,17 @@ def jpeg_compression(x: Tensor, severity: int, draw: PerImage, scale: int) -> Te
     Shape: ``(N, 3, H, W)``, kept, as are bytes.
     """
     quality = JPEG_QUALITY[scale][severity - 1]
-    # Whole planes are several times as fast as permuting.
-    planes = (x if x.dtype == torch.uint8 else to_bytes(x)).cpu().unbind(1)
-    decoded = torch.empty(x.shape, dtype=torch.uint8)
-    for image, out in zip(torch.stack(planes, dim=-1).numpy(), decoded, strict=True):
-        out.copy_(torch.from_numpy(_jpeg(image, quality)).permute(2, 0, 1))
-    return decoded.to(x.device) if x.dtype == torch.uint8 else to_float(decoded.to(x.device))
+    planes = (x if x.dtype == torch.uint8 else to_bytes(x)).cpu().contiguous()
+    decoded = torch.empty_like(planes)
+    for image, out in zip(planes.numpy(), decoded.numpy(), strict=True):
+        _jpeg(image, quality, out)
+    decoded = decoded.to(x.device)
+    return decoded if x.dtype == torch.uint8 else to_float(decoded)
 
 
-def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    pillow = require("PIL.Image")
-    buffer = io.BytesIO()
-    pillow.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return np.array(pillow.open(buffer, formats=("JPEG",)))
+def _jpeg(image: np.ndarray, quality: int, out: np.ndarray) -> None:
+    # Pillow joins and splits colours faster than arrays are permuted.
+    pillow, buffer = require("PIL.Image"), io.BytesIO()
+    pillow.merge("RGB", [pillow.fromarray(plane) for plane in image]).save(buffer, "JPEG", quality=quality)
+    for plane, band in zip(out, pillow.open(buffer, formats=("JPEG",)).split(), strict=True):
+        plane[:] = np.asarray(band)
