@@ -202,6 +202,14 @@ def test_a_resized_crop_shows_its_part_undistorted(monkeypatch: pytest.MonkeyPat
     assert_close(shown[0, -1, -1].item(), 255 * 180 / 400, rtol=0, atol=2)
 
 
+@pytest.mark.parametrize("name", augment.NAMES)
+def test_resized_crops_make_squares_of_small_images_too(name: str):
+    view = augment.view(name, 32, crop="resized")
+    assert augment.seeded(view, picture(32, 40), 0).shape == (3, 32, 32)
+    if name == "clean":
+        assert torch.equal(view(picture(32, 32)), picture(32, 32))
+
+
 def test_half_of_resized_crops_are_mirrored_but_no_digits():
     def mirrored(digits: bool) -> int:
         view = augment.view("weak", 100, digits=digits)

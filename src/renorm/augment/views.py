@@ -94,7 +94,7 @@ class Resized:
         size: Side of the result.
         flip: Whether half of the images are mirrored.
 
-    Reference: Szegedy et al., *Going Deeper with Convolutions*, CVPR 2015, section 6.
+    Reference: Szegedy et al., *Going Deeper with Convolutions*, CVPR 2015.
     """
 
     size: int
@@ -170,8 +170,8 @@ def view(
 ) -> View:
     """View of a name, with the usual settings for images of a size.
 
-    Up to 96 pixels a view gets images of one size. Larger ones may be of any size and shape: every view makes squares
-    of them.
+    Up to 96 pixels a view gets images of one size, and keeps it. Larger ones, and those for resized crops, may be of any
+    size and shape: every view makes squares of them.
 
     Args:
         name: ``clean``, ``weak`` or ``strong``.
@@ -190,7 +190,7 @@ def view(
     """
     resized = crop == "resized" or (crop == "auto" and size > SMALL)
     if name == "clean":
-        return Centered(size) if size > SMALL else clean
+        return Centered(size) if resized or size > SMALL else clean
     if name == "weak":
         return _weak(size, digits, resized)
     if name == "strong":
