@@ -47,7 +47,7 @@ class Corrupt:
         from renorm.data import load
         from renorm.data.write import write_shifts
 
-        workers = len(os.sched_getaffinity(0)) if self.num_workers is None else self.num_workers
+        workers = processors() if self.num_workers is None else self.num_workers
         if workers < 0:
             raise ValueError(
                 f"--num-workers {workers}: 0 or more processes are needed. Leave it out for one per processor."
@@ -64,6 +64,11 @@ class Corrupt:
             manifest = write_shifts(images, self.out, self.settings, **options)
         describe(manifest)
         done("corrupted images", self.out)
+
+
+def processors() -> int:
+    """How many this process may use, where the system tells, as Linux does."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(manifest: Manifest) -> None:

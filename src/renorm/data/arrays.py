@@ -61,11 +61,11 @@ def read_labels(folder: Path, manifest: Manifest | None, classes: Sequence[str])
         raise ValueError(
             f"{path} has other labels in one severity than in another: the same images are needed in each. {AGAIN}"
         )
-    num_classes = len(manifest.classes) if manifest else len(classes)
-    if int(rows.min()) < 0 or (num_classes and int(rows.max()) >= num_classes):
+    num_classes = len(manifest.classes) if manifest else len(classes) or int(rows.max()) + 1
+    if int(rows.min()) < 0 or int(rows.max()) >= num_classes:
         raise ValueError(
-            f"{path} has labels from {int(rows.min())} to {int(rows.max())} and there are {num_classes or 'some'} classes: "
-            "0 up to that number is needed. Evaluate a model of these classes."
+            f"{path} has labels from {int(rows.min())} to {int(rows.max())}: 0 to {num_classes - 1}, the numbers of the "
+            "model's classes, are needed. Evaluate a model of these classes."
         )
     return rows[0].clone()
 
