@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from renorm.evaluate import Shift, read_results, table
+from renorm.cli.console import console
+from renorm.cli.overview import overview
+from renorm.corruptions import STANDARD
+from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, Shift, read_results, table
+from renorm.metrics.corruption import ALEXNET
 from renorm.models import create
 from tests.cli.conftest import Command
 
@@ -70,10 +75,10 @@ def test_the_means_are_printed(renorm_command: Command, run: Path, tmp_path: Pat
     assert result.status == 0, result.err
     assert "7 shifts" in result.out
     assert "severities for 32 pixels" in result.out
-    assert re.search(r"2 corruptions, accuracy in %\s+\d+\.\d \[\d+\.\d, \d+\.\d\]", result.out)
+    assert re.search(r"mean of 2 corruptions\s+\d+\.\d ±\d+\.\d\s+\d+\.\d ±\d+\.\d", result.out)
     assert "mCE" not in result.out
     clean = renorm_command("evaluate", run, *FEW, "--shifts", "clean", "--out", tmp_path / "clean.csv")
-    assert "corruptions, accuracy" not in clean.out
+    assert "mean of" not in clean.out
 
 
 def test_a_table_says_its_protocol(renorm_command: Command, run: Path):
@@ -171,3 +176,21 @@ def test_processes_of_torchrun_share_an_evaluation(renorm_command: Command, run:
     assert one.protocol.pixels("contrast", 5) == other.protocol.pixels("contrast", 5)
     assert all(torch.equal(hits, other.hits[cell]) for cell, hits in one.hits.items())
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_mean_corruption_error_is_printed_where_there_is_one(capsys: pytest.CaptureFixture[str]):
+    cells: list[Cell] = [("source", name, severity) for name in STANDARD for severity in range(1, 6)]
+    hits = {cell: torch.arange(200) < 200 * (1 - ALEXNET["cifar10"].errors[cell[1]]) for cell in cells}
+    rows = [Row(*cell, h.double().mean().item(), 0, 1, 1, 0, 200, 0) for cell, h in hits.items()]
+    protocol = Protocol(data=ImageSet("data/cifar10", 200, "a", "b"), classes=10, scale=32)
+    console.print(overview(Results(protocol, rows, hits)))
+    assert re.search(r"mean of 15 corruptions\s+68.\d ±", capsys.readouterr().out)
+    console.print(overview(Results(protocol, rows, hits)))
+    found = re.search(r"mCE, cifar10 AlexNet 100\s+(\S+) ±", capsys.readouterr().out)
+    assert found
+    assert float(found[1]) == pytest.approx(100, abs=1)
+    unknown = replace(protocol, data=ImageSet("others", 200, "a", "b"))
+    console.print(overview(Results(unknown, rows, hits)))
+    assert "mCE" not in capsys.readouterr().out
+    console.print(overview(Results(unknown, rows, hits), "cifar100"))
+    assert "mCE, cifar100 AlexNet 100" in capsys.readouterr().out

@@ -132,7 +132,9 @@ def test_only_what_a_shift_depends_on_must_agree():
 
 
 def test_what_cannot_be_compared_says_why():
-    with pytest.raises(ValueError, match=r"says nothing of single images.*Copy it too, or evaluate again"):
+    with pytest.raises(
+        ValueError, match=r"the second table says nothing of single images.*Copy it too, or evaluate again"
+    ):
         differences(A, replace(B, hits={}))
     with pytest.raises(ValueError, match=r"no cell in common for the banks weak and y: .*banks weak under.*--banks"):
         differences(A, B, banks=("weak", "y"))

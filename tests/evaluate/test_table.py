@@ -138,6 +138,10 @@ def test_unknown_banks_say_what_there_is(subject: Subject, name: str, message: s
 def test_evaluating_nothing_is_an_error(subject: Subject, images: Images):
     with pytest.raises(ValueError, match=r"0 banks, 1 shifts and 48 images"):
         evaluate(subject, images, {}, [Shift("contrast", 1)])
+    with pytest.raises(ValueError, match=r"1 banks, 1 shifts and 0 images"):
+        evaluate(subject, None, {"weak": Choice("weak")}, [Shift("contrast", 1)])
+    with pytest.raises(ValueError, match=r"1 banks, 1 shifts and 48 images"):
+        evaluate(subject, images, {"weak": Choice("weak")}, [Shift("none", images=images.subset([]))])
     unlabelled = replace(images, labels=torch.full((48,), -1))
     with pytest.raises(ValueError, match=r"digits has images without a label"):
         evaluate(subject, unlabelled, {"weak": Choice("weak")}, [Shift("contrast", 1)])

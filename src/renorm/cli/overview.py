@@ -31,17 +31,17 @@ def overview(results: Results, alexnet: str | None = None) -> Table | None:
     complete = len({row.cell for row in results.rows if row.shift in STANDARD}) == 75 * len(banks(results))
     reference = alexnet or (known_reference(results.protocol) if complete else None)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("mean over")
+    table.add_column("over all", no_wrap=True)
     for name in banks(results):
         table.add_column(name.replace("+", "\n+").replace("@", "@\n"), justify="right", vertical="bottom")
-    groups = {f"{len(shifts)} corruptions, accuracy in %": shifts}
+    groups = {f"mean of {len(shifts)} corruptions": shifts}
     if complete and len(shifts) > len(STANDARD):
-        groups["15 standard ones, accuracy in %"] = set(STANDARD)
+        groups["mean of the 15 standard"] = set(STANDARD)
     for title, names in groups.items():
         table.add_row(title, *(_shown(mean_accuracy(results, bank, names), 100) for bank in banks(results)))
     if reference:
         found = [mean_corruption_error(results, bank, reference) for bank in banks(results)]
-        table.add_row(f"mCE, AlexNet on {reference} = 100", *(_shown(each, 1) for each in found))
+        table.add_row(f"mCE, {reference} AlexNet 100", *(_shown(each, 1) for each in found))
         _add_relative(table, results, reference)
     return table
 
@@ -61,5 +61,5 @@ def _add_relative(table: Table, results: Results, reference: str) -> None:
 
 
 def _shown(interval: Interval, factor: float) -> str:
-    value, low, high = (factor * each for each in interval)
-    return f"{value:.1f} [dim]\\[{low:.1f}, {high:.1f}][/]"
+    half = (interval.high - interval.low) / 2
+    return f"{factor * interval.value:.1f} [dim]±{factor * half:.1f}[/]"

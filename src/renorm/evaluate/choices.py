@@ -137,7 +137,7 @@ class Adapted:
         Raises:
             ValueError: If it has too few images.
         """
-        images = shift.images or self.images
+        images = self.images if shift.images is None else shift.images
         if images is None or len(images) < self.num_images:
             raise ValueError(
                 f"cannot adapt to {self.num_images} images under {shift.label}, which has "

@@ -108,11 +108,11 @@ def _named(protocol: Protocol, name: str, shift: tuple[str, int], values: Mappin
 
 
 def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[Cell, Cell]]:
-    for results in (a, b):
+    for which, results in (("first", a), ("second", b)):
         if not results.hits:
             raise ValueError(
-                "a table says nothing of single images: paired differences need the .safetensors that is written beside it. "
-                "Copy it too, or evaluate again."
+                f"the {which} table says nothing of single images: paired differences need the .safetensors that is written "
+                "beside it. Copy it too, or evaluate again."
             )
     names = [banks] if banks else [(name, name) for name in dict.fromkeys(row.bank for row in a.rows)]
     pairs = [

@@ -155,12 +155,12 @@ def describe(
     """
     made = [shift for shift in shifts if shift.images is None]
     corrupted = [shift for shift in made if shift.name in CORRUPTIONS]
-    shown, scale = images or shifts[0].images, None
+    shown, scale = shifts[0].images if images is None else images, None
     if corrupted and images is not None:
         scale = corrupted[0].scale or nearest_scale(*images[0][0].shape[-2:])
     return Protocol(
         data=None if images is None or not made else ImageSet.of(images),
-        classes=len(shown.classes) if shown else 0,
+        classes=0 if shown is None else len(shown.classes),
         scale=scale,
         rounding=corrupted[0].rounding if corrupted else "",
         views={shift.name: _described(shift.view) for shift in made if shift.view is not None},

@@ -94,12 +94,14 @@ def evaluate_shift(
     step: Callable[[float], None],
 ) -> Part:
     """All banks under one shift."""
-    shown = shift.images or images
+    shown = images if shift.images is None else shift.images
     assert shown is not None
     here = {**choices, **(adapt(shift) if adapt else {})}
     found = score(subject, shown, here, partial(shift, device=subject.device), shift.outputs, step)
     rows = [summarized(name, shift, each) for name, each in found.items()]
-    return Part(rows, [each.hits for each in found.values()], ImageSet.of(shift.images) if shift.images else None)
+    return Part(
+        rows, [each.hits for each in found.values()], None if shift.images is None else ImageSet.of(shift.images)
+    )
 
 
 def summarized(bank: str, shift: Shift, found: Scores) -> Row:
@@ -131,7 +133,8 @@ def check(
 ) -> None:
     """Refuse an evaluation of nothing, or one whose cells could not be told apart."""
     num = 0 if images is None else len(images)
-    if not (choices or adapt) or not shifts or not (num or all(shift.images for shift in shifts)):
+    read = [shift.images for shift in shifts if shift.images is not None]
+    if not (choices or adapt) or not shifts or (not num and len(read) < len(shifts)) or not all(map(len, read)):
         raise ValueError(
             f"{len(choices)} banks, {len(shifts)} shifts and {num} images: at least one of each is needed. "
             "Name banks and shifts that exist."
@@ -146,7 +149,7 @@ def check(
             f"shifts with {what}: one table needs each shift once, all made in one way. Evaluate them apart, with "
             "a file for each."
         )
-    for shown in [*([images] if num and images else []), *(shift.images for shift in shifts if shift.images)]:
+    for shown in [*([images] if images is not None and num else []), *read]:
         if int(shown.labels.min()) < 0:
             raise ValueError(
                 f"{shown.name} has images without a label: accuracy needs the class of every image. Put images into one "
