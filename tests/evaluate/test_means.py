@@ -15,6 +15,7 @@ from renorm.evaluate import (
     Results,
     Row,
     known_reference,
+    lacking,
     mean_accuracy,
     mean_corruption_error,
     relative_mean_corruption_error,
@@ -61,6 +62,10 @@ def test_a_missing_cell_is_named(results: Results):
         relative_mean_corruption_error(no_clean, "weak", "imagenet")
     with pytest.raises(ValueError, match=r"has strong with gaussian_noise 1, .* missing"):
         mean_corruption_error(results, "strong", "imagenet")
+    apart = replace(results, protocol=replace(results.protocol, stored={"clean": ImageSet("other", N, "c", "d")}))
+    assert lacking(apart, "weak") == ""
+    with pytest.raises(ValueError, match=r"has weak with cells of several sets of images: .*all of the same images"):
+        relative_mean_corruption_error(apart, "weak", "imagenet")
     with pytest.raises(ValueError, match=r"no errors of AlexNet were published for 'pacs'"):
         mean_corruption_error(results, "weak", "pacs")
 

@@ -23,12 +23,12 @@ def overview(results: Results, alexnet: str | None = None) -> Table | None:
         ValueError: If a table of AlexNet was named and the corruptions are not all there.
     """
     from renorm.corruptions import CORRUPTIONS, STANDARD
-    from renorm.evaluate import known_reference, mean_accuracy, mean_corruption_error
+    from renorm.evaluate import known_reference, lacking, mean_accuracy, mean_corruption_error
 
     shifts = {row.shift for row in results.rows if row.shift in CORRUPTIONS}
     if not shifts:
         return None
-    complete = len({row.cell for row in results.rows if row.shift in STANDARD}) == 75 * len(banks(results))
+    complete = not any(lacking(results, bank) for bank in banks(results))
     reference = alexnet or (known_reference(results.protocol) if complete else None)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("over all", no_wrap=True)
@@ -52,10 +52,10 @@ def banks(results: Results) -> list[str]:
 
 
 def _add_relative(table: Table, results: Results, reference: str) -> None:
-    from renorm.evaluate import relative_mean_corruption_error
+    from renorm.evaluate import lacking, relative_mean_corruption_error
     from renorm.metrics import alexnet
 
-    if alexnet(reference).clean is not None and any(row.shift == "clean" for row in results.rows):
+    if alexnet(reference).clean is not None and not any(lacking(results, bank, clean=True) for bank in banks(results)):
         found = [relative_mean_corruption_error(results, bank, reference) for bank in banks(results)]
         table.add_row("relative mCE", *(_shown(each, 1) for each in found))
 

@@ -4,6 +4,7 @@ from renorm.evaluate.choices import Adapted, TrainingImages, choose, usual
 from renorm.evaluate.compare import Difference, differences, mean_difference
 from renorm.evaluate.means import (
     known_reference,
+    lacking,
     mean_accuracy,
     mean_corruption_error,
     relative_mean_corruption_error,
@@ -37,6 +38,7 @@ __all__ = [
     "domains",
     "evaluate",
     "known_reference",
+    "lacking",
     "logits",
     "mean_accuracy",
     "mean_corruption_error",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from renorm import metrics
 from renorm.corruptions import SEVERITIES, STANDARD
-from renorm.evaluate.protocol import Protocol
+from renorm.evaluate.protocol import Protocol, label
 from renorm.evaluate.results import Cell, Results, Row
 from renorm.metrics import Interval
 from renorm.metrics.corruption import ALEXNET
@@ -54,7 +54,7 @@ def mean_corruption_error(results: Results, bank: str, data: str) -> Interval:
     Raises:
         ValueError: If there is no table of AlexNet, or a cell is missing.
     """
-    errors = {name: _error(results, bank, [(name, severity) for severity in SEVERITIES]) for name in STANDARD}
+    errors = _errors(results, bank)
     return metrics.bootstrap(metrics.corruption_error(errors, data), results.protocol.seed)
 
 
@@ -69,9 +69,18 @@ def relative_mean_corruption_error(results: Results, bank: str, data: str) -> In
     Raises:
         ValueError: If there is no clean error of AlexNet, or a cell is missing.
     """
-    errors = {name: _error(results, bank, [(name, severity) for severity in SEVERITIES]) for name in STANDARD}
-    clean = _error(results, bank, [("clean", 0)])
+    errors = _errors(results, bank, clean=True)
+    clean = errors.pop("clean")
     return metrics.bootstrap(metrics.relative_corruption_error(errors, clean, data), results.protocol.seed)
+
+
+def lacking(results: Results, bank: str, *, clean: bool = False) -> str:
+    """What a table lacks of a bank's mean corruption error (a relative one, with clean images); nothing if it has all."""
+    cells = [cell for group in _standard(bank, clean).values() for cell in group]
+    missing = [label(*cell[1:]) for cell in cells if cell not in results.hits]
+    if missing:
+        return f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''} missing"
+    return "cells of several sets of images" if len(per_image(results, cells)) > 1 else ""
 
 
 def known_reference(protocol: Protocol) -> str | None:
@@ -100,17 +109,17 @@ def listed(rows: Sequence[Row]) -> str:
     return f"banks {banks} under {shifts}"
 
 
-def _error(results: Results, bank: str, shifts: Sequence[tuple[str, int]]) -> Tensor:
-    """Mean error of each image over some shifts."""
-    cells: list[Cell] = [(bank, name, severity) for name, severity in shifts]
-    missing = [
-        f"{name} {severity or ''}".strip() for _, name, severity in cells if (bank, name, severity) not in results.hits
-    ]
-    parts = [] if missing else per_image(results, cells)
-    if len(parts) != 1:
-        what = f"{', '.join(missing)} missing" if missing else f"{shifts[0][0]} on several sets of images"
+def _errors(results: Results, bank: str, clean: bool = False) -> dict[str, Tensor]:
+    """Mean error of each image under each standard corruption."""
+    what = lacking(results, bank, clean=clean)
+    if what:
         raise ValueError(
-            f"the table has {bank} with {what}: a mean corruption error needs clean images and the fifteen standard "
-            "corruptions in five severities, all of the same images. Evaluate with --shifts clean standard."
+            f"the table has {bank} with {what}: a mean corruption error needs the fifteen standard corruptions in five "
+            "severities, a relative one clean images too, all of the same images. Evaluate with --shifts clean standard."
         )
-    return 1 - parts[0]
+    return {name: 1 - per_image(results, cells)[0] for name, cells in _standard(bank, clean).items()}
+
+
+def _standard(bank: str, clean: bool) -> dict[str, list[Cell]]:
+    cells: dict[str, list[Cell]] = {name: [(bank, name, severity) for severity in SEVERITIES] for name in STANDARD}
+    return {"clean": [(bank, "clean", 0)]} | cells if clean else cells
