@@ -57,9 +57,10 @@ def write_shifts(
         >>> import tempfile
         >>> images = renorm.data.load("digits", "test").subset(range(3))
         >>> settings = Settings("parquet", corruptions=("contrast",), severities=(3,))
-        >>> manifest = write_shifts(images, tempfile.mkdtemp(), settings)
-        >>> list(manifest.cells), manifest.num_images, manifest.settings.scale
-        ([('contrast', 3)], 3, 32)
+        >>> folder = tempfile.mkdtemp()
+        >>> manifest = write_shifts(images, folder, settings)
+        >>> manifest.num_images, manifest.settings.scale, sorted(path.name for path in Path(folder).iterdir())[-1]
+        (3, 32, 'manifest.json')
     """
     folder = Path(folder)
     manifest = settle(images, settings or Settings(), command)
