@@ -94,7 +94,7 @@ def evaluate(run: Path, seed: int) -> None:
     from renorm.report.summary import finding
 
     Evaluate(str(run), seed=seed).run()
-    console.print(f"\n{finding(read_results(run / 'results.csv').rows)}")
+    console.print(f"\n{finding(read_results(run / 'results.csv'))}")
 
 
 def adapt(opened: Opened, path: Path, seed: int) -> None:

@@ -127,7 +127,7 @@ class Evaluate:
         from renorm.cli.overview import overview
         from renorm.report import tables
 
-        console.print(tables.results(results.rows, f"{self.model}: bank x shift"))
+        console.print(tables.results(results, f"{self.model}: bank x shift"))
         summary = overview(results, self.alexnet)
         if summary is not None:
             console.print()
@@ -149,7 +149,7 @@ class Evaluate:
         if self.path is not None:
             done("table", self.path)
         if self.is_run and self.out is None:
-            Report(Path(self.model), table=False).run()
+            Report((Path(self.model),), table=False).run()
 
     @property
     def is_run(self) -> bool:

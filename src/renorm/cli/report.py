@@ -1,37 +1,115 @@
-"""``renorm report``: the page of a run."""
+"""``renorm report``: the page of a run, or of several side by side."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from renorm.cli.console import console, done
+from renorm.cli.console import console, done, say
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
 class Report:
-    """Write report.html of a run from its files, and show the table; it needs no network to be read.
+    """Write the page of a run from its files, or of several runs side by side, and show the table or the differences.
+
+    A page is one file that needs no network. Runs that differ by their seed only are averaged, and pairs of equal seeds
+    compared; single runs are paired image by image. Unlike tables are refused.
 
     Args:
-        path: Folder of the run.
+        runs: Folder of the run, or of each run; the first is what others are compared with.
+        out: Page to write; by default report.html of the run. Several runs need it.
+        png: Also draw each figure for a paper, as PNG files in this folder.
+        banks: Of several runs the bank of each side, or one for all, to compare; by default all banks that all have, else the
+            first of each.
+        data: Where the images of the table are, if they are elsewhere now; for the examples.
         table: Whether to show the table here as well.
     """
 
-    path: Positional[Path]
+    runs: Positional[tuple[Path, ...]]
+    out: Path | None = None
+    png: Path | None = None
+    banks: tuple[str, ...] = ()
+    data: str | None = None
     table: bool = True
 
     def run(self) -> None:
         """Run the command."""
-        from renorm.evaluate import read_results
+        self.check()
+        if len(self.runs) == 1:
+            self.one(self.runs[0])
+        else:
+            self.several()
+
+    def check(self) -> None:
+        """Refuse options that would do nothing.
+
+        Raises:
+            ValueError: If there is no run, no place for a page of several, or an option of the other kind of page.
+        """
+        if not self.runs:
+            raise ValueError(
+                "no run given: a page needs the folder of one or more. Name one, as in renorm report runs/digits."
+            )
+        if len(self.runs) > 1 and self.out is None:
+            raise ValueError(f"{len(self.runs)} runs and no place for their page: it needs one. Add --out page.html.")
+        if len(self.runs) > 1 and self.data is not None:
+            raise ValueError(
+                "--data with several runs: examples are on the page of a single one. Leave it out, or report one run."
+            )
+        if len(self.runs) == 1 and self.banks:
+            raise ValueError(
+                "--banks with a single run: its page shows all of them. Leave it out, or name the runs to compare it with."
+            )
+
+    def one(self, path: Path) -> None:
+        """The page of a run."""
         from renorm.files import write_atomically
         from renorm.recipes.run import Run
         from renorm.report import page, tables
+        from renorm.report.examples import illustrate
+        from renorm.report.records import read
 
-        run = Run(self.path)
-        config, rows = run.config(), read_results(run.results).rows
+        record = read(path)
         if self.table:
-            console.print(tables.results(rows, f"{self.path}: bank x shift"))
-        write_atomically(run.report, page.page(config, rows, run.history()).encode())
-        done("report", run.report)
+            console.print(tables.results(record.results, f"{path}: bank x shift"))
+        strips, missing = illustrate(record, self.data)
+        where = self.out or Run(path).report
+        write_atomically(where, page.page(record, strips, missing).encode())
+        done("report", where)
+        if self.png:
+            from renorm.report import paper
+
+            self.draw(paper.of_run(record))
+
+    def several(self) -> None:
+        """The page of several runs."""
+        from renorm.files import write_atomically
+        from renorm.report import comparison
+        from renorm.report.records import read_all, sides
+        from renorm.report.versus import versus
+
+        assert self.out is not None
+        found = versus(sides(read_all(self.runs)), self.banks)
+        for text in found.findings() if self.table else ():
+            say(text)
+        write_atomically(self.out, comparison.page(found, " ".join(["renorm", *sys.argv[1:]])).encode())
+        done("report", self.out)
+        if self.png:
+            from renorm.report import paper
+
+            self.draw(paper.of_several(found))
+
+    def draw(self, figures: dict[str, Figure]) -> None:
+        """Write pictures."""
+        from renorm.report import pictures
+
+        assert self.png is not None
+        for path in pictures.save(figures, self.png):
+            done("picture", path)

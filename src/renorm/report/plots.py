@@ -1,117 +1,158 @@
-"""Pictures of a run, as plotly figures."""
+"""Figures of a page that can be pointed at, by plotly."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from renorm.evaluate import Row
-from renorm.report.summary import banks, points
+from renorm.report.colors import FAINT, INK, LINES
+from renorm.report.grid import curves_of, halves, mixture
+from renorm.report.heat import short
+from renorm.report.records import Side
+from renorm.report.summary import Point
 
-COLORS = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777", "#475569", "#0891b2", "#65a30d")
-PASTEL = ((0, "#fca5a5"), (0.5, "#fef3c7"), (1, "#86efac"))  # dark numbers are readable on all of it
 LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
-    "font": {"family": "system-ui, sans-serif", "size": 14, "color": "#1e293b"},
-    "margin": {"l": 70, "r": 20, "t": 20, "b": 60},
-    "hoverlabel": {"font_size": 14},
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+    "margin": {"l": 56, "r": 8, "t": 8, "b": 8},
+    "hoverlabel": {"font_size": 13},
+    "xaxis": {"automargin": True, "title": {"font": {"size": 13}}},
+    "yaxis": {"automargin": True, "title": {"font": {"size": 13}}},
+    "legend": {"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0, "title": ""},
 }
+MANY = 40  # sites whose names have room
+ROBUST = "mean accuracy under the other shifts in %"
 
 
-def heat_map(rows: Sequence[Row]) -> go.Figure:
-    """The table: accuracy by colour and number; interval, likelihood and calibration on hover."""
-    names = banks(rows)
-    shifts = list(dict.fromkeys((row.shift, row.severity) for row in rows))
-    cells = {(row.bank, row.shift, row.severity): row for row in rows}
-    table = [[cells.get((name, *shift)) for name in names] for shift in shifts]
-    figure = go.Figure(
-        go.Heatmap(
-            z=[[None if row is None else 100 * row.accuracy for row in line] for line in table],
-            x=[name.replace("+", "<br>+ ") for name in names],
-            y=[f"{shift.replace('_', ' ')} {severity or ''}".strip() for shift, severity in shifts],
-            text=[["" if row is None else f"{100 * row.accuracy:.1f}" for row in line] for line in table],
-            hovertext=[["" if row is None else _hover(row) for row in line] for line in table],
-            texttemplate="%{text}",
-            hoverinfo="text",
-            textfont={"color": LAYOUT["font"]["color"]},
-            colorscale=PASTEL,
-            colorbar={"title": {"text": "accuracy in %", "side": "right"}, "outlinewidth": 0},
-            xgap=2,
-            ygap=2,
-        )
-    )
-    figure.update_layout(**LAYOUT, height=110 + 26 * len(shifts), xaxis_title="bank used at evaluation")
-    figure.update_layout(margin={"t": 90, "b": 10})
-    figure.update_yaxes(autorange="reversed", title="shift and severity", automargin=True)
-    figure.update_xaxes(side="top", tickangle=0)
-    return figure
+@dataclass(frozen=True)
+class Curve:
+    """One line of a training: values by epoch, of training views dotted, of test images whole."""
+
+    name: str
+    color: str
+    values: Mapping[int, float]
+    test: bool
 
 
-def _hover(row: Row) -> str:
-    severity = f", severity {row.severity}" if row.severity else ""
-    return (
-        f"<b>{row.bank}</b> under <b>{row.shift.replace('_', ' ')}</b>{severity}<br>"
-        f"accuracy {row.accuracy:.1%}, 95 % interval {row.low:.1%} to {row.high:.1%}<br>"
-        f"NLL {row.nll:.3f} nats, ECE {row.ece:.1%}<br>{row.images:,} images, seed {row.seed}"
-    )
+def trade_off(points: Mapping[str, Sequence[Point]], robust: str = ROBUST) -> go.Figure:
+    """Clean accuracy against accuracy elsewhere: a point per bank with its intervals, a line through mixtures.
 
-
-def trade_off(rows: Sequence[Row]) -> go.Figure:
-    """Clean accuracy against mean accuracy under corruptions, one point per bank with its intervals."""
-    figure = go.Figure()
-    for point, color in zip(points(rows), _colors(), strict=False):
-        figure.add_scatter(
-            x=[100 * point.clean],
-            y=[100 * point.robust],
-            error_x={"array": [100 * point.clean_half], "thickness": 1, "width": 3},
-            error_y={"array": [100 * point.robust_half], "thickness": 1, "width": 3},
-            mode="markers",
-            marker={"size": 13, "color": color},
-            name=point.bank,
-            hovertemplate=f"<b>{point.bank}</b><br>clean %{{x:.1f}} %<br>corrupted %{{y:.1f}} %<extra></extra>",
-        )
-    figure.update_layout(**LAYOUT, height=430, legend={"title": "bank"})
-    figure.update_xaxes(title="accuracy on clean images in %")
-    figure.update_yaxes(title="mean accuracy under corruptions in %")
-    return figure
-
-
-def curves(history: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Loss and accuracy by epoch: training as lines, test as lines with points, one colour per branch."""
-    figure = make_subplots(1, 2, horizontal_spacing=0.1)
-    epochs = [record["epoch"] for record in history]
-    names = list(dict.fromkeys(key.partition("/")[2] for key in history[0] if "/" in key))
-    for name, color in zip(names, _colors(), strict=False):
-        for key, column, test in (
-            (f"loss/{name}", 1, False),
-            (f"accuracy/{name}", 2, False),
-            (f"test/{name}", 2, True),
+    Args:
+        points: Of each run; a single one has the name "".
+        robust: Title of the vertical axis.
+    """
+    figure, colors = go.Figure(), cycle(LINES)
+    for run, found in points.items():
+        by_bank, own = {point.bank: point for point in found}, next(colors)
+        for line in curves_of(list(by_bank)):
+            figure.add_scatter(
+                x=[100 * by_bank[bank].clean.value for bank in line],
+                y=[100 * by_bank[bank].robust.value for bank in line],
+                mode="lines",
+                line={"color": own if run else FAINT, "width": 1.5, "dash": "dot"},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        for point, each in zip(
+            found, [own] * len(found) if run else [own, *_next(colors, len(found) - 1)], strict=True
         ):
-            if key in history[0]:
-                figure.add_trace(_curve(epochs, [r[key] for r in history], key, color, test), 1, column)
-    figure.update_layout(**LAYOUT, height=380, hovermode="x unified")
-    figure.update_xaxes(title="epoch", rangemode="tozero")
-    figure.update_yaxes(title="cross-entropy in nats", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title="accuracy in %", row=1, col=2)
+            figure.add_trace(_point(point, run, each))
+    figure.update_layout(**LAYOUT, height=480)
+    figure.update_xaxes(title_text="accuracy on clean images in %")
+    figure.update_yaxes(title_text=robust)
     return figure
 
 
-def _curve(epochs: Sequence[int], values: Sequence[float], key: str, color: str, test: bool) -> go.Scatter:
-    kind, _, name = key.partition("/")
-    scale = 1 if kind == "loss" else 100
-    label = f"{name}, clean test images" if test else f"{name}, training views"
+def _next(colors: cycle, number: int) -> list[str]:
+    return [next(colors) for _ in range(number)]
+
+
+def _point(point: Point, run: str, color: str) -> go.Scatter:
+    name = f"{run}: {short(point.bank)}" if run else short(point.bank)
+    mixed = bool(mixture(point.bank))
+    x, y = point.clean, point.robust
     return go.Scatter(
-        x=epochs,
-        y=[scale * value for value in values],
-        name=label,
-        legendgroup=label,
-        showlegend=kind != "loss",
-        mode="lines+markers" if test else "lines",
-        line={"color": color, "dash": "solid" if test else "dot", "width": 2},
-        hovertemplate="%{y:.3f}" if kind == "loss" else "%{y:.1f} %",
+        x=[100 * x.value],
+        y=[100 * y.value],
+        error_x={"array": [100 * halves(x)], "thickness": 1, "width": 3, "visible": halves(x) < 1},
+        error_y={"array": [100 * halves(y)], "thickness": 1, "width": 3, "visible": halves(y) < 1},
+        mode="markers",
+        marker={"size": 8 if mixed else 12, "color": color, "symbol": "circle-open" if mixed else "circle"},
+        name=name,
+        hovertemplate=f"<b>{name}</b><br>clean %{{x:.1f}} %<br>elsewhere %{{y:.1f}} %<extra></extra>",
     )
 
 
-def _colors() -> Sequence[str]:
-    return [*COLORS] * 4
+def curves(title: str, found: Sequence[Curve]) -> go.Figure:
+    """Lines by epoch."""
+    figure = go.Figure()
+    for curve in found:
+        figure.add_scatter(
+            x=list(curve.values),
+            y=list(curve.values.values()),
+            name=curve.name,
+            mode="lines+markers" if curve.test else "lines",
+            marker={"size": 5},
+            line={"color": curve.color, "dash": "solid" if curve.test else "dot", "width": 2},
+            hovertemplate="%{y:.3f}" if "nats" in title else "%{y:.1f} %",
+        )
+    figure.update_layout(**LAYOUT, height=400, hovermode="x unified", showlegend=True)
+    figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    figure.update_yaxes(title_text=title, rangemode="tozero" if "nats" in title else "normal")
+    return figure
+
+
+LOSS, ACCURACY = "cross-entropy in nats", "accuracy in %"
+
+
+def learned(sides: Sequence[Side]) -> dict[str, list[Curve]]:
+    """Curves of trainings by the title of their axis: of one run each branch, of several only what each reached."""
+    single, colors = len(sides) == 1, cycle(LINES)
+    found: dict[str, list[Curve]] = {LOSS: [], ACCURACY: []}
+    for side in sides:
+        histories = [record.history for record in side.records if record.history]
+        keys = dict.fromkeys(key for history in histories for key in history[-1] if "/" in key)
+        names = dict.fromkeys(key.partition("/")[2] for key in keys)
+        for name, color in ((name, next(colors)) for name in names):
+            prefix = "" if single else f"{side.name}: "
+            curve = {"loss": f"{prefix}{name}, training views", "accuracy": f"{prefix}{name}, training views"}
+            curve |= {"test": f"{prefix}{name}, clean test images"}
+            for kind, label in curve.items():
+                values = _averaged(histories, f"{kind}/{name}", 1 if kind == "loss" else 100)
+                if values and (single or kind != "accuracy"):
+                    found[LOSS if kind == "loss" else ACCURACY].append(Curve(label, color, values, kind == "test"))
+    return {title: lines for title, lines in found.items() if lines}
+
+
+def _averaged(histories: Sequence[Sequence[Mapping[str, Any]]], key: str, factor: float) -> dict[int, float]:
+    """Mean over runs of a number by epoch, as far as all of them went."""
+    runs = [{record["epoch"]: record[key] for record in history if key in record} for history in histories]
+    epochs = sorted(set.intersection(*map(set, runs))) if runs else []
+    return {epoch: factor * sum(run[epoch] for run in runs) / len(runs) for epoch in epochs}
+
+
+def distances(moved: Mapping[str, Mapping[str, float]], axis: str) -> go.Figure:
+    """How far a bank is from another at each site, in the order of the model; one set of bars or several lines.
+
+    Args:
+        moved: Distances by site, of each line by its name.
+        axis: Title of the vertical axis.
+    """
+    figure, most = go.Figure(), max(len(sites) for sites in moved.values())
+    for (name, sites), color in zip(moved.items(), cycle(LINES), strict=False):
+        options = {"x": list(sites), "y": list(sites.values()), "name": name}
+        hover = "%{x}<br>%{y:.3f}<extra></extra>" if len(moved) == 1 else "%{x}<br>%{y:.3f}"
+        if len(moved) == 1:
+            figure.add_bar(**options, marker={"color": color, "cornerradius": 3}, hovertemplate=hover)
+        else:
+            line, marker = {"color": color, "width": 2}, {"size": 5}
+            figure.add_scatter(**options, mode="lines+markers", line=line, marker=marker, hovertemplate=hover)
+    figure.update_layout(**LAYOUT, height=380, bargap=0.4, showlegend=len(moved) > 1)
+    if len(moved) > 1:
+        figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"})
+    ticks: dict[str, Any] = {} if most > MANY else {"dtick": 1}
+    figure.update_xaxes(title_text="site, from input to output", tickangle=-90, tickfont={"size": 11}, **ticks)
+    figure.update_yaxes(title_text=axis, rangemode="tozero")
+    return figure

@@ -2,102 +2,120 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from renorm.corruptions import CORRUPTIONS
-from renorm.evaluate import Row
+from renorm.evaluate import Results
+from renorm.metrics import Interval
+from renorm.report.grid import OTHER, Shift, accuracies, banks_of, changes, family_of, halves, shifts_of
+
+CLEAN: Shift = ("clean", 0)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One bank: accuracy on clean images and mean accuracy under corruptions, in 0..1, with half widths of 95 %."""
+    """One bank: accuracy on clean images and mean accuracy under the other shifts, in 0..1, with 95 % intervals."""
 
     bank: str
-    clean: float
-    robust: float
-    clean_half: float
-    robust_half: float
+    clean: Interval
+    robust: Interval
 
 
-def banks(rows: Sequence[Row]) -> list[str]:
-    """Names of the banks, in the table's order."""
-    return list(dict.fromkeys(row.bank for row in rows))
+def away(shifts: Sequence[Shift]) -> list[Shift]:
+    """The shifts that robustness is measured under: corruptions, or where there are none domains and stored images."""
+    corrupted = [shift for shift in shifts if shift[0] in CORRUPTIONS]
+    return corrupted or [shift for shift in shifts if family_of(shift[0]) == OTHER]
 
 
-def mean(rows: Sequence[Row]) -> tuple[float, float]:
-    """Mean accuracy and half width of its interval.
+def under(shifts: Sequence[Shift]) -> str:
+    """Those shifts, in words."""
+    names = {name for name, _ in shifts}
+    if not names <= set(CORRUPTIONS):
+        return f"on {len(names)} other sets of images" if len(names) > 1 else f"on {min(names)}"
+    return f"under {len(names)} corruptions" if len(names) > 1 else f"under {min(names).replace('_', ' ')}"
 
-    The half width is the mean of the cells': an upper bound, since the cells share their images.
-    """
-    return fmean(row.accuracy for row in rows), fmean((row.high - row.low) / 2 for row in rows)
 
-
-def points(rows: Sequence[Row]) -> list[Point]:
-    """One point per bank that was evaluated both clean and under corruptions."""
-    found = []
-    for bank in banks(rows):
-        clean = [row for row in rows if row.bank == bank and row.shift == "clean"]
-        shifted = [row for row in rows if row.bank == bank and row.shift in CORRUPTIONS]
-        if clean and shifted:
-            (a, a_half), (b, b_half) = mean(clean), mean(shifted)
-            found.append(Point(bank, a, b, a_half, b_half))
-    return found
+def points(results: Results) -> list[Point]:
+    """One point per bank that was evaluated both on clean images and under others."""
+    shifts = shifts_of(results)
+    if CLEAN not in shifts or not away(shifts):
+        return []
+    found = [(bank, *accuracies(results, bank)([[CLEAN], away(shifts)])) for bank in banks_of(results)]
+    return [Point(bank, clean, robust) for bank, clean, robust in found if clean is not None and robust is not None]
 
 
 def best(found: Sequence[Point]) -> tuple[Point, Point]:
     """The most accurate and the most robust bank; of equals, the one that is better at the other."""
-    return max(found, key=lambda p: (p.clean, p.robust)), max(found, key=lambda p: (p.robust, p.clean))
+
+    def clean(point: Point) -> tuple[float, float]:
+        return point.clean.value, point.robust.value
+
+    return max(found, key=clean), max(found, key=lambda point: clean(point)[::-1])
 
 
-def finding(rows: Sequence[Row]) -> str:
-    """One paragraph: which bank is best clean, which under corruptions, and whether the difference can be trusted."""
-    found = points(rows)
+def finding(results: Results) -> str:
+    """One paragraph: which bank is best clean, which elsewhere, and whether the difference can be trusted."""
+    found = points(results)
     if not found:
-        return "The table has no bank that was evaluated both on clean images and under corruptions."
-    images = min(row.images for row in rows)
-    num = len({(row.shift, row.severity) for row in rows if row.shift in CORRUPTIONS})
-    under = f"under {num} corruptions" if num > 1 else "under the corruption"
+        return _leader(results)
     accurate, robust = best(found)
     sentences = [
-        f"On {images:,} clean images the bank {accurate.bank} is the most accurate: {_percent(accurate.clean)} "
-        f"(± {_points(accurate.clean_half)})."
+        f"On {min(row.images for row in results.rows):,} clean images the bank {accurate.bank} is the most accurate: "
+        f"{percent(accurate.clean.value)} (± {_points(halves(accurate.clean))})."
     ]
+    where = under(away(shifts_of(results)))
     if robust is not accurate:
-        sentences.append(_trade(accurate, robust, under))
+        sentences.append(_trade(results, accurate, robust, where))
     else:
         it = "It is also the most robust, with" if len(found) > 1 else "It has"
-        sentences.append(f"{it} {_percent(robust.robust)} on average {under} (± {_points(robust.robust_half)}).")
+        spread = _points(halves(robust.robust))
+        sentences.append(f"{it} {percent(robust.robust.value)} on average {where} (± {spread}).")
     return " ".join([*sentences, *_reestimated(found)])
 
 
-def _trade(accurate: Point, robust: Point, under: str) -> str:
-    gain, cost = robust.robust - accurate.robust, accurate.clean - robust.clean
-    sure = "more than" if gain > robust.robust_half + accurate.robust_half else "within"
+def _leader(results: Results) -> str:
+    """Of a table without clean images, or with nothing else."""
+    shifts = shifts_of(results)
+    measured = {bank: accuracies(results, bank)([shifts])[0] for bank in banks_of(results)}
+    found = {bank: interval for bank, interval in measured.items() if interval is not None}
+    if not found:
+        return "No bank was evaluated under all shifts of the table."
+    leader = max(found, key=lambda bank: found[bank].value)
+    over = f"over {len(shifts)} shifts" if len(shifts) > 1 else f"under {shifts[0][0].replace('_', ' ')}"
+    value, spread = percent(found[leader].value), _points(halves(found[leader]))
+    leads = "is the most accurate" if len(found) > 1 else "has"
+    return f"The bank {leader} {leads} {over}: {value} (± {spread})."
+
+
+def _trade(results: Results, accurate: Point, robust: Point, where: str) -> str:
+    banks, cost = (accurate.bank, robust.bank), accurate.clean.value - robust.clean.value
+    (gain,) = changes(results, results, banks)([away(shifts_of(results))])
+    value = robust.robust.value - accurate.robust.value
+    paired = f" ({signed(gain.low)} to {signed(gain.high)}, paired by image)" if gain else ""
     price = f"at a cost of {_points(cost)} points" if cost >= 0.0005 else "at no cost"
     return (
-        f"{under.capitalize()} {robust.bank} leads with {_percent(robust.robust)} on average, {_points(gain)} points above "
-        f"{accurate.bank} ({sure} the intervals), {price} on clean images."
+        f"{where.capitalize()} {robust.bank} leads with {percent(robust.robust.value)} on average, {_points(value)} points "
+        f"above {accurate.bank}{paired}, {price} on clean images."
     )
 
 
 def _reestimated(found: Sequence[Point]) -> list[str]:
-    by_name = {point.bank: point for point in found}
-    pairs = [(point, by_name[f"clean@{point.bank}"]) for point in found if f"clean@{point.bank}" in by_name]
-    changes = [f"{_signed(clean.clean - own.clean)} points for {own.bank}" for own, clean in pairs]
-    if not changes:
+    by_name = {point.bank: point.clean.value for point in found}
+    pairs = [(bank, by_name[f"clean@{bank}"] - value) for bank, value in by_name.items() if f"clean@{bank}" in by_name]
+    if not pairs:
         return []
-    return [
-        f"Measuring the statistics again on clean training images changes clean accuracy by {' and '.join(changes)}."
-    ]
+    changed = " and ".join(f"{signed(change)} points for {bank}" for bank, change in pairs)
+    return [f"Measuring the statistics again on clean training images changes clean accuracy by {changed}."]
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share as people write it."""
     return f"{value:.1%}".replace("%", " %")
+
+
+def signed(value: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _points(value: float) -> str:
     return f"{100 * value:.1f}"
-
-
-def _signed(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")

@@ -1,55 +1,46 @@
 """Tables for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from renorm.evaluate import Row
-from renorm.report.summary import banks, mean
+from renorm.evaluate import Results
+from renorm.report.grid import MEAN, Line, accuracies, banks_of, grid, halves, shifts_of
 
 BAR = "\N{FULL BLOCK}"
 CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images:,} images"
 
 
-def results(rows: Sequence[Row], title: str = "bank x shift") -> Group:
+def results(found: Results, title: str = "bank x shift") -> Group:
     """The table bank x shift, severities averaged; the best bank of a row is green."""
-    names = banks(rows)
+    names = banks_of(found)
+    shown = grid({name: accuracies(found, name) for name in names}, shifts_of(found))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("shift", no_wrap=True)
     for name in names:
-        table.add_column(name.replace("+", "\n+").replace("@", "@\n"), justify="right", vertical="bottom")
-    for shift in dict.fromkeys(row.shift for row in rows):
-        here = [row for row in rows if row.shift == shift]
-        table.add_row(_label(here), *_cells(here, names))
-    caption = CAPTION.format(images=min(row.images for row in rows))
+        header = name.replace("+", "\n+").replace("@", "@\n")
+        table.add_column(header, justify="right", vertical="bottom", overflow="fold")
+    for line in (line for line in shown.lines if line.family != MEAN):
+        severities = [part.name for part in line.parts]
+        span = f" {severities[0]}-{severities[-1]}" if severities else ""
+        table.add_row(line.name + span, *_cells(line))
+    caption = CAPTION.format(images=min(row.images for row in found.rows))
     return Group(Text(title, style="bold"), table, Text(caption, style="dim"))
 
 
-def _label(rows: Sequence[Row]) -> str:
-    severities = sorted({row.severity for row in rows})
-    span = f"{severities[0]}-{severities[-1]}" if len(severities) > 1 else str(severities[0] or "")
-    return f"{rows[0].shift.replace('_', ' ')} {span}".strip()
-
-
-def _cells(rows: Sequence[Row], names: Sequence[str]) -> list[Text]:
-    means = {name: mean([row for row in rows if row.bank == name]) for name in names if _has(rows, name)}
-    best = max(value for value, _ in means.values())
-    cells = []
-    for name in names:
-        if name not in means:
-            cells.append(Text("-", style="dim"))
+def _cells(line: Line) -> list[Text]:
+    best = max((cell.value for cell in line.cells if cell is not None), default=None)
+    texts = []
+    for cell in line.cells:
+        if cell is None:
+            texts.append(Text("-", style="dim"))
             continue
-        value, half = means[name]
-        cell = Text(f"{100 * value:.1f}", style="bold green" if value == best and len(names) > 1 else "")
-        cells.append(cell.append(f" ±{100 * half:.1f}", style="dim"))
-    return cells
-
-
-def _has(rows: Sequence[Row], name: str) -> bool:
-    return any(row.bank == name for row in rows)
+        text = Text(f"{100 * cell.value:.1f}", style="bold green" if cell.value == best and len(line.cells) > 1 else "")
+        texts.append(text.append(f" ±{100 * halves(cell):.1f}", style="dim"))
+    return texts
 
 
 def distances(moved: Mapping[str, float], most: int = 12, width: int = 32) -> Table:

@@ -1,0 +1,192 @@
+"""Numbers by shift: what tables and pictures show, with the severities of a corruption averaged and each apart."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from renorm import metrics
+from renorm.augment import NAMES as VIEWS
+from renorm.corruptions import CORRUPTIONS, HELD_OUT, STANDARD
+from renorm.evaluate import Cell, Results
+from renorm.evaluate.means import per_image
+from renorm.evaluate.protocol import label
+from renorm.metrics import Interval
+
+FAMILIES = {  # the published order; views come before, domains and stored images after
+    "noise": STANDARD[:3],
+    "blur": STANDARD[3:7],
+    "weather": STANDARD[7:11],
+    "digital": STANDARD[11:],
+    "held out": HELD_OUT,
+}
+OTHER, MEAN = "other images", "mean"
+
+Shift = tuple[str, int]
+"""Name and severity."""
+
+Cells = tuple[Interval | None, ...]
+"""Of each column."""
+
+Measure = Callable[[Sequence[Sequence[Shift]]], list[Interval | None]]
+"""Gives a number for each group of shifts, none where a cell is missing."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A shift: a number for each column, the mean over its severities, and the same for each severity."""
+
+    name: str
+    family: str
+    cells: Cells
+    parts: tuple["Line", ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Shifts by columns."""
+
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+    def numbers(self) -> list[Interval]:
+        """All of them, those of single severities too."""
+        lines = [each for line in self.lines for each in (line, *line.parts)]
+        return [cell for line in lines for cell in line.cells if cell is not None]
+
+
+def grid(columns: Mapping[str, Measure], shifts: Sequence[Shift]) -> Grid:
+    """Measure each column under each shift, its severities together and apart, and under all corruptions together."""
+    whole = {name: sorted(shift for shift in shifts if shift[0] == name) for name in ordered(shifts)}
+    groups = [*whole.values(), *([shift] for shift in shifts), *means(shifts).values()]
+    cells = list(zip(*(measure(groups) for measure in columns.values()), strict=True)) or [()] * len(groups)
+    apart = dict(zip(shifts, cells[len(whole) :], strict=False))
+    lines = [_line(group, cell, apart) for group, cell in zip(whole.values(), cells, strict=False)]
+    rest = cells[len(whole) + len(shifts) :]
+    lines += [Line(title, MEAN, cell) for title, cell in zip(means(shifts), rest, strict=True)]
+    return Grid(tuple(columns), tuple(lines))
+
+
+def _line(group: Sequence[Shift], cells: Cells, apart: Mapping[Shift, Cells]) -> Line:
+    """A shift; with its severities if it has several."""
+    name, family = group[0][0], family_of(group[0][0])
+    if len(group) == 1:
+        return Line(label(*group[0]).replace("_", " "), family, cells)
+    parts = tuple(Line(str(shift[1]), family, apart[shift]) for shift in group)
+    return Line(name.replace("_", " "), family, cells, parts)
+
+
+def ordered(shifts: Sequence[Shift]) -> list[str]:
+    """Names of shifts, each once: views, corruptions by family, others."""
+    names = list(dict.fromkeys(name for name, _ in shifts))
+    return [name for family in ("", *FAMILIES, OTHER) for name in names if family_of(name) == family]
+
+
+def family_of(name: str) -> str:
+    """The kind of a corruption; nothing for views."""
+    if name in VIEWS:
+        return ""
+    return next((family for family, names in FAMILIES.items() if name in names), OTHER)
+
+
+def means(shifts: Sequence[Shift]) -> dict[str, list[Shift]]:
+    """Groups of shifts whose mean is worth a line, by its title."""
+    corrupted = [shift for shift in shifts if shift[0] in CORRUPTIONS]
+    standard = [shift for shift in shifts if shift[0] in STANDARD]
+    found = {"corruptions": corrupted, OTHER: [shift for shift in shifts if family_of(shift[0]) == OTHER]}
+    if len(_names(standard)) == len(STANDARD) < len(_names(corrupted)):
+        found["standard corruptions"] = standard
+    numbers = {title: len(_names(group)) for title, group in found.items()}
+    return {f"mean over {numbers[title]} {title}": group for title, group in found.items() if numbers[title] > 1}
+
+
+def _names(shifts: Sequence[Shift]) -> set[str]:
+    return {name for name, _ in shifts}
+
+
+def shifts_of(results: Results) -> list[Shift]:
+    """Those of a table, in its order."""
+    return list(dict.fromkeys((row.shift, row.severity) for row in results.rows))
+
+
+def banks_of(results: Results) -> list[str]:
+    """Those of a table, in its order."""
+    return list(dict.fromkeys(row.bank for row in results.rows))
+
+
+def accuracies(results: Results, bank: str) -> Measure:
+    """Mean accuracies of a bank, in 0..1, images drawn again for all cells of a group at once.
+
+    A table without hits gives means of the cells' intervals, which are upper bounds.
+    """
+    rows = {row.cell: row for row in results.rows}
+
+    def measure(groups: Sequence[Sequence[Shift]]) -> list[Interval | None]:
+        cells = [_cells(bank, group) if all((bank, *s) in rows for s in group) else [] for group in groups]
+        if results.hits:
+            return _drawn([per_image(results, group) for group in cells], results.protocol.seed)
+        triples = [[(rows[c].accuracy, rows[c].low, rows[c].high) for c in group] for group in cells]
+        return [Interval(*map(fmean, zip(*each, strict=True))) if each else None for each in triples]
+
+    return measure
+
+
+def changes(a: Results, b: Results, banks: tuple[str, str]) -> Measure:
+    """What the bank of ``b`` has more than the bank of ``a`` on the same images, paired by image."""
+
+    def measure(groups: Sequence[Sequence[Shift]]) -> list[Interval | None]:
+        parts = []
+        for group in groups:
+            one, other = _cells(banks[0], group), _cells(banks[1], group)
+            whole = all(c in a.hits for c in one) and all(c in b.hits for c in other)
+            pairs = zip(per_image(a, one), per_image(b, other), strict=True) if whole else ()
+            parts.append([y - x for x, y in pairs])
+        return _drawn(parts, a.protocol.seed)
+
+    return measure
+
+
+def _cells(bank: str, group: Sequence[Shift]) -> list[Cell]:
+    return [(bank, *shift) for shift in group]
+
+
+def _drawn(parts: Sequence[Sequence[Tensor]], seed: int) -> list[Interval | None]:
+    """Intervals of sums over sets of images; those over equally many images go through one product."""
+    found: dict[int, Interval] = {i: metrics.bootstrap(list(p), seed) for i, p in enumerate(parts) if len(p) > 1}
+    single = {i: p[0] for i, p in enumerate(parts) if len(p) == 1}
+    for size in {len(vector) for vector in single.values()}:
+        same = [i for i, vector in single.items() if len(vector) == size]
+        found |= zip(same, metrics.bootstrap_columns(torch.stack([single[i] for i in same], 1), seed), strict=True)
+    return [found.get(i) for i in range(len(parts))]
+
+
+def halves(interval: Interval) -> float:
+    """Half of the interval's width."""
+    return (interval.high - interval.low) / 2
+
+
+def mixture(bank: str) -> dict[str, float]:
+    """The banks that a name mixes, with their weights; empty for any other name."""
+    parts = [part.rpartition(":") for part in bank.split("+")]
+    if (
+        len(parts) < 2
+        or bank.endswith(".safetensors")
+        or not all(name and _is_number(weight) for name, _, weight in parts)
+    ):
+        return {}
+    return {name: float(weight) for name, _, weight in parts}
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
+
+
+def curves_of(banks: Sequence[str]) -> Iterator[list[str]]:
+    """Banks on a line between two others, with both ends where the table has them, in order of the second's weight."""
+    pairs = {tuple(mixture(bank)) for bank in banks if len(mixture(bank)) == 2}
+    for one, other in sorted(pairs):
+        line = {bank: mixture(bank)[other] for bank in banks if tuple(mixture(bank)) == (one, other)}
+        line |= {end: share for end, share in ((one, 0.0), (other, 1.0)) if end in banks}
+        yield sorted(line, key=lambda bank: line[bank])

@@ -1,0 +1,38 @@
+import pytest
+
+from renorm.report import summary
+from tests.report.made import ACCURACIES, results
+
+TABLE = results()
+
+
+def test_points_average_corruptions_and_keep_clean_apart():
+    weak, strong, _ = summary.points(TABLE)
+    assert (weak.bank, weak.clean.value, weak.robust.value) == ("weak", pytest.approx(0.95), pytest.approx(0.5))
+    assert (strong.clean.value, strong.robust.value) == (pytest.approx(0.93), pytest.approx(0.7))
+    assert strong.robust.low < 0.7 < strong.robust.high
+
+
+def test_the_finding_says_who_leads_where_and_by_how_much():
+    text = summary.finding(TABLE)
+    assert "On 200 clean images the bank weak is the most accurate: 95.0 % (± " in text
+    assert "Under contrast strong leads with 70.0 % on average, 20.0 points above weak (+" in text
+    assert "paired by image), at a cost of 2.0 points on clean images" in text
+    assert "changes clean accuracy by −1.0 points for weak." in text
+
+
+def test_one_bank_that_is_best_everywhere_is_said_to_be():
+    better = results({cell: 0.99 if cell[0] == "strong" else a for cell, a in ACCURACIES.items()})
+    assert "It is also the most robust, with 99.0 %" in summary.finding(better)
+    alone = results({cell: a for cell, a in ACCURACIES.items() if cell[0] == "weak"})
+    assert "It has 50.0 % on average under contrast" in summary.finding(alone)
+
+
+def test_tables_without_clean_images_or_without_corruptions():
+    domains = {(bank, shift, 0): a for bank, a in (("weak", 0.5), ("strong", 0.6)) for shift in ("sketch", "photo")}
+    assert summary.finding(results(domains)).startswith("The bank strong is the most accurate over 2 shifts: 60.0 %")
+    clean = {("weak", "clean", 0): 0.9, ("strong", "clean", 0): 0.8}
+    assert "On 2 other sets of images strong leads" in summary.finding(results(domains | clean))
+    assert summary.finding(results({("weak", "clean", 0): 0.9})).startswith("The bank weak has under clean: 90.0 %")
+    apart = results({("weak", "clean", 0): 0.9, ("strong", "fog", 1): 0.8})
+    assert summary.finding(apart) == "No bank was evaluated under all shifts of the table."
