@@ -21,7 +21,7 @@ from renorm.data.write import Settings, write_shifts
 CORRUPTIONS = ("gaussian_noise", "fog", "brightness", "contrast")
 
 
-def train(images, epochs=8):
+def train(images, epochs=5):
     torch.manual_seed(0)
     model = renorm.models.create("resnet8", num_classes=10)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
