@@ -60,10 +60,11 @@ class Draw:
 
         Shape: targets ``(N, *)``, to the same.
         """
-        if targets.shape[:1] != self.permutation.shape:
+        if not isinstance(targets, Tensor) or targets.shape[:1] != self.permutation.shape:
+            given = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else f"type {type(targets).__name__}"
             raise ValueError(
-                f"targets of shape {tuple(targets.shape)} were given, and the step was drawn for {len(self.permutation)} "
-                f"samples. Labels are mixed sample by sample. Pass the targets of the whole batch, in its order."
+                f"targets of {given} were given, and the step was drawn for {len(self.permutation)} samples. Labels are mixed "
+                f"sample by sample. Pass the targets of the whole batch, in its order, as a tensor."
             )
         c, once = self.pixels, self.permutation.to(targets.device)
         m = self.moments.to(targets.device) if isinstance(self.moments, Tensor) else self.moments
@@ -127,6 +128,11 @@ class Mixing(ABC):
             generator: gives one number, from which all else is drawn, on each rank its own; PyTorch's default one if
                 there is none.
         """
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"a batch of type {type(x).__name__} was given. Partners are drawn for the samples of a tensor, (N, ...). "
+                f"Pass the tensor of inputs, and put what comes back in its place."
+            )
         draw = self.sample(x, generator) if self.training else None
         self.use(draw)
         return x if draw is None else self.apply(x, draw)

@@ -534,6 +534,10 @@ def test_mistakes_of_a_loop():
     logits = model(mix(x))
     with pytest.raises(ValueError, match=r"targets of shape \(4,\).*6 samples.*whole batch"):
         mix.loss(F.cross_entropy, logits, y[:4])
+    with pytest.raises(ValueError, match=r"targets of type list were given.*6 samples"):
+        mix.loss(F.cross_entropy, logits, y.tolist())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"batch of type dict was given.*Pass the tensor of inputs"):
+        mix({"x": x})  # pyright: ignore[reportArgumentType]
 
 
 def test_a_second_forward_of_a_step_uses_its_draw_again():

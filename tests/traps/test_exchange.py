@@ -1,5 +1,7 @@
 """Faults of published moment exchange code, which are not here."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -71,3 +73,24 @@ def test_the_constant_part_does_not_divide_by_zero():
     assert y.isfinite().all()
     assert x.grad is not None
     assert x.grad.isfinite().all()
+
+
+def published_positive(x: Tensor, pi: Tensor, dims: list[int]) -> Tensor:
+    """By the positive values, as published: parts with a single one have a deviation of sqrt(eps)."""
+    count = (x > 0).sum(dims, keepdim=True).clamp(min=1)
+    mean = x.relu().sum(dims, keepdim=True) / count
+    std = (x.relu().square().sum(dims, keepdim=True) / count - mean**2 + 1e-5).sqrt()
+    return x * std[pi] / std + mean[pi] - mean * std[pi] / std
+
+
+def test_positive_values_of_a_trained_network_do_not_blow_up(data_folder: Path):
+    model = renorm.models.create("resnet20", num_classes=10).eval()
+    renorm.models.load_weights(model, data_folder / "weights" / "cifar10-resnet20.safetensors")
+    images = renorm.data.load(str(data_folder / "cifar10"), split="test").subset(list(range(128)))
+    seen: list[Tensor] = []
+    model.get_submodule("layer3").register_forward_hook(lambda _, args, output: seen.append(output))
+    with torch.no_grad():
+        model(images.normalized())
+    x, pi = seen[0], torch.randperm(128, generator=torch.Generator().manual_seed(0))
+    assert exchange_moments(x, pi, "in", positive_only=True).abs().max() < 2 * x.max()
+    assert published_positive(x, pi, [2, 3]).abs().max() > 5 * x.max()
