@@ -51,13 +51,6 @@ def test_each_forward_of_each_process_needs_an_image():
     check(Config(batch=24, accumulate=2), images, processes=5)
 
 
-def test_statistics_of_several_processes_are_not_compiled():
-    images = load("digits")
-    with pytest.raises(ValueError, match=r"--compile with --sync-bn on 2 processes: .* need eager code. Leave one"):
-        check(Config(compile=True, sync_bn=True), images, processes=2)
-    check(Config(compile=True, sync_bn=True), images)
-
-
 def test_a_short_last_step_needs_an_image_for_every_process():
     config = Config(batch=20, keep_last=True, accumulate=2)
     assert [config.plan(24, processes).steps for processes in (1, 2, 3)] == [3, 3, 2]

@@ -24,7 +24,7 @@ from renorm.evaluate.choices import SOURCE
 from renorm.evaluate.subject import Choice, Subject, logits
 from renorm.recipes.averaging import Average, remeasure_
 from renorm.recipes.checkpoint import Checkpoint, load_into
-from renorm.recipes.config import Config, check
+from renorm.recipes.config import PRETRAINED, Config, check
 from renorm.recipes.loop import Plan, check_finite
 from renorm.recipes.processes import branches_of, join, pool_statistics_, unsynchronized
 from renorm.recipes.start import begin, build, synchronized
@@ -50,12 +50,13 @@ class Classification:
     def __init__(self, config: Config, images: Images | None = None, test: Images | None = None) -> None:
         self.config, self.processes = config, join()
         if images is None or test is None:
-            with self.processes.main_first():
+            with self.processes.main_first() if config.download else nullcontext():
                 images, test = read(config)
         self.images, self.test = images, test
         check(config, images, self.processes.count)
         torch.manual_seed(config.seed)
-        start = begin(config, images)
+        with self.processes.main_first() if config.weights == PRETRAINED else nullcontext():
+            start = begin(config, images)
         together = config.sync_bn and self.processes.count > 1
         self.model = synchronized(start.model) if together else start.model
         layout: Any = {"memory_format": config.layout}
@@ -156,7 +157,8 @@ class Classification:
         number = max(1, min(config.ema_images, len(self.images)) // config.examples)
         order = Order(len(self.images), config.examples, config.seed, MEASURING)
         data = ViewedImages(self.images, {name: self.views[name] for name in branches}, config.seed)
-        for batch in loader(data, islice(order, processes.rank, number, processes.count), config.num_workers):
+        mine = list(islice(order, processes.rank, number, processes.count))
+        for batch in loader(data, mine, config.num_workers):
             yield batch.views, tuple(branches)
 
     def _forward(self, model: nn.Module, batch: tuple[Tensor, tuple[str, ...]]) -> Tensor:

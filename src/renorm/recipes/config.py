@@ -55,7 +55,7 @@ class Config:
         label_smoothing: Share of each target that is spread over all classes.
         ema: Validate and keep the exponential moving average of the weights with this decay, say 0.999. Its statistics are
             measured again for every validation and checkpoint, on ``ema_images`` training images under each branch's view.
-        ema_images: How many.
+        ema_images: How many, in whole batches like a step's.
         save_every: Steps between checkpoints; 0 saves at the end of each epoch only.
         precision: ``bf16`` computes in mixed precision; weights, statistics and the loss stay in float32.
         memory_format: ``channels_last`` is faster on most GPUs.
@@ -167,11 +167,6 @@ def check(config: Config, images: Images, processes: int = 1) -> None:
         raise ValueError(
             f"{images.name} has no labels: training needs a class for every image. Put images into one folder per class, "
             "or use Parquet with a label column."
-        )
-    if config.compile and config.sync_bn and processes > 1:
-        raise ValueError(
-            f"--compile with --sync-bn on {processes} processes: statistics pooled over processes need eager code. "
-            "Leave one of them out."
         )
 
 

@@ -4,7 +4,7 @@ The examples of a step do not depend on how many processes train, nor on how man
 forward takes a consecutive piece of them, and each process a consecutive piece of that.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -113,12 +113,24 @@ def pieces(keys: Sequence[Key], number: int) -> list[Sequence[Key]]:
     return [keys[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def loader(data: ViewedImages, shares: Iterable[Share], num_workers: int = 0) -> Iterator[Batch]:
+@dataclass(frozen=True)
+class Keys:
+    """The keys of shares, as a loader asks for them."""
+
+    shares: Collection[Share] | Order
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return (share.keys for share in self.shares)
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+
+def loader(data: ViewedImages, shares: Collection[Share] | Order, num_workers: int = 0) -> Iterator[Batch]:
     """The images of shares, without touching torch's global random state."""
-    shares = list(shares)
     loaded: Any = DataLoader(
         data,
-        batch_sampler=[share.keys for share in shares],
+        batch_sampler=Keys(shares),
         num_workers=num_workers,
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
