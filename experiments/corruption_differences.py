@@ -1,6 +1,6 @@
 """How far corrupted photographs are from those of imagecorruptions 1.1.2, at 224 pixels and all five severities.
 
-python experiments/corruption_differences.py OUT.csv [NUM_IMAGES]
+python experiments/corruption_differences.py OUT.csv [NUM_IMAGES [CORRUPTION...]]
 pip install imagecorruptions 'setuptools<82' in the same environment; RENORM_DATA names the folder of data
 
 Levels of 8 bits, before either side cuts to whole levels. Where nothing is random `difference` is the mean absolute
@@ -11,7 +11,7 @@ standard deviation, and its mean size.
 import csv
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +44,13 @@ def changes(x: np.ndarray, ours: np.ndarray, theirs: np.ndarray, compare: bool) 
     return [f"{np.abs(ours - theirs).mean():.4f}" if compare else "", *pairs]
 
 
-def rows(x: torch.Tensor, reference: Callable[[str], Callable[..., np.ndarray]]) -> list[list[str]]:
+def rows(
+    x: torch.Tensor, names: Iterable[str], reference: Callable[[str], Callable[..., np.ndarray]]
+) -> list[list[str]]:
     """One row for each cell."""
     arrays = x.permute(0, 2, 3, 1).numpy()
     found = []
-    for name in CORRUPTIONS:
+    for name in names:
         for severity in SEVERITIES:
             ours = corrupt(x / 255, name, severity, range(len(x)), scale=224).permute(0, 2, 3, 1).numpy() * 255
             np.random.seed(severity)
@@ -66,11 +68,12 @@ def main() -> None:
         raise SystemExit("imagecorruptions is needed: pip install imagecorruptions 'setuptools<82'")
     import imagecorruptions.corruptions as module
 
+    torch.set_num_threads(1)
     out, num = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 8
     photos = Path(os.environ.get("RENORM_DATA", benchmark.DATA)) / "photos" / "photos.parquet"
     x = renorm.data.load(str(photos)).batch(range(num))[0]
     with open(out, "w", newline="") as file:
-        csv.writer(file).writerows([FIELDS, *rows(x, lambda name: getattr(module, name))])
+        csv.writer(file).writerows([FIELDS, *rows(x, sys.argv[3:] or CORRUPTIONS, lambda name: getattr(module, name))])
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ def test_seeds_are_paired_on_one_page(renorm_command: Command, trained: Path, tm
     result = renorm_command("report", *runs, "--out", "page.html", "--png", "png", "--banks", "weak", "strong")
     assert result.status == 0, result.err
     assert re.search(
-        r"b: strong against a: weak: .*mean over the seeds 0 1, paired by seed", result.out.replace("\n", " ")
+        r"b \(strong\) against a \(weak\): .*mean over the seeds 0 1, paired by seed", result.out.replace("\n", " ")
     )
     text = (tmp_path / "page.html").read_text()
-    assert "a against b" in text
+    assert "b against a" in text
     assert (tmp_path / "png" / "differences.png").exists()
 
 
@@ -66,7 +66,7 @@ def test_single_runs_are_paired_by_image(renorm_command: Command, trained: Path,
     runs = [trained, copied(trained, tmp_path / "other", rate=2)]
     result = renorm_command("report", *runs, "--out", "page.html")
     assert result.status == 0, result.err
-    assert "other: weak against run: weak: +0.0 points on clean images" in result.out.replace("\n", " ")
+    assert "other (weak) against run (weak): +0.0 points on clean images" in result.out.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_several_runs_are_one_page():
         "What differs", "How to get this again",
     ]  # fmt: skip
     assert "paired by seed, with Student" in text
-    assert "b&lt;: weak against a: weak: " in text
+    assert "b&lt; (weak) against a (weak): " in text
     assert "renorm report a b --out &lt;page&gt;" in text
     assert text.count("renorm train --seed") == 4
     assert "<th>rate</th>" in text.replace("<wbr>", "")

@@ -1,5 +1,6 @@
 import pytest
 
+from renorm.metrics import Interval
 from renorm.report import summary
 from tests.report.made import ACCURACIES, results
 
@@ -36,3 +37,14 @@ def test_tables_without_clean_images_or_without_corruptions():
     assert summary.finding(results({("weak", "clean", 0): 0.9})).startswith("The bank weak has under clean: 90.0 %")
     apart = results({("weak", "clean", 0): 0.9, ("strong", "fog", 1): 0.8})
     assert summary.finding(apart) == "No bank was evaluated under all shifts of the table."
+
+
+def test_long_intervals_do_not_squeeze_the_points():
+    close = [Interval(0.90, 0.89, 0.91), Interval(0.95, 0.93, 0.97)]
+    low, high = summary.limits(close)
+    assert low < 0.89
+    assert high > 0.97
+    long = [Interval(0.90, 0.1, 1.7), Interval(0.95, float("-inf"), float("inf"))]
+    low, high = summary.limits(long)
+    assert 0.84 < low < 0.85
+    assert 1.0 < high < 1.02

@@ -34,7 +34,7 @@ def test_single_runs_are_paired_by_image():
     assert found.changes.columns == ("b: weak", "b: strong", "b: clean@weak")
     assert "says nothing of other seeds" in found.how(found.sides[1])
     (text, *_) = found.findings()
-    assert text.startswith("b: weak against a: weak: +5.0 points on clean images (")
+    assert text.startswith("b (weak) against a (weak): +5.0 points on clean images (")
     assert "under contrast on average" in text
 
 

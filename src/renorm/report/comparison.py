@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 
+from renorm.evaluate import Protocol
 from renorm.report import heat, plots
 from renorm.report.page import (
     DISTANCE_AXIS,
@@ -14,7 +15,6 @@ from renorm.report.page import (
     readable,
     robust_axis,
     section,
-    source,
     whole,
 )
 from renorm.report.records import Record, differing
@@ -27,7 +27,7 @@ CHANGES_NOTE = (
 ACCURACY_NOTE = "Accuracy in %, mean over the severities, ± half of its 95 % interval."
 TRADE_NOTE = (
     "One colour per run, one point per bank: to the right is more accurate, up is more robust. Open points on a dotted line "
-    "are mixtures of the banks at its ends."
+    "are mixtures of the banks at its ends. Long bars leave the frame."
 )
 CURVES_NOTE = "Mean over the seeds, where there are several."
 DISTANCE_NOTE = "How far the second bank of each run is from its first, at each site."
@@ -63,7 +63,7 @@ def page(found: Versus, command: str = "") -> str:
     sections.append(section("How to get this again", "", _provenance(records, command)))
     names = [side.name for side in found.sides]
     return whole(
-        " against ".join(names) if len(names) < 4 else f"{len(names)} runs side by side",
+        f"{' and '.join(names[1:3])}{' and others' * (len(names) > 3)} against {names[0]}" if several else names[0],
         f"{len(records)} runs on {records[0].config.get('data', 'data')}, compared under {len(found.shifts)} shifts",
         found.findings() if several else [_spread(found) + "."],
         _cards(found, records),
@@ -135,7 +135,12 @@ def _provenance(records: Sequence[Record], command: str) -> str:
         parts.append(
             f"<h3>{html.escape(record.name)}, seed {record.seed}</h3>"
             f"<pre>{html.escape(record.about.get('command', ''))}\n{html.escape(protocol.command)}</pre>"
+            f'<p class="source">table: seed {protocol.seed}, {html.escape(_images(protocol))}</p>'
             f"<details><summary>How its table was made</summary>{facts(made(protocol))}</details>"
-            f'<p class="source">Table: {source(protocol)}</p>'
         )
     return "".join(parts)
+
+
+def _images(protocol: Protocol) -> str:
+    sets = [*([protocol.data] if protocol.data else []), *protocol.stored.values()]
+    return ", ".join(dict.fromkeys(f"{each.images:,} images of {each.name}" for each in sets))

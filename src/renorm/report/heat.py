@@ -3,6 +3,7 @@
 import html
 from collections.abc import Callable
 from itertools import groupby
+from math import isfinite
 from pathlib import Path
 
 from renorm.metrics import Interval
@@ -14,13 +15,16 @@ Paint = Callable[[Interval], str]
 Write = Callable[[Interval], tuple[str, str]]
 """The number and what stands below it."""
 
+MANY = 4  # columns that take the whole width
+
 STYLE = """
 .scroll { overflow-x: auto; margin: 0 -24px; padding: 0 24px; }
-.heat { border-collapse: separate; border-spacing: 2px; font-variant-numeric: tabular-nums; font-size: 14px; width: 100%; }
+.heat { border-collapse: separate; border-spacing: 2px; font-variant-numeric: tabular-nums; font-size: 14px; }
+.heat.many { width: 100%; }
 .heat th { font-weight: 500; text-align: left; padding: 4px 8px; white-space: nowrap; }
-.heat thead th { text-align: center; vertical-align: bottom; white-space: normal; overflow-wrap: anywhere; min-width: 64px; }
+.heat thead th { text-align: center; vertical-align: bottom; white-space: normal; overflow-wrap: anywhere; }
 .heat thead th:first-child, .heat tbody th { position: sticky; left: 0; background: white; z-index: 1; }
-.heat td { text-align: center; padding: 3px 4px; border: 0; border-radius: 4px; line-height: 1.25; color: inherit; }
+.heat td { text-align: center; min-width: 84px; padding: 3px 4px; border: 0; border-radius: 4px; line-height: 1.25; }
 .heat td small { display: block; font-size: 11px; opacity: 0.75; white-space: nowrap; }
 .heat td.best { font-weight: 700; }
 .heat td.none { color: #94a3b8; }
@@ -29,8 +33,8 @@ STYLE = """
 .heat .part { display: none; font-size: 13px; }
 .heat .open .part { display: table-row; }
 .heat .part th { color: #64748b; padding-left: 28px; }
-.heat button, .all { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }
-.heat button::before { content: "\\25B8"; display: inline-block; width: 1em; color: #94a3b8; }
+.heat button, .all { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; text-align: left; }
+.heat button::before { content: "\\25B8"; display: inline-block; width: 1em; color: #94a3b8; text-indent: 0; }
 .heat .open button::before { content: "\\25BE"; }
 .heat .flat { padding-left: calc(8px + 1em); }
 .all { color: #2563eb; font-size: 14px; margin-bottom: 8px; }
@@ -55,7 +59,7 @@ def of_accuracies(grid: Grid) -> str:
 
     def write(number: Interval) -> tuple[str, str]:
         half = halves(number)
-        return f"{100 * number.value:.1f}", f"±{100 * half:.1f}" if half < 1 else "one run"
+        return f"{100 * number.value:.1f}", f"±{100 * half:.1f}" if isfinite(half) else "one run"
 
     return _table(grid, lambda number: of_accuracy(number, ends), write, best=len(grid.columns) > 1)
 
@@ -85,7 +89,8 @@ def _table(grid: Grid, paint: Paint, write: Write, *, best: bool) -> str:
         if any(x.parts for x in grid.lines)
         else "<span></span>"
     )
-    table = f'<table class="heat"><thead><tr><th></th>{heads}</tr></thead>{"".join(bodies)}</table>'
+    kind = "heat many" if len(grid.columns) > MANY else "heat"
+    table = f'<table class="{kind}"><thead><tr><th></th>{heads}</tr></thead>{"".join(bodies)}</table>'
     return f'{button}<div class="scroll">{table}</div>'
 
 
@@ -120,7 +125,7 @@ def _cells(line: Line, paint: Paint, write: Write, best: bool) -> str:
 def breakable(name: str) -> str:
     """A bank's name in HTML, a file without its folder, that may break after its signs."""
     text = html.escape(short(name))
-    for sign in "@+:_-/":
+    for sign in "@+_-/":
         text = text.replace(sign, f"{sign}<wbr>")
     return text
 

@@ -58,6 +58,8 @@ details summary { cursor: pointer; color: #2563eb; font-size: 14px; margin-botto
   h1 { font-size: 24px; }
   .finding { font-size: 16px; }
   .heat thead th:first-child, .heat tbody th { white-space: normal; max-width: 130px; padding: 4px 4px 4px 0; }
+  .heat button, .heat .flat { padding-left: 1em; text-indent: -1em; }
+  .heat .flat { text-indent: 0; }
 }
 """
 
@@ -90,13 +92,12 @@ TABLE_NOTE = (
 )
 TRADE_NOTE = (
     "One point per bank: to the right is more accurate, up is more robust. Bars are 95 % intervals over images. "
-    "Open points on a dotted line are mixtures of the banks at its ends."
+    "Open points on a dotted line are mixtures of the banks at its ends. Long bars leave the frame."
 )
 CURVES_NOTE = "Training views are what each branch saw, averaged over an epoch; test images are clean."
 DISTANCE_NOTE = (
     "How far the second bank is from the first at each site, in standard deviations (sd) of the first: the root of the mean over "
-    "channels of the squared differences of mean and standard deviation. Where it is small, the branches hardly need banks "
-    "of their own."
+    "channels of the squared differences of mean and standard deviation."
 )
 EXAMPLES_NOTE = (
     "The views that branches are trained on, of the same test images, and one image under each shift of the table, in the "

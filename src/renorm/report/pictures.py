@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle, groupby
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from renorm.report.colors import FAINT, INK, LINES, PAPER, ink_on, of_accuracy, 
 from renorm.report.grid import Grid, Line, curves_of, halves, mixture
 from renorm.report.heat import short
 from renorm.report.plots import MANY, Curve
-from renorm.report.summary import Point, signed
+from renorm.report.summary import Point, limits, signed
 
 RULES: Any = {
     "font.family": "sans-serif",
@@ -72,10 +73,9 @@ def heat_map(grid: Grid, *, change: bool = False) -> Figure:
     height, width = 0.26, max(0.6, 0.075 * longest + 0.12)
     tops = _tops(grid.lines)
     with mpl.rc_context(RULES):
-        size = (
-            1.9 + width * len(heads),
-            0.2 + 0.15 * max(head.count("\n") + 1 for head in heads) + height * (tops[-1] + 1),
-        )
+        left = 0.07 * max(len(line.name) for line in grid.lines) + 0.3
+        top = 0.2 + 0.15 * max(head.count("\n") + 1 for head in heads)
+        size = (left + width * len(heads), top + height * (tops[-1] + 1))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         for top, line in zip(tops, grid.lines, strict=True):
@@ -107,7 +107,7 @@ def _tops(lines: Sequence[Line]) -> list[float]:
 
 def _tile(axes: Axes, x: float, y: float, paint: str, text: str, bold: bool) -> None:
     axes.add_patch(Rectangle((x - 0.485, y - 0.46), 0.97, 0.92, color=paint, linewidth=0))
-    axes.text(x, y, text, ha="center", va="center", color=ink_on(paint), weight="bold" if bold else "normal")
+    axes.text(x, y, text, ha="center", va="center_baseline", color=ink_on(paint), weight="bold" if bold else "normal")
 
 
 def _sure(cell: Interval) -> bool:
@@ -132,14 +132,17 @@ def trade_off(points: Mapping[str, Sequence[Point]], robust: str) -> Figure:
                 axes.plot(*values, ":", color=own if run else FAINT, linewidth=1.2, zorder=1)
             for number, point in enumerate(found):
                 _mark(axes, point, run, own if run or not number else next(colors))
+        every = [point for found in points.values() for point in found]
         axes.set(xlabel="accuracy on clean images in %", ylabel=robust)
+        axes.set_xlim([100 * end for end in limits([point.clean for point in every])])
+        axes.set_ylim([100 * end for end in limits([point.robust for point in every])])
         figure.legend(loc="outside right upper")
     return figure
 
 
 def _mark(axes: Axes, point: Point, run: str, color: str) -> None:
     mixed = bool(mixture(point.bank))
-    spread = [100 * halves(each) if halves(each) < 1 else 0 for each in (point.robust, point.clean)]
+    spread = [100 * halves(each) if isfinite(halves(each)) else 0 for each in (point.robust, point.clean)]
     axes.errorbar(
         100 * point.clean.value, 100 * point.robust.value, *spread,
         fmt="o", color=color, markersize=4 if mixed else 6, markerfacecolor=PAPER if mixed else color,

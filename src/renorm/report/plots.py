@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from math import isfinite
 from typing import Any
 
 import plotly.graph_objects as go
 
+from renorm.metrics import Interval
 from renorm.report.colors import FAINT, INK, LINES
 from renorm.report.grid import curves_of, halves, mixture
 from renorm.report.heat import short
 from renorm.report.records import Side
-from renorm.report.summary import Point
+from renorm.report.summary import Point, limits
 
 LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
@@ -60,9 +62,14 @@ def trade_off(points: Mapping[str, Sequence[Point]], robust: str = ROBUST) -> go
         ):
             figure.add_trace(_point(point, run, each))
     figure.update_layout(**LAYOUT, height=480)
-    figure.update_xaxes(title_text="accuracy on clean images in %")
-    figure.update_yaxes(title_text=robust)
+    every = [point for found in points.values() for point in found]
+    figure.update_xaxes(title_text="accuracy on clean images in %", range=_range([point.clean for point in every]))
+    figure.update_yaxes(title_text=robust, range=_range([point.robust for point in every]))
     return figure
+
+
+def _range(numbers: Sequence[Interval]) -> list[float]:
+    return [100 * end for end in limits(numbers)]
 
 
 def _next(colors: cycle, number: int) -> list[str]:
@@ -76,8 +83,8 @@ def _point(point: Point, run: str, color: str) -> go.Scatter:
     return go.Scatter(
         x=[100 * x.value],
         y=[100 * y.value],
-        error_x={"array": [100 * halves(x)], "thickness": 1, "width": 3, "visible": halves(x) < 1},
-        error_y={"array": [100 * halves(y)], "thickness": 1, "width": 3, "visible": halves(y) < 1},
+        error_x={"array": [100 * halves(x)], "thickness": 1, "width": 3, "visible": isfinite(halves(x))},
+        error_y={"array": [100 * halves(y)], "thickness": 1, "width": 3, "visible": isfinite(halves(y))},
         mode="markers",
         marker={"size": 8 if mixed else 12, "color": color, "symbol": "circle-open" if mixed else "circle"},
         name=name,

@@ -43,6 +43,16 @@ def points(results: Results) -> list[Point]:
     return [Point(bank, clean, robust) for bank, clean, robust in found if clean is not None and robust is not None]
 
 
+def limits(numbers: Sequence[Interval]) -> tuple[float, float]:
+    """Ends of an axis that shows numbers with their intervals, but for intervals much longer than the numbers are apart."""
+    values = [number.value for number in numbers]
+    most = max(max(values) - min(values), 0.02)
+    low = min(number.value - min(halves(number), most) for number in numbers)
+    high = max(number.value + min(halves(number), most) for number in numbers)
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin
+
+
 def best(found: Sequence[Point]) -> tuple[Point, Point]:
     """The most accurate and the most robust bank; of equals, the one that is better at the other."""
 

@@ -9,6 +9,7 @@ from renorm.evaluate.compare import check_alike
 from renorm.evaluate.means import listed
 from renorm.metrics import Interval, over_runs
 from renorm.report.grid import Grid, Measure, Shift, accuracies, banks_of, changes, grid, shifts_of
+from renorm.report.heat import short
 from renorm.report.records import Record, Side
 from renorm.report.summary import CLEAN, Point, away, signed, under
 
@@ -81,7 +82,7 @@ class Versus:
             groups = {where: group for where, group in groups.items() if group} or {"on average": list(self.shifts)}
             numbers = paired(self.sides[0], side, (self.banks[0][0], bank))(list(groups.values()))
             parts = [_said(number, where) for where, number in zip(groups, numbers, strict=True) if number]
-            ours, theirs = _title(self.sides[0], self.banks[0][0]), _title(side, bank)
+            ours, theirs = f"{self.sides[0].name} ({short(self.banks[0][0])})", f"{side.name} ({short(bank)})"
             found.append(f"{theirs} against {ours}: {', '.join(parts)} ({self.how(side)}).")
         return found
 
