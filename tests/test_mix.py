@@ -193,6 +193,21 @@ def test_images_stay_within_their_branch():
     assert any(not torch.equal(Mix(CutMix())(x, seeded(seed)), x) for seed in range(5))
 
 
+def test_partners_keep_to_the_groups_they_are_given():
+    plain, split = net(), net()
+    renorm.split_(split, ["weak", "strong"])
+    groups, crossed = torch.tensor([0, 1, 1, 2, 0, 2, 2, 1]), False
+    for model in (plain, split):
+        for mix in (Mix(CutMix(), model=model), MomentExchange(model, after="2")):
+            for seed in range(5):
+                permutation = mix.sample(torch.zeros(8, 3, 6, 6), seeded(seed), groups).permutation
+                assert torch.equal(groups[permutation], groups)
+                crossed |= bool((permutation % 2 != torch.arange(8) % 2).any())
+    assert crossed  # and not to the branches
+    with pytest.raises(ValueError, match=r"groups of shape \(8,\) were given for 6 samples.*Pass a tensor \(6,\)"):
+        Mix(CutMix())(torch.zeros(6, 3, 8, 8), groups=groups)
+
+
 def test_a_loop_with_branches_and_both():
     model, (weak, y) = net(), batch()
     renorm.split_(model, ["weak", "strong"])

@@ -108,7 +108,7 @@ class Mixing(ABC):
         """Whether the model trains; nothing is mixed otherwise."""
 
     @abstractmethod
-    def sample(self, x: Tensor, generator: torch.Generator | None = None) -> Draw:
+    def sample(self, x: Tensor, generator: torch.Generator | None = None, groups: Tensor | None = None) -> Draw:
         """Draw what a step with the batch ``x`` does, and change nothing."""
 
     @abstractmethod
@@ -119,7 +119,7 @@ class Mixing(ABC):
     def apply(self, x: Tensor, draw: Draw) -> Tensor:
         """The batch as the model gets it."""
 
-    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None, groups: Tensor | None = None) -> Tensor:
         """Draw a step, make the next forward follow it, and give the batch that the model gets.
 
         In evaluation mode nothing is drawn and the batch comes back as it is.
@@ -127,13 +127,14 @@ class Mixing(ABC):
         Args:
             generator: gives one number, from which all else is drawn, on each rank its own; PyTorch's default one if
                 there is none.
+            groups: ``(N,)`` int64; partners are samples of equal number, whatever branches the model has.
         """
         if not isinstance(x, Tensor):
             raise TypeError(
                 f"a batch of type {type(x).__name__} was given. Partners are drawn for the samples of a tensor, (N, ...). "
                 f"Pass the tensor of inputs, and put what comes back in its place."
             )
-        draw = self.sample(x, generator) if self.training else None
+        draw = self.sample(x, generator, groups) if self.training else None
         self.use(draw)
         return x if draw is None else self.apply(x, draw)
 
@@ -216,10 +217,16 @@ def selected(model: nn.Module) -> Within | None:
     return route, selection
 
 
-def draw_permutation(x: Tensor, random: StepRandom, within: Within | None) -> Tensor:
-    """A permutation of a batch, on its device; within the branches of a selection if there is one."""
-    branches = None if within is None else _branches_of(x, within[1])
-    return permutation_within(branches, len(x), random.tensors).to(x.device)
+def draw_permutation(x: Tensor, random: StepRandom, within: Within | None, groups: Tensor | None = None) -> Tensor:
+    """A permutation of a batch, on its device; within groups, or the branches of a selection, if there are any."""
+    if groups is not None and groups.shape != x.shape[:1]:
+        raise ValueError(
+            f"groups of shape {tuple(groups.shape)} were given for {len(x)} samples. Each sample needs its group. "
+            f"Pass a tensor ({len(x)},) of integers."
+        )
+    if groups is None and within is not None:
+        groups = _branches_of(x, within[1])
+    return permutation_within(groups, len(x), random.tensors).to(x.device)
 
 
 def _branches_of(x: Tensor, selection: Selection) -> Tensor | None:

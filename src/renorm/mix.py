@@ -141,10 +141,10 @@ class Mix(Mixing):
         """Whether the model trains; always without a model."""
         return self.model is None or self.model.training
 
-    def sample(self, x: Tensor, generator: torch.Generator | None = None) -> Draw:
+    def sample(self, x: Tensor, generator: torch.Generator | None = None, groups: Tensor | None = None) -> Draw:
         """Draw partners, the pixels and the moments that are mixed for a batch, and change nothing."""
-        drawn, within = step_random(generator), self._within()
-        permutation = draw_permutation(x, drawn, within)
+        drawn, within = step_random(generator), self._within() if groups is None else None
+        permutation = draw_permutation(x, drawn, within, groups)
         donors, moments = (None, 1.0) if self.exchange is None else self.exchange.decide(permutation, drawn)
         box, pixels = (None, 1.0) if self.images is None else self.images.sample(x, drawn.scalars)
         return Draw(permutation, donors, moments, pixels, box, within)

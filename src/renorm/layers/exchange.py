@@ -115,10 +115,10 @@ class MomentExchange(Mixing):
         """Whether the model trains."""
         return self.model.training
 
-    def sample(self, x: Tensor, generator: torch.Generator | None = None) -> Draw:
+    def sample(self, x: Tensor, generator: torch.Generator | None = None, groups: Tensor | None = None) -> Draw:
         """Draw partners, and who exchanges, for a batch of ``len(x)`` samples, and change nothing."""
-        random, within = step_random(generator), self.within()
-        permutation = draw_permutation(x, random, within)
+        random, within = step_random(generator), self.within() if groups is None else None
+        permutation = draw_permutation(x, random, within, groups)
         donors, moments = self.decide(permutation, random)
         return Draw(permutation, donors, moments, within=within)
 
