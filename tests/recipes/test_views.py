@@ -16,6 +16,7 @@ def test_processes_and_forwards_divide_the_same_steps(forwards: int, ranks: int)
     for step, share in enumerate(whole):
         mine = [each[step] for each in divided]
         assert {each.total for each in mine} == {len(share.keys)}
+        assert {each.place for each in mine} == {(2, step)}
         assert all(sum(each.sizes) == len(each.keys) and len(each.sizes) == forwards for each in mine)
         again = []
         for forward in range(forwards):
@@ -28,6 +29,7 @@ def test_processes_and_forwards_divide_the_same_steps(forwards: int, ranks: int)
 def test_a_last_step_is_taken_where_it_is_long_enough():
     assert [len(list(Order(10, 4, 0, 0, least=least))) for least in (None, 2, 3)] == [2, 3, 2]
     assert len(Order(10, 4, 0, 0, first=1, least=2)) == 2
+    assert [share.place for share in Order(10, 4, 0, 5, first=1, least=2)] == [(5, 1), (5, 2)]
     keys = [key for share in Order(10, 4, 0, 0, least=1) for key in share.keys]
     assert Counter(index for _, index in keys) == Counter(range(10))
 

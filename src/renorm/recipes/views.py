@@ -36,11 +36,15 @@ class ViewedImages(Dataset[tuple[Tensor, int]]):
 
 
 class Share(NamedTuple):
-    """What one process takes of a step: keys of its examples, how many belong to each forward, and of how many in all."""
+    """What one process takes of a step: keys of its examples, how many belong to each forward, and of how many in all.
+
+    ``place`` is the epoch and the number of the step in it, the same for all processes.
+    """
 
     keys: list[Key]
     sizes: tuple[int, ...]
     total: int
+    place: tuple[int, int]
 
 
 class Batch(NamedTuple):
@@ -50,6 +54,7 @@ class Batch(NamedTuple):
     labels: Tensor
     sizes: tuple[int, ...]
     total: int
+    place: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,10 @@ class Order:
     def __iter__(self) -> Iterator[Share]:
         generator = torch.Generator().manual_seed(stable_seed(self.seed, "order", self.epoch))
         order = torch.randperm(self.num_examples, generator=generator).tolist()
-        for start in range(self.first * self.batch, self.steps * self.batch, self.batch):
-            keys = [(self.epoch, index) for index in order[start : start + self.batch]]
+        for step in range(self.first, self.steps):
+            keys = [(self.epoch, index) for index in order[step * self.batch : (step + 1) * self.batch]]
             mine = [pieces(piece, self.ranks)[self.rank] for piece in pieces(keys, self.forwards)]
-            yield Share([key for piece in mine for key in piece], tuple(map(len, mine)), len(keys))
+            yield Share([key for piece in mine for key in piece], tuple(map(len, mine)), len(keys), (self.epoch, step))
 
     def __len__(self) -> int:
         return self.steps - self.first
@@ -136,4 +141,4 @@ def loader(data: ViewedImages, shares: Collection[Share] | Order, num_workers: i
         pin_memory=torch.cuda.is_available(),
     )
     for (views, labels), share in zip(loaded, shares, strict=True):
-        yield Batch(views, labels, share.sizes, share.total)
+        yield Batch(views, labels, *share[1:])
