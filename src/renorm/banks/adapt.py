@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,9 @@ from renorm.banks.install import Installation
 from renorm.banks.sites import View, resolve, views
 from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
 
+PRIOR = 64.0
+Only = Literal["mean", "variance"]
+
 
 class Adaptation(Installation):
     """What :func:`adapt_` did.
@@ -22,12 +25,15 @@ class Adaptation(Installation):
     Attributes:
         source_weight: the weight s the source statistics kept.
         samples: how many images there were.
+        only: which of the two moments moved, ``None`` for both.
         output: what the model returned for the images, equal to evaluating it on them now.
     """
 
-    def __init__(self, model: nn.Module, branch: str | None, source_weight: float, samples: int) -> None:
+    def __init__(
+        self, model: nn.Module, branch: str | None, source_weight: float, samples: int, only: Only | None = None
+    ) -> None:
         super().__init__(model, branch)
-        self.source_weight, self.samples = source_weight, samples
+        self.source_weight, self.samples, self.only = source_weight, samples, only
         self.output: Any = None
         self._source: dict[str, Statistics] = {}
         self._installed: dict[str, Statistics] = {}
@@ -41,8 +47,9 @@ class Adaptation(Installation):
         if not self._saved:
             return f"adaptation to {self.samples} images, undone"
         top = max(self.distance, key=self.distance.__getitem__)
+        what = f"{self.only} only, " if self.only else ""
         return (
-            f"adapted {len(self.distance)} sites to {self.samples} images, source weight {self.source_weight:.3g}; "
+            f"adapted {len(self.distance)} sites to {self.samples} images, {what}source weight {self.source_weight:.3g}; "
             f"moved most: {top!r} by {self.distance[top]:.3g} sd"
         )
 
@@ -50,9 +57,11 @@ class Adaptation(Installation):
 def adapt_(
     model: nn.Module,
     images: Any,
-    prior: float = 64,
+    prior: float | None = None,
     branch: str | None = None,
     *,
+    weight: float | None = None,
+    only: Only | None = None,
     group: dist.ProcessGroup | None = None,
     forward: Forward | None = None,
 ) -> Adaptation:
@@ -66,14 +75,16 @@ def adapt_(
 
     Args:
         images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
-        prior: how many images the source is worth: ``inf`` is the source bit for bit, 0 the batch alone.
+        prior: how many images the source is worth, 64 by default: ``inf`` is the source bit for bit, 0 the batch alone.
         branch: whose statistics move: by default the active route's, else the only one.
+        weight: the source weight s itself, from 0 to 1, however many images there are; in place of a prior.
+        only: move the ``"mean"`` or the ``"variance"`` alone; the other stays the source's, bit for bit.
         group: ranks that hold the batch together; every one must call. ``None`` is no communication.
         forward: ``forward(model, images)`` for images of another form.
 
     Raises:
-        ValueError: no image, one value per channel, numbers that are not finite, a site that was not reached. The model is
-            unchanged.
+        ValueError: no image, one value per channel, numbers that are not finite, a site that was not reached, a prior and a
+            weight. The model is unchanged.
 
     Reference: Schneider et al., *Improving robustness against common corruptions by covariate shift adaptation*, 2020;
     Benz et al., 2021, which is :func:`measure` of one batch and :func:`install_`.
@@ -87,8 +98,9 @@ def adapt_(
     """
     branch = resolve(model, branch)
     targets = views(model, branch)
+    _check_only(only)
     samples = _count(model, images, group)
-    report = Adaptation(model, branch, source_weight(prior, samples), samples)
+    report = Adaptation(model, branch, _chosen_weight(prior, weight, samples), samples, only)
     report._source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
     seen: dict[str, Moments] = {}
     everyone = None if group is None else partial(all_merge, group=group)
@@ -102,18 +114,15 @@ def adapt_(
         if name in seen:
             batch = merge(seen[name], batch)
         seen[name] = batch
-        s = report.source_weight
-        if float(batch.count) < 2 and s < 1:
+        if float(batch.count) < 2 and report.source_weight < 1 and only != "mean":
             raise ValueError(
                 f"site {name!r} got a single value per channel. A variance needs at least two. "
                 f"Give more or larger images, or prior=float('inf')."
             )
-        source = report._source[name]
-        mean = interpolate(source.mean, batch.mean.to(view.mean), s)
-        var = interpolate(source.var, unbiased(batch).to(view.var), s)
-        report._installed[name] = Statistics(mean, var)
-        report.write(view.mean, mean)
-        report.write(view.var, var)
+        installed = blended(report._source[name], batch, report.source_weight, only)
+        report._installed[name] = installed
+        report.write(view.mean, installed.mean)
+        report.write(view.var, installed.var)
 
     try:
         with observed(model, targets, branch, observe):
@@ -124,6 +133,39 @@ def adapt_(
         report.give_back()
         raise
     return report
+
+
+def blended(source: Statistics, batch: Moments, weight: float, only: Only | None = None) -> Statistics:
+    """The source's statistics moved to a batch's, the source keeping ``weight``; with ``only``, one of the two moments."""
+    mean, var = source.mean.clone(), source.var.clone()
+    if only != "variance":
+        mean = interpolate(mean, batch.mean.to(mean), weight)
+    if only != "mean":
+        var = interpolate(var, unbiased(batch).to(var), weight)
+    return Statistics(mean, var)
+
+
+def _chosen_weight(prior: float | None, weight: float | None, samples: int) -> float:
+    if weight is None:
+        return source_weight(PRIOR if prior is None else prior, samples)
+    if prior is not None:
+        raise ValueError(
+            f"prior={prior} and weight={weight} were given. Each says how much the source keeps: a prior by the number of "
+            f"images, a weight whatever their number. Pass one of them."
+        )
+    if not 0 <= weight <= 1:
+        raise ValueError(
+            f"weight={weight} was given. It is the share of the source, from 0 (the batch alone) to 1 (the source). "
+            f"For a number of images use prior=."
+        )
+    return float(weight)
+
+
+def _check_only(only: str | None) -> None:
+    if only not in (None, "mean", "variance"):
+        raise ValueError(
+            f"only={only!r} was given. Statistics are a mean and a variance. Use 'mean', 'variance', or leave it out for both."
+        )
 
 
 def _count(model: nn.Module, images: Any, group: dist.ProcessGroup | None) -> int:
