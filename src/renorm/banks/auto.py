@@ -1,0 +1,136 @@
+"""How far to move a model's statistics, read off the unlabelled images themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from renorm.banks.forward import Forward, call, num_samples, observed
+from renorm.banks.sites import View
+from renorm.functional import Moments, all_merge, instance_moments
+
+SINGLE = 64.0  # prior for one image, which cannot tell a shift from chance
+FLOOR = 40.0  # prior for the largest shifts: what noise in the statistics costs is never nothing
+PENALTY = 20.0  # how much worse noise in the statistics is than a shift of the same size
+CHANCE = 2.0  # distances up to so many times their noise are chance
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How far the images' means are from the source's at each site, and how far chance alone would put them.
+
+    Attributes:
+        sites: names.
+        gap: squared distance of the means, averaged over channels, in source variances. Shape ``(S,)``.
+        noise: what ``gap`` is expected to be without a shift. Shape ``(S,)``; infinite for one image.
+        samples: how many images there were.
+    """
+
+    sites: tuple[str, ...]
+    gap: Tensor
+    noise: Tensor
+    samples: int
+
+    @property
+    def weight(self) -> float:
+        """The weight that the source should keep; see :func:`auto_weight`."""
+        return auto_weight(self.gap, self.noise, self.samples)
+
+
+def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
+    r"""The weight that the source keeps when its statistics are moved to those of a few images.
+
+    .. math:: s = \frac{N}{N + n}, \qquad N = 40 + 20 \, \frac{n \bar\nu}{\bar\delta - \bar\nu}
+
+    where :math:`\bar\delta` is the gap and :math:`\bar\nu` its noise, averaged over sites. :math:`n \bar\nu` is the variance
+    between images, so N does not depend on how many there are: the further the shift, the less the source counts. Where
+    :math:`\bar\delta \le 2 \bar\nu` the gap may be chance, and the source is kept bit for bit (s = 1). One image cannot tell:
+    N = 64.
+
+    Shape: ``(S,)`` each, one number per site.
+
+    Args:
+        gap: squared distance between the means of the images and the source's, in source variances, averaged over channels.
+        noise: its expectation without a shift: the variance over images of their own means, divided by n. So values of one
+            image are not taken for independent.
+        samples: how many images.
+
+    Raises:
+        ValueError: numbers that are not finite, or no image.
+
+    Example:
+        >>> auto_weight(torch.tensor([0.1]), torch.tensor([0.002]), 32)
+        0.6232...
+    """
+    if samples < 1 or not gap.isfinite().all() or gap.shape != noise.shape:
+        raise ValueError(
+            f"gaps {gap.tolist()} and noises {noise.tolist()} of {samples} images were given. Choosing a weight needs an image "
+            f"and finite numbers, one of each per site. Look for NaN in the images or the weights."
+        )
+    if not noise.isfinite().all():
+        return SINGLE / (SINGLE + samples)
+    expected, excess = float(noise.mean()), float(gap.mean() - noise.mean())
+    if excess <= (CHANCE - 1) * expected:
+        return 1.0
+    prior = FLOOR + PENALTY * samples * expected / excess
+    return prior / (prior + samples)
+
+
+def evidence(
+    model: nn.Module,
+    images: Any,
+    targets: Mapping[str, View],
+    branch: str | None,
+    samples: int,
+    *,
+    group: dist.ProcessGroup | None = None,
+    forward: Forward | None = None,
+) -> Evidence:
+    """Compare images with the statistics installed, in one forward that changes nothing.
+
+    Args:
+        targets: the sites.
+        samples: how many images there are, over all ranks.
+    """
+    rows: dict[str, list[Tensor]] = {name: [] for name in targets}
+    everyone = None if group is None else partial(all_merge, group=group)
+    num_local = num_samples(images)
+
+    def observe(name: str, view: View, x: Tensor) -> None:
+        means = image_means(x, num_local)
+        m = Moments(means.mean(0, keepdim=True), means.var(0, correction=0, keepdim=True), float(len(means)))
+        if everyone is not None:
+            m = everyone(m)
+        rows[name].append(compared(m, view))
+
+    with observed(model, targets, branch, observe):
+        call(model, images, forward)
+    reached = {name: torch.stack(found).mean(0) for name, found in rows.items() if found}
+    table = torch.stack(list(reached.values())).cpu() if reached else torch.empty(0, 2)
+    return Evidence(tuple(reached), table[:, 0], table[:, 1], samples)
+
+
+def image_means(x: Tensor, num_images: int) -> Tensor:
+    """The mean of every image and channel, where a site may see several rows of each image, one after another.
+
+    Shape: ``(M, C, *)`` to ``(num_images, C)``, or ``(M, C)`` where M is no multiple.
+    """
+    means = instance_moments(x).mean
+    if num_images and len(means) % num_images == 0:
+        return means.unflatten(0, (num_images, -1)).mean(1)
+    return means
+
+
+def compared(m: Moments, view: View) -> Tensor:
+    """The gap and the noise of one site, given the moments of its images' means. Shape: ``(2,)``."""
+    count = torch.as_tensor(m.count, dtype=m.mean.dtype, device=m.mean.device).flatten()[0]
+    scale = view.var + float(getattr(view.module, "eps", 1e-5))
+    gap = (m.mean[0] - view.mean).square() / scale
+    noise = m.var[0] / (count - 1).clamp(min=0) / scale  # infinite for one image
+    return torch.stack([gap.mean(), noise.mean() if count > 1 else noise.new_tensor(torch.inf)])
