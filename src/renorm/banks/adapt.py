@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.banks.bank import Bank, Statistics, check_all_finite, interpolate, source_weight
-from renorm.banks.forward import Forward, call, num_samples, observed
+from renorm.banks.exclusive import exclusive
+from renorm.banks.forward import Forward, Observer, call, num_samples, observed
 from renorm.banks.install import Installation
 from renorm.banks.sites import View, resolve, views
 from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
@@ -85,6 +87,7 @@ def adapt_(
     Raises:
         ValueError: no image, one value per channel, numbers that are not finite, a site that was not reached, a prior and a
             weight. The model is unchanged.
+        RuntimeError: another thread measures the model or changes its statistics at the time.
 
     Reference: Schneider et al., *Improving robustness against common corruptions by covariate shift adaptation*, 2020;
     Benz et al., 2021, which is :func:`measure` of one batch and :func:`install_`.
@@ -99,9 +102,23 @@ def adapt_(
     branch = resolve(model, branch)
     targets = views(model, branch)
     _check_only(only)
-    samples = _count(model, images, group)
-    report = Adaptation(model, branch, _chosen_weight(prior, weight, samples), samples, only)
-    report._source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
+    with exclusive(model):
+        samples = _count(model, images, group)
+        report = Adaptation(model, branch, _chosen_weight(prior, weight, samples), samples, only)
+        report._source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
+        try:
+            with observed(model, targets, branch, _observer(report, group)):
+                report.output = call(model, images, forward)
+            _check_reached(targets, report._installed)
+            check_all_finite(report._installed)
+        except BaseException:
+            report.give_back()
+            raise
+    return report
+
+
+def _observer(report: Adaptation, group: dist.ProcessGroup | None) -> Observer:
+    """What installs, before each forward of a site, the statistics it is to normalize by."""
     seen: dict[str, Moments] = {}
     everyone = None if group is None else partial(all_merge, group=group)
 
@@ -114,25 +131,17 @@ def adapt_(
         if name in seen:
             batch = merge(seen[name], batch)
         seen[name] = batch
-        if float(batch.count) < 2 and report.source_weight < 1 and only != "mean":
+        if float(batch.count) < 2 and report.source_weight < 1 and report.only != "mean":
             raise ValueError(
                 f"site {name!r} got a single value per channel. A variance needs at least two. "
                 f"Give more or larger images, or prior=float('inf')."
             )
-        installed = blended(report._source[name], batch, report.source_weight, only)
+        installed = blended(report._source[name], batch, report.source_weight, report.only)
         report._installed[name] = installed
         report.write(view.mean, installed.mean)
         report.write(view.var, installed.var)
 
-    try:
-        with observed(model, targets, branch, observe):
-            report.output = call(model, images, forward)
-        _check_reached(targets, seen)
-        check_all_finite(report._installed)
-    except BaseException:
-        report.give_back()
-        raise
-    return report
+    return observe
 
 
 def blended(source: Statistics, batch: Moments, weight: float, only: Only | None = None) -> Statistics:
@@ -180,7 +189,7 @@ def _count(model: nn.Module, images: Any, group: dist.ProcessGroup | None) -> in
     return samples
 
 
-def _check_reached(targets: dict[str, View], seen: dict[str, Moments]) -> None:
+def _check_reached(targets: dict[str, View], seen: Mapping[str, Any]) -> None:
     missing = [name for name in targets if name not in seen]
     if missing:
         raise ValueError(

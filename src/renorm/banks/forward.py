@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -48,7 +49,14 @@ def observed(model: nn.Module, targets: Mapping[str, View], branch: str | None, 
 
 
 def _hook(name: str, view: View, observer: Observer) -> Callable[..., None]:
+    owner = threading.get_ident()
+
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() != owner:
+            raise RuntimeError(
+                f"site {name!r} was called by one thread while another measures or adapts the model. Its features would be "
+                f"counted among the other's. Call the model afterwards, or give each thread a copy by copy.deepcopy."
+            )
         observer(name, view, args[0] if args else next(iter(kwargs.values())))
 
     return hook

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.banks.bank import Bank, Statistics, check_finite
+from renorm.banks.exclusive import exclusive
 from renorm.banks.sites import View, fingerprint, resolve, views
 
 
@@ -32,8 +33,13 @@ class Installation:
 
         Raises:
             RuntimeError: the statistics are no longer those written (a later change stands on them, or training moved them),
-                or no longer where they were (the model was moved to another device, or got a branch).
+                or no longer where they were (the model was moved to another device, or got a branch), or another thread
+                measures the model at the time.
         """
+        with exclusive(self._model):
+            self._undo()
+
+    def _undo(self) -> None:
         if self._saved and not {_memory(target) for target, _, _ in self._saved} <= self._memories():
             raise RuntimeError(
                 f"the model's tensors were replaced since: {self!r}. Undoing writes where the statistics were, and that is no "
@@ -70,26 +76,32 @@ def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict:
 
     Raises:
         ValueError: other sites or shapes, broken numbers, other weights. Nothing is changed then.
+        RuntimeError: another thread measures the model or changes its statistics at the time.
     """
     branch = resolve(model, branch)
     targets = views(model, branch)
-    _check(model, bank, targets, strict)
-    report = Installation(model, branch, f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
-    for name, view in targets.items():
-        for own, value in _pairs(view, bank.sites[name]):
-            assert own is not None
-            report.write(own, value)
+    with exclusive(model):
+        _check(model, bank, targets, strict)
+        report = Installation(model, branch, f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
+        for name, view in targets.items():
+            for own, value in _pairs(view, bank.sites[name]):
+                assert own is not None
+                report.write(own, value)
     return report
 
 
 @contextmanager
 def using(model: nn.Module, bank: Bank, branch: str | None = None, *, strict: bool = True) -> Iterator[None]:
-    """Borrow a bank for the block, as by :func:`install_`, and give the former statistics back at its end."""
-    installed = install_(model, bank, branch, strict=strict)
-    try:
-        yield
-    finally:
-        installed.give_back()
+    """Borrow a bank for the block, as by :func:`install_`, and give the former statistics back at its end.
+
+    Every thread that calls the model meanwhile normalizes by the bank; one that would measure or change it is refused.
+    """
+    with exclusive(model):
+        installed = install_(model, bank, branch, strict=strict)
+        try:
+            yield
+        finally:
+            installed.give_back()
 
 
 def _pairs(view: View, given: Statistics) -> list[tuple[Tensor | None, Tensor]]:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.banks.bank import Bank, Statistics, check_finite
+from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, call, num_samples, observed
 from renorm.banks.install import Installation, install_
 from renorm.banks.sites import View, resolve, views
@@ -51,6 +52,7 @@ def measure(
     Raises:
         TypeError: one tensor in place of batches, or a batch of no known form.
         ValueError: no batch, a site that no batch reached, numbers that are not finite. The model is unchanged.
+        RuntimeError: another thread measures the model or changes its statistics at the time.
 
     Reference: Benz et al., *Revisiting batch normalization for improving corruption robustness*, 2021;
     Wu & Johnson, *Rethinking "batch" in BatchNorm*, 2021.
@@ -73,7 +75,7 @@ def measure(
         raise ValueError("an iterator was given for two passes. It can be read once. Pass a list or a DataLoader.")
     branch = resolve(model, branch)
     targets = views(model, branch)
-    with _kept(targets):
+    with exclusive(model), _kept(targets):
         bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=True)
         if passes == 2:
             for name, view in targets.items():
@@ -97,7 +99,8 @@ def recalibrate_(
     An error half way leaves the model as it was. The result has ``undo()``.
     """
     branch = resolve(model, branch)
-    return install_(model, measure(model, batches, branch, passes=passes, group=group, forward=forward), branch)
+    with exclusive(model):
+        return install_(model, measure(model, batches, branch, passes=passes, group=group, forward=forward), branch)
 
 
 @contextmanager
