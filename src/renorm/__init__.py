@@ -45,7 +45,7 @@ __all__ = [
     "using",
 ]
 
-_LAZY = ("augment", "corruptions", "data", "evaluate", "export", "metrics", "models", "recipes", "report")
+_LAZY = ("attacks", "augment", "corruptions", "data", "evaluate", "export", "metrics", "models", "recipes", "report")
 _LAZY_NAMES = {"CutMix": "mix", "Mix": "mix", "Mixup": "mix", "MomentExchange": "layers.exchange"}
 
 

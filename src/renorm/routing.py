@@ -386,6 +386,19 @@ def checkpoint_contexts(model: nn.Module) -> Callable[[], tuple[AbstractContextM
 
 
 @contextmanager
+def untraced(model: nn.Module) -> Iterator[None]:
+    """Forwards inside, with their own backward, are forgotten by the recomputation of those outside."""
+    saved = [(each, (each._last, each._ambiguous, each._rerun)) for each in routes_of(model)]
+    try:
+        for each, _ in saved:
+            each._last, each._ambiguous, each._rerun = None, False, False
+        yield
+    finally:
+        for each, former in saved:
+            each._last, each._ambiguous, each._rerun = former
+
+
+@contextmanager
 def _reopened(saved: list[tuple[Route, tuple[Any, int | None]]]) -> Iterator[None]:
     former = [(each, each._reopened) for each, _ in saved]
     try:

@@ -1,0 +1,256 @@
+"""Attacks on images: the fast gradient sign method and projected gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from renorm.attacks.opened import Change, Logits, Mode, opened
+from renorm.attacks.search import Norm, Random, check_norm, in_ball, search
+
+EPS, STEP, STEPS = 8 / 255, 2 / 255, 7  # Madry et al., 2018, CIFAR-10, training
+QUARTER = 4  # a step is this part of eps, unless said: 2/255 of 8/255
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How an attack searches: a value that recipes and tables hold.
+
+    Args:
+        eps: Radius of the ball around each image, in units of 0 to 1.
+        step: Length of a step; by default a quarter of ``eps``.
+        steps: How many.
+        norm: Of the ball: ``linf`` bounds the change of each value, ``l2`` the length of the whole change.
+        targeted: Whether to move towards the given labels, not away from them.
+        mode: ``eval`` attacks the model as it predicts, with the branch's running statistics, and changes nothing of it.
+            ``train`` leaves it in training mode, as the authors of sandwich batch norm do: sites normalize by the attacked
+            batch and every step moves the branch's running statistics once (inside :func:`renorm.frozen_statistics`: none).
+
+    Raises:
+        ValueError: For a radius, step or number of steps that is not positive, an unknown norm or mode.
+
+    Example:
+        >>> Attack(steps=20)
+        Attack(eps=0.03137254901960784, step=0.00784313725490196, steps=20, norm='linf', targeted=False, mode='eval')
+    """
+
+    eps: float = EPS
+    step: float | None = None
+    steps: int = STEPS
+    norm: Norm = "linf"
+    targeted: bool = False
+    mode: Mode = "eval"
+
+    def __post_init__(self) -> None:
+        check_norm(self.norm)
+        if self.step is None:
+            object.__setattr__(self, "step", self.eps / QUARTER)
+        for name, needed in (("eps", "a radius above 0"), ("step", "a length above 0"), ("steps", "1 step or more")):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} was given. An attack needs {needed}. Use the published eps=8/255, "
+                    f"step=2/255, steps=7, or leave it out."
+                )
+        if self.mode not in get_args(Mode):
+            raise ValueError(
+                f"mode={self.mode!r} was given. The attacked model is in one of the modes {list(get_args(Mode))}. Use 'eval', "
+                f"which changes nothing of the model."
+            )
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        target: Tensor,
+        *,
+        random: Random | None = None,
+        branch: str | None = None,
+        normalize: Change | None = None,
+    ) -> Tensor:
+        """Attack images, as :func:`pgd` does."""
+        sign = -1 if self.targeted else 1
+        images, target = checked(images), _checked_target(target, images)
+
+        def loss(logits: Logits) -> Callable[[Tensor], Tensor]:
+            return lambda x: sign * F.cross_entropy(logits(x.to(images.dtype)), target, reduction="sum")
+
+        centre = wide(images)
+        start = centre if random is None else in_ball(centre, self.eps, self.norm, _checked(random, images))
+        return self.run(model, images, start, loss, branch, normalize)
+
+    def run(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        start: Tensor,
+        loss: Callable[[Logits], Callable[[Tensor], Tensor]],
+        branch: str | None,
+        normalize: Change | None,
+    ) -> Tensor:
+        """Search from a start for images that raise a loss, which is made of the model's logits.
+
+        Raises:
+            ValueError: If the published train mode is asked of a model in evaluation mode.
+        """
+        assert self.step is not None
+        if self.mode == "train" and not model.training:
+            raise ValueError(
+                "mode='train' was given for a model in evaluation mode. That attack runs as training does. "
+                "Call model.train() first, or use mode='eval'."
+            )
+        if not len(images):
+            return images.detach().clone()
+        with opened(model, branch, normalize, self.mode) as logits:
+            settings = {"eps": self.eps, "step": self.step, "steps": self.steps, "norm": self.norm}
+            found = search(loss(logits), wide(images).clone(), start.clone(), **settings)
+        return found.to(images.dtype)
+
+    def __str__(self) -> str:
+        radius = f"{255 * self.eps:g}/255" if self.norm == "linf" else f"{self.eps:g}"
+        step = f"{255 * (self.step or 0):g}/255" if self.norm == "linf" else f"{self.step:g}"
+        return f"{self.norm} {radius}, step {step}"
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    *,
+    eps: float = EPS,
+    step: float | None = None,
+    steps: int = STEPS,
+    norm: Norm = "linf",
+    random: Random | None = None,
+    targeted: bool = False,
+    branch: str | None = None,
+    normalize: Change | None = None,
+    mode: Mode = "eval",
+) -> Tensor:
+    r"""Projected gradient descent: images near the given ones that a model gets wrong.
+
+    .. math:: x_{t+1} = \Pi_{B(x, \epsilon) \cap [0, 1]} \left(x_t + \alpha\,
+        \operatorname{sign} \nabla_{x_t} L(f(x_t), y)\right)
+
+    and the gradient over its length in place of its sign for ``norm="l2"``. The steps are computed in at least float32, and
+    the result is rounded to the images' type.
+
+    The model, in whatever mode and however wrapped or compiled, is as before afterwards: gradients, ``requires_grad``, modes,
+    buffers, routes. What is returned belongs to no graph. Under autocast the attack computes as the block does.
+
+    Shape:
+        images ``(N, *)`` in [0, 1], kept, with their type and memory format; target ``(N,)`` int64.
+
+    Reduces to: :func:`fgsm` for one step of length ``eps`` without a random start.
+
+    Args:
+        eps: Radius, in units of 0 to 1.
+        step: Length of a step; by default a quarter of ``eps``, 2/255 of 8/255.
+        steps: How many.
+        norm: Of the ball.
+        random: Starts at random points of the balls: a generator, or a seed for each image; at the images by default.
+        targeted: Whether to move towards the labels.
+        branch: Through which branch; by default the open route, else the only one.
+        normalize: From [0, 1] to the model's input; leave it out for a model that normalizes by itself.
+        mode: ``eval``, or ``train`` as published with sandwich batch norm; see :class:`Attack`.
+
+    Raises:
+        ValueError: Images outside [0, 1], labels of another number, an unknown branch, or none where there are several.
+        TypeError: Images that are not floating point, labels that are not int64.
+        FloatingPointError: A gradient that is not finite.
+
+    Reference: Madry, Makelov, Schmidt, Tsipras & Vladu, *Towards deep learning models resistant to adversarial attacks*,
+    ICLR 2018.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+        >>> images, labels = torch.rand(2, 3, 2, 2), torch.tensor([0, 2])
+        >>> found = pgd(model, images, labels, random=[0, 1])
+        >>> float((found - images).abs().max()) <= 8 / 255 + 1e-6
+        True
+    """
+    attack = Attack(eps, step, steps, norm, targeted, mode)
+    return attack(model, images, target, random=random, branch=branch, normalize=normalize)
+
+
+def fgsm(
+    model: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    *,
+    eps: float = EPS,
+    norm: Norm = "linf",
+    targeted: bool = False,
+    branch: str | None = None,
+    normalize: Change | None = None,
+    mode: Mode = "eval",
+) -> Tensor:
+    r"""The fast gradient sign method: one step to the border of the ball.
+
+    .. math:: x' = \Pi_{[0, 1]} \left(x + \epsilon \operatorname{sign} \nabla_x L(f(x), y)\right)
+
+    Shape and arguments: as of :func:`pgd`.
+
+    Reference: Goodfellow, Shlens & Szegedy, *Explaining and harnessing adversarial examples*, ICLR 2015.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+        >>> fgsm(model, torch.rand(2, 3, 2, 2), torch.tensor([0, 2])).shape
+        torch.Size([2, 3, 2, 2])
+    """
+    attack = Attack(eps, eps, 1, norm, targeted, mode)
+    return attack(model, images, target, branch=branch, normalize=normalize)
+
+
+def wide(images: Tensor) -> Tensor:
+    """Images in a type whose rounding is far below a step."""
+    return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+
+
+def checked(images: Tensor) -> Tensor:
+    """Images that can be attacked, outside any graph.
+
+    Raises:
+        TypeError: If they are not floating point.
+        ValueError: If they are not in [0, 1], or not a batch.
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(
+            f"images of type {kind} were given. An attack moves floating-point images in [0, 1]. Divide bytes by 255."
+        )
+    if images.ndim < 2:
+        raise ValueError(f"images of shape {tuple(images.shape)} were given. A batch (N, ...) is needed. Stack them.")
+    low, high = (float(edge) for edge in images.detach().aminmax()) if images.numel() else (0.0, 1.0)
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"images between {low:.3g} and {high:.3g} were given. Images are attacked in [0, 1], before normalization. Pass "
+            f"them unnormalized, and normalize= that the model's input needs."
+        )
+    with torch.inference_mode(False):
+        return images.detach().clone()
+
+
+def _checked_target(target: Tensor, images: Tensor) -> Tensor:
+    if not isinstance(target, Tensor) or target.dtype != torch.int64:
+        kind = target.dtype if isinstance(target, Tensor) else type(target).__name__
+        raise TypeError(f"labels of type {kind} were given. An attack needs (N,) int64. Convert them by .long().")
+    if target.shape != images.shape[:1]:
+        raise ValueError(
+            f"labels of shape {tuple(target.shape)} were given for {len(images)} images. Each image needs one. Pass (N,) labels."
+        )
+    with torch.inference_mode(False):
+        return target.to(images.device, copy=True)
+
+
+def _checked(random: Random, images: Tensor) -> Random:
+    if not isinstance(random, torch.Generator) and len(random) != len(images):
+        raise ValueError(
+            f"{len(random)} seeds were given for {len(images)} images. Random starts need one seed for each image, or a "
+            f"torch.Generator. Pass as many."
+        )
+    return random

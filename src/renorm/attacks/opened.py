@@ -1,0 +1,71 @@
+"""A model as an attack uses it: through one branch, without changing anything of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from renorm.banks.sites import resolve
+from renorm.routing import Route, route, untraced
+
+Mode = Literal["eval", "train"]
+Logits = Callable[[Tensor], Tensor]
+Change = Callable[[Tensor], Tensor]
+PARALLEL = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+
+
+@contextmanager
+def opened(model: nn.Module, branch: str | None, normalize: Change | None, mode: Mode) -> Iterator[Logits]:
+    """Give the model's logits, in at least float32, as a function of images that can be differentiated.
+
+    Every module's mode and every parameter's ``requires_grad`` are given back, also after an error; gradients are nobody's
+    but the image's. Parallel wrappers are passed by, as an attack is each process's own affair; compiled code stays.
+    """
+    inner = alone(model)
+    modes = [(module, module.training) for module in inner.modules()]
+    trained = [parameter for parameter in inner.parameters() if parameter.requires_grad]
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        _enter_route(stack, inner, branch, mode)
+        try:
+            if mode == "eval":
+                for module, _ in modes:
+                    module.training = False
+            for parameter in trained:
+                parameter.requires_grad = False
+            yield lambda images: _wide(inner(images if normalize is None else normalize(images)))
+        finally:
+            for module, training in modes:
+                module.training = training
+            for parameter in trained:
+                parameter.requires_grad = True
+
+
+def alone(model: nn.Module) -> nn.Module:
+    """The model without parallel wrappers, compiled if it was inside them."""
+    while isinstance(model, PARALLEL):
+        model = model.module
+    inside = getattr(model, "_orig_mod", None)
+    return alone(inside) if isinstance(inside, PARALLEL) else model
+
+
+def _enter_route(stack: ExitStack, model: nn.Module, branch: str | None, mode: Mode) -> None:
+    """Open the branch's route; without a name the open or lasting one, of whatever form, is followed."""
+    found = (vars(module).get("route") for module in model.modules())
+    routes = [each for each in found if isinstance(each, Route)]
+    if routes:
+        stack.enter_context(untraced(model))
+    if branch is None and routes and (routes[0].open or routes[0].sticky[mode == "train"]):
+        return
+    branch = resolve(model, branch)
+    if branch is not None:
+        stack.enter_context(route(model, branch))
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
