@@ -6,9 +6,9 @@ cross-entropy. ``norm="shared"`` trains plain batch normalization on exactly the
 Reference: Merchant, Zoph & Cubuk, *Does Data Augmentation Benefit from Split BatchNorms*, 2020.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
@@ -20,15 +20,18 @@ from torch import Tensor, nn
 import renorm
 from renorm.corruptions.draw import stable_seed
 from renorm.data import CIFAR, Images, load
+from renorm.draws import Weight
 from renorm.evaluate.choices import SOURCE
 from renorm.evaluate.subject import Choice, Subject, logits
+from renorm.recipes.adversarial import agreements, attacked_branches, whole, with_attacks
 from renorm.recipes.averaging import Average, remeasure_
 from renorm.recipes.checkpoint import Checkpoint, load_into
 from renorm.recipes.config import PRETRAINED, Config, check
 from renorm.recipes.loop import Plan, check_finite
+from renorm.recipes.mixing import Spec, branch_per_row, generator_of, mix_of, own_share, per_row
 from renorm.recipes.processes import branches_of, join, pool_statistics_, unsynchronized
 from renorm.recipes.start import begin, build, synchronized
-from renorm.recipes.views import Batch, Order, ViewedImages, loader
+from renorm.recipes.views import Batch, Key, Order, ViewedImages, loader
 from renorm.routing import Stacked
 
 __all__ = ["Classification", "Config", "build", "check", "read"]
@@ -63,6 +66,7 @@ class Classification:
         self.model.to(self.processes.device, **layout)
         self.optimizer: torch.optim.Optimizer = sgd(self.model, config)
         self.average = None if config.ema is None else Average(self.model, config.ema)
+        self.mix = mix_of(config, self.model, images[0][0].shape[-1])  # in what trains only; compiling sees it
         network: Any = torch.compile(self.model, backend=BACKEND) if config.compile else self.model
         self.network = self.processes.parallel(network)
         self.subject = Subject(self.evaluated, start.mean, start.std)
@@ -87,6 +91,11 @@ class Classification:
         """The model that is validated and saved: the average, where there is one."""
         return self.average.model if self.average else self.model
 
+    @property
+    def mixture(self) -> dict[str, str]:
+        """The mix with all its settings in words, where there is one."""
+        return {} if self.mix is None else {"mix": repr(self.mix)}
+
     def batches(self, epoch: int, first: int) -> Iterable[Batch]:
         """This process's batches of an epoch from the step numbered ``first`` on."""
         config, processes = self.config, self.processes
@@ -99,11 +108,11 @@ class Classification:
         """Train on the views of some images: one forward over all branches, or one for each part of them."""
         views, labels = (tensor.to(self.processes.device, non_blocking=True) for tensor in batch[:2])
         self.optimizer.zero_grad()
-        parts = list(zip(views.split(batch.sizes), labels.split(batch.sizes), strict=True))
+        parts = zip(views.split(batch.sizes), labels.split(batch.sizes), batch.parts, strict=True)
         found = []
         for number, part in enumerate(parts, 1):
-            with unsynchronized(self.network, last=number == len(parts)):
-                found.append(self._backward(*part, batch.total))
+            with unsynchronized(self.network, last=number == len(batch.sizes)):
+                found.append(self._backward(*part, batch))
         numbers = self._numbers(self.processes.sum(torch.stack(found).sum(0)))
         check_finite(numbers["loss"], self.optimizer.param_groups[0]["lr"])
         self.optimizer.step()
@@ -112,27 +121,62 @@ class Classification:
         self._seen += len(labels)
         return numbers
 
-    def _backward(self, views: Tensor, labels: Tensor, total: int) -> Tensor:
-        """Add the gradients of some of a step's ``total`` images; their parts of the step's losses and accuracies."""
-        x, spec = self._stacked(views, self.config.branches)
+    def _backward(self, views: Tensor, labels: Tensor, keys: Sequence[Key], batch: Batch) -> Tensor:
+        """Add the gradients of some of a step's images; their parts of the step's numbers, see :meth:`_numbers`."""
+        shown = dict(zip(self.views, views.unbind(1), strict=True))
+        x, spec = self._stacked(with_attacks(self.config, self.network, self.subject, shown, labels, keys))
         with routed(self.model, self.config, spec):
+            x = self._mixed(x, spec, batch.place)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                outputs = renorm.unstack(self.network(x).float(), spec).values()
-            smoothing = self.config.label_smoothing
-            losses = [F.cross_entropy(y, labels, reduction="sum", label_smoothing=smoothing) for y in outputs]
-            losses = torch.stack(losses) / total
-            (losses.mean() * self.processes.count).backward()  # gradients are averaged over processes
-        hits = torch.stack([(y.argmax(1) == labels).sum() for y in outputs]) / total
-        return torch.cat([losses.detach(), hits])
+                y = self.network(x).float()
+            terms = self._terms(per_row(labels, spec))
+            losses, hits = (self._by_branch(values, spec) / batch.total for values in self._scores(y, terms))
+            losses = self._agreeing(losses, y, spec, batch.total)
+            (whole(self.config, losses.unbind()) * self.processes.count).backward()  # averaged over processes
+        own = len(labels) / batch.total * own_share(self.mix)
+        return torch.cat([losses.detach(), hits, losses.new_tensor([own])])
+
+    def _mixed(self, x: Tensor, spec: Spec, place: tuple[int, int]) -> Tensor:
+        """The rows as the model gets them; what is done to them is the same in all forwards of a step."""
+        if self.mix is None:
+            return x
+        branches = branch_per_row(x, spec)
+        groups = torch.zeros_like(branches) if self.config.mix_across else branches
+        return self.mix(x, generator_of(self.config.seed, place), groups)
+
+    def _terms(self, labels: Tensor) -> list[tuple[Weight, Tensor]]:
+        return [(1.0, labels)] if self.mix is None else self.mix.terms(labels)
+
+    def _scores(self, y: Tensor, terms: list[tuple[Weight, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Loss of each row, and the share of its labels that is predicted."""
+        smoothing, predicted = self.config.label_smoothing, y.argmax(1)
+        losses = [w * F.cross_entropy(y, labels, reduction="none", label_smoothing=smoothing) for w, labels in terms]
+        hits = [w * (predicted == labels).to(y) for w, labels in terms]
+        return torch.stack(losses).sum(0), torch.stack(hits).sum(0)
+
+    def _by_branch(self, values: Tensor, spec: Spec) -> Tensor:
+        return torch.stack([part.sum() for part in renorm.unstack(values, spec).values()])
+
+    def _agreeing(self, losses: Tensor, y: Tensor, spec: Spec, total: int) -> Tensor:
+        """The losses of branches, with TRADES those of attacked ones replaced by what it adds."""
+        if self.config.adv_loss != "trades":
+            return losses
+        added = agreements(self.config, renorm.unstack(y, spec))
+        names = zip(self.config.branches, losses, strict=True)
+        return torch.stack([added[name] / total if name in added else loss for name, loss in names])
 
     def _numbers(self, values: Tensor) -> dict[str, float]:
-        branches, found = self.config.branches, values.tolist()
+        """Loss, and accuracy, of each branch; with a mix also the share of labels that images kept."""
+        branches, (*found, own) = self.config.branches, values.tolist()
         names = [f"{what}/{branch}" for what in ("loss", "accuracy") for branch in branches]
-        return {"loss": sum(found[: len(branches)]) / len(branches)} | dict(zip(names, found, strict=True))
+        loss = whole(self.config, found[: len(branches)])
+        numbers = {"loss": loss} | dict(zip(names, found, strict=True))
+        return numbers if self.mix is None else numbers | {"own_label": own}
 
-    def _stacked(self, views: Tensor, branches: Sequence[str]) -> Stacked:
-        by_branch = {name: self.subject.normalize(views[:, i]) for i, name in enumerate(branches)}
-        return renorm.stack(by_branch, self.config.layout)
+    def _stacked(self, views: Mapping[str, Tensor], only: Sequence[str] | None = None) -> Stacked:
+        """Views as one normalized batch, branches in the configuration's order."""
+        names = [name for name in self.config.branches if only is None or name in only]
+        return renorm.stack({name: self.subject.normalize(views[name]) for name in names}, self.config.layout)
 
     def settle(self) -> None:
         """Make the statistics those of all processes and, of averaged weights, their own."""
@@ -151,18 +195,23 @@ class Classification:
             return {name: (name,) for name in branches}
         return {branches[0] if self.config.split else None: branches}
 
-    def _measuring(self, branches: Sequence[str]) -> Iterator[tuple[Tensor, tuple[str, ...]]]:
+    def _measuring(self, branches: Sequence[str]) -> Iterator[tuple[Tensor, Tensor, list[Key], tuple[str, ...]]]:
         """Views of some training images, the same at every call, in batches like a step's; whole ones for each process."""
         config, processes = self.config, self.processes
         number = max(1, min(config.ema_images, len(self.images)) // config.examples)
         order = Order(len(self.images), config.examples, config.seed, MEASURING)
-        data = ViewedImages(self.images, {name: self.views[name] for name in branches}, config.seed)
+        data = ViewedImages(self.images, self.views, config.seed)
         mine = list(islice(order, processes.rank, number, processes.count))
         for batch in loader(data, mine, config.num_workers):
-            yield batch.views, tuple(branches)
+            yield batch.views, batch.labels, batch.keys, tuple(branches)
 
-    def _forward(self, model: nn.Module, batch: tuple[Tensor, tuple[str, ...]]) -> Tensor:
-        x, spec = self._stacked(*batch)
+    def _forward(self, model: nn.Module, batch: tuple[Tensor, Tensor, list[Key], tuple[str, ...]]) -> Tensor:
+        """Call the model on views of some branches; attacks are on what trains, whose statistics fit its weights."""
+        views, labels, keys, branches = batch
+        shown, still = dict(zip(self.views, views.unbind(1), strict=True)), replace(self.config, attack_mode="eval")
+        if set(branches) & set(attacked_branches(self.config)):
+            shown = with_attacks(still, self.network, self.subject, shown, labels, keys)
+        x, spec = self._stacked(shown, branches)
         with routed(model, self.config, spec):
             return model(x)
 
@@ -203,7 +252,7 @@ class Classification:
             "std": list(self.subject.std),
             "size": self.size,
             "config": asdict(self.config),
-        }
+        } | self.mixture
 
 
 def read(config: Config) -> tuple[Images, Images]:

@@ -6,8 +6,11 @@ from typing import Literal, get_args
 import torch
 
 from renorm import augment
+from renorm.attacks import BETA, Mode, Norm
 from renorm.data import Images
+from renorm.recipes.adversarial import BASE, VIEW, AdvLoss, attacked_branches, check_attack, origin
 from renorm.recipes.loop import Plan
+from renorm.recipes.mixing import ExchangeNorm, Kind, check_mix, check_partners
 from renorm.recipes.views import num_batches
 from renorm.routing import check_names
 
@@ -28,7 +31,8 @@ class Config:
         model: ``resnet20``, ``resnet56``, ``wrn-28-2``, ..., ``timm:NAME`` or ``torchvision:NAME``.
         weights: Weights to start from: a safetensors file that fits, of a plain model or of the same branches, or
             ``pretrained`` for those that timm or torchvision has. By default random ones.
-        branches: Views of each image, one branch each: ``weak``, ``strong``, ``clean``; any names if ``views`` are given.
+        branches: Views of each image, one branch each: ``weak``, ``strong``, ``clean``; any names if ``views`` are given. The
+            view ``adv`` is the first other branch's image (a weak one if there is none) attacked through the branch itself.
         views: The view of each branch, in order, where it is not called like its branch: ``--branches weak again
             --views weak weak`` trains on two weak views. Each branch draws its own random numbers, by its name.
         norm: ``split`` gives each branch its own statistics and affine; ``shared`` is the plain model on the same batches.
@@ -42,6 +46,35 @@ class Config:
             ``auto`` takes the latter above 96 pixels.
         cutout: Side of the square cut out of the strong view, as a share of the image's; by default 0.5, but 0 with
             resized crops.
+        mix: Give images parts of others, and parts of their labels: ``exchange`` moments of features, paste boxes
+            (``cutmix``), average images (``mixup``), or ``exchange+cutmix``; by default nothing is mixed. Partners are drawn
+            for each forward, what is done to them once for each step, in each process by itself. The loss weighs labels as
+            they were mixed, and the accuracy in training is the share of the labels that was predicted.
+        mix_across: Mix the views of all branches with each other; by default partners are views of one branch.
+        exchange_weight: Share of its own label that an image keeps where its moments are exchanged; by default as
+            published, 0.5 up to 96 pixels (from CIFAR) and 0.9 above (ImageNet), as is all that follows.
+        exchange_probability: Of a step that exchanges: 0.25; above 96 pixels 1 without CutMix.
+        exchange_norm: Whose moments: ``pono`` (each position), ``in`` (each channel), ``ln`` (each image), or those of groups of
+            channels, ``gpono`` and ``gn``; by default ``pono``, the best on images as published.
+        exchange_groups: Groups of ``gn`` and ``gpono``.
+        exchange_after: Layer after which to exchange; by default the end of the stem where the kind of model is known.
+        exchange_before: Or before which.
+        exchange_channel_dim: Where channels are at that layer; -1 for tokens.
+        image_beta: Boxes and averages weigh as a number from Beta(b, b): 1; for ``mixup`` above 96 pixels 0.2.
+        image_probability: Of a step with mixed images: 1; for CutMix up to 96 pixels 0.5.
+        eps: Radius of the attack that makes the view ``adv``, in units of 0 to 1, a number or a fraction: by default 8/255 for
+            ``linf`` and 0.5 for ``l2``. Attacks in evaluation have it by default too, as they have norm and step size.
+        attack_norm: ``linf`` bounds the change of each value, ``l2`` the length of the whole change.
+        attack_steps: Steps of projected gradient descent; 1 with ``--attack-step-size`` of the radius is the fast gradient
+            method.
+        attack_step_size: Length of a step; by default a quarter of the radius.
+        attack_start: Start at a random point near each image.
+        attack_mode: ``eval`` attacks the model as it predicts, and moves no statistics. ``train`` attacks it in training mode
+            as the authors of sandwich batch norm do: each step normalizes by the attacked batch and moves the attacked branch's
+            running statistics once more.
+        adv_loss: ``cross-entropy`` of each branch, and their mean; or ``trades``: the mean over other branches, plus
+            ``trades_beta`` times how far predictions of attacked images are from those of the images.
+        trades_beta: Its weight.
         epochs: Passes over the data.
         batch: Rows of one step over all processes, the views of all branches counted: a multiple of the number of branches.
         accumulate: Divide each step into so many forwards, to need less memory. The gradient is that of the whole batch,
@@ -81,6 +114,25 @@ class Config:
     magnitude: int | None = None
     crop: augment.Crop = "auto"
     cutout: float | None = None
+    mix: Kind | None = None
+    mix_across: bool = False
+    exchange_weight: float | None = None
+    exchange_probability: float | None = None
+    exchange_norm: ExchangeNorm | None = None
+    exchange_groups: int | None = None
+    exchange_after: str | None = None
+    exchange_before: str | None = None
+    exchange_channel_dim: int = 1
+    image_beta: float | None = None
+    image_probability: float | None = None
+    eps: str | None = None
+    attack_norm: Norm = "linf"
+    attack_steps: int = 7
+    attack_step_size: str | None = None
+    attack_start: bool = True
+    attack_mode: Mode = "eval"
+    adv_loss: AdvLoss = "cross-entropy"
+    trades_beta: float = BETA
     epochs: int = 30
     batch: int = 256
     accumulate: int = 1
@@ -117,6 +169,11 @@ class Config:
         return self.norm == "split"
 
     @property
+    def adversarial(self) -> bool:
+        """Whether a branch trains on attacked images."""
+        return bool(attacked_branches(self))
+
+    @property
     def own_statistics(self) -> bool:
         """Whether each branch has statistics of its own."""
         return self.split and "statistics" not in self.share
@@ -127,8 +184,10 @@ class Config:
         return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
 
     def views_by_branch(self, size: int) -> dict[str, augment.View]:
-        """The view of each branch for images of a size."""
-        return {branch: self.view(name, size) for branch, name in zip(self.branches, self.view_names, strict=True)}
+        """The view of each branch for images of a size, of those whose images are loaded; others attack these."""
+        named = dict(zip(self.branches, self.view_names, strict=True))
+        loaded = {branch: name for branch, name in named.items() if name != VIEW or branch == origin(self)}
+        return {branch: self.view(BASE if name == VIEW else name, size) for branch, name in loaded.items()}
 
     def view(self, name: str, size: int) -> augment.View:
         """One view, with this configuration's settings."""
@@ -163,6 +222,9 @@ def check(config: Config, images: Images, processes: int = 1) -> None:
     _check_branches(config, images)
     _check_batch(config, images, processes)
     _check_ranges(config)
+    check_mix(config)
+    check_partners(config, processes)
+    check_attack(config)
     if not images.classes or int(images.labels.min()) < 0:
         raise ValueError(
             f"{images.name} has no labels: training needs a class for every image. Put images into one folder per class, "

@@ -1,0 +1,183 @@
+"""The mix that a configuration asks for: published settings and positions, and what each step draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from renorm.augment.views import SMALL
+from renorm.corruptions.draw import stable_seed
+from renorm.layers.exchange import MomentExchange
+from renorm.mix import CutMix, Mix, Mixup
+
+if TYPE_CHECKING:
+    from renorm.recipes.config import Config
+
+Kind = Literal["exchange", "cutmix", "mixup", "exchange+cutmix"]
+ExchangeNorm = Literal["pono", "in", "ln", "gn", "gpono"]
+Spec = tuple[str, ...] | Mapping[str, int]  # interleaved branches, or blocks of them
+
+
+class Usual(NamedTuple):
+    """Published settings for images of some size.
+
+    Args:
+        weight: Of a sample's own label where moments are exchanged.
+        probability: Of a step that exchanges.
+        beside_cutmix: The same, together with CutMix.
+        cutmix: Probability of a step with CutMix.
+        alpha: Of Mixup.
+    """
+
+    weight: float
+    probability: float
+    beside_cutmix: float
+    cutmix: float
+    alpha: float
+
+
+# Exchange: the scripts of Li et al., CVPR 2021, PyramidNet-200 on CIFAR (which have it without CutMix) and ResNet-50 on
+# ImageNet. CutMix: Yun et al., ICCV 2019. Mixup: Zhang et al., ICLR 2018.
+CIFAR = Usual(weight=0.5, probability=0.25, beside_cutmix=0.25, cutmix=0.5, alpha=1.0)
+IMAGENET = Usual(weight=0.9, probability=1.0, beside_cutmix=0.25, cutmix=1.0, alpha=0.2)
+
+# Names that a model has, and where its stem ends: as published for the first two, the same place for the others.
+POSITIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
+    (("maxpool", "layer1"), {"after": "maxpool"}),  # ResNets
+    (("features.pool0",), {"after": "features.pool0"}),  # DenseNets
+    (("layer1",), {"before": "layer1"}),  # networks for small images; of PyramidNet this is after its first norm
+    (("conv1", "features"), {"before": "features"}),  # DenseNets for small images
+    (("conv_stem", "blocks"), {"before": "blocks"}),  # timm's EfficientNets and MobileNets
+    (("stem", "s1"), {"before": "s1"}),  # timm's RegNets
+    (("stem", "trunk_output"), {"before": "trunk_output"}),  # torchvision's
+    (
+        ("features.0.0",),
+        {"after": "features.0"},
+    ),  # torchvision's EfficientNets and MobileNets; the first stage of our VGG
+)
+
+
+def mix_of(config: Config, model: nn.Module, size: int) -> Mix | None:
+    """The mix of a configuration, on a model for images of a size; the exchange is made in the model.
+
+    Raises:
+        ValueError: No position is known for the model, there is no such layer, or a number is out of its range.
+    """
+    if config.mix is None:
+        return None
+    usual = CIFAR if size <= SMALL else IMAGENET
+    exchange = exchange_of(config, model, usual) if "exchange" in config.mix else None
+    return Mix(images_of(config, usual), exchange, model=None if exchange else model)
+
+
+def exchange_of(config: Config, model: nn.Module, usual: Usual) -> MomentExchange:
+    """The exchange of a configuration, made in a model."""
+    named: Any = {"after": config.exchange_after, "before": config.exchange_before}
+    if named == {"after": None, "before": None}:
+        named = position_of(model, config.model)
+    probability = usual.probability if config.mix == "exchange" else usual.beside_cutmix
+    return MomentExchange(
+        model,
+        **named,
+        norm=config.exchange_norm or "pono",
+        groups=config.exchange_groups,
+        weight=_or(config.exchange_weight, usual.weight),
+        probability=_or(config.exchange_probability, probability),
+        channel_dim=config.exchange_channel_dim,
+    )
+
+
+def images_of(config: Config, usual: Usual) -> CutMix | Mixup | None:
+    """How a configuration mixes images."""
+    if config.mix == "exchange":
+        return None
+    if config.mix == "mixup":
+        return Mixup(_or(config.image_beta, usual.alpha), _or(config.image_probability, 1.0))
+    return CutMix(_or(config.image_beta, 1.0), _or(config.image_probability, usual.cutmix))
+
+
+def position_of(model: nn.Module, name: str) -> dict[str, str]:
+    """Where the stem of a model ends, by the names of its layers.
+
+    Raises:
+        ValueError: None of the families that are known.
+    """
+    names = {layer for layer, _ in model.named_modules(remove_duplicate=False)}
+    for needed, position in POSITIONS:
+        if names.issuperset(needed):
+            return position
+    layers = [layer for layer, _ in model.named_children()]
+    raise ValueError(
+        f"an exchange in {name}: its place is known for ResNets, DenseNets and networks alike, and this one needs a name. Add "
+        f"--exchange-after LAYER or --exchange-before LAYER, in or among {', '.join(layers)} (and --exchange-channel-dim -1 "
+        "where the layer passes tokens, channels last)."
+    )
+
+
+def check_mix(config: Config) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        ValueError: An option of an exchange without one, or of mixed images where none are.
+    """
+    exchange = ("weight", "probability", "norm", "groups", "after", "before", "channel_dim")
+    _check_given(config, [f"exchange_{name}" for name in exchange], "an exchange", ("exchange", "exchange+cutmix"))
+    images = ("cutmix", "mixup", "exchange+cutmix")
+    _check_given(config, ["image_beta", "image_probability"], "mixed images", images)
+    if config.mix_across and config.mix is None:
+        raise ValueError("--mix-across without --mix: nothing is mixed. Leave it out, or add --mix exchange.")
+
+
+def check_partners(config: Config, processes: int) -> None:
+    """Refuse steps in which nobody has a partner.
+
+    Raises:
+        ValueError: A forward of a single image of each branch.
+    """
+    alone = config.examples // (config.accumulate * processes) < 2
+    if config.mix is not None and alone and not (config.mix_across and len(config.branches) > 1):
+        raise ValueError(
+            f"--mix {config.mix} with {config.examples} images in a step, {config.accumulate} forwards on {processes} "
+            f"process{'es' * (processes > 1)}: a partner needs a second image in each. Use --batch "
+            f"{2 * len(config.branches) * config.accumulate * processes} or more."
+        )
+
+
+def generator_of(seed: int, place: tuple[int, int]) -> torch.Generator:
+    """The random numbers of a step, the same whenever it is trained; a mix joins them with the rank."""
+    return torch.Generator().manual_seed(stable_seed(seed, "mix", *place))
+
+
+def per_row(values: Tensor, spec: Spec) -> Tensor:
+    """Values of images for all rows of their stacked views. Shape: ``(N,)`` to ``(K * N,)``."""
+    return values.repeat(len(spec)) if isinstance(spec, Mapping) else values.repeat_interleave(len(spec))
+
+
+def branch_per_row(x: Tensor, spec: Spec) -> Tensor:
+    """The number of the branch of each row of a stacked batch. Shape: ``(K * N, *)`` to ``(K * N,)``."""
+    branches, num_images = torch.arange(len(spec)), len(x) // len(spec)
+    return branches.repeat_interleave(num_images) if isinstance(spec, Mapping) else branches.repeat(num_images)
+
+
+def own_share(mix: Mix | None) -> float:
+    """The part of its label that an image has kept in the newest step."""
+    if mix is None or mix.draw is None:
+        return 1.0
+    return float(mix.draw.pixels * mix.draw.moments)
+
+
+def _check_given(config: Config, names: Sequence[str], what: str, kinds: Sequence[str]) -> None:
+    given = [name for name in names if getattr(config, name) != getattr(type(config), name)]
+    if given and config.mix not in kinds:
+        option = f"--{given[0].replace('_', '-')} {getattr(config, given[0])}"
+        mix = f"--mix {config.mix}" if config.mix else "no --mix"
+        raise ValueError(
+            f"{option} with {mix}: it is about {what}, and there is none. Leave it out, or add --mix {kinds[0]}."
+        )
+
+
+def _or(given: float | None, usual: float) -> float:
+    return usual if given is None else given
