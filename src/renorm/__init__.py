@@ -9,16 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from renorm import functional, layers, routing
-from renorm.banks import Bank, adapt_, blend, install_, measure, merge, recalibrate_, using
+from renorm.banks import Bank, adapt_, blend, install_, measure, merge, prediction_time, recalibrate_, using
 from renorm.routing import frozen_statistics, interleave, route, route_, stack, unstack
-from renorm.surgery import add_branch_, fold, split_
+from renorm.surgery import add_branch_, fold, sandwich_, split_
 
 if TYPE_CHECKING:
     from renorm.layers.exchange import MomentExchange
     from renorm.mix import CutMix, Mix, Mixup
+    from renorm.stream.adapter import Adapter
 
 __version__ = "0.1.0"
 __all__ = [
+    "Adapter",
     "Bank",
     "CutMix",
     "Mix",
@@ -35,10 +37,12 @@ __all__ = [
     "layers",
     "measure",
     "merge",
+    "prediction_time",
     "recalibrate_",
     "route",
     "route_",
     "routing",
+    "sandwich_",
     "split_",
     "stack",
     "unstack",
@@ -46,7 +50,7 @@ __all__ = [
 ]
 
 _LAZY = ("attacks", "augment", "corruptions", "data", "evaluate", "export", "metrics", "models", "recipes", "report")
-_LAZY_NAMES = {"CutMix": "mix", "Mix": "mix", "Mixup": "mix", "MomentExchange": "layers.exchange"}
+_LAZY_NAMES = {"Adapter": "stream.adapter", "CutMix": "mix", "Mix": "mix", "Mixup": "mix", "MomentExchange": "layers.exchange"}
 
 
 def __getattr__(name: str) -> Any:

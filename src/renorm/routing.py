@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.weak import WeakTensorKeyDictionary
 
 Spec = str | Sequence[str] | Mapping[str, int] | Tensor
-UNKNOWN = -1
+UNKNOWN = -1  # the label of a sample of no branch; by name "unknown"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -60,10 +61,16 @@ class Visit(NamedTuple):
 
 
 class Route:
-    """The branches of a model and the selection its sites follow. One object, held by every site."""
+    """The branches of a model and the selection its sites follow. One object, held by every site.
 
-    def __init__(self, branches: Sequence[str]) -> None:
-        self.branches = check_names(branches)
+    Args:
+        branches: their names.
+        unknown: whether samples may belong to no branch, which is then called ``"unknown"``; all sites must know what to do.
+    """
+
+    def __init__(self, branches: Sequence[str], unknown: bool = False) -> None:
+        self.unknown = unknown
+        self.branches = check_names(branches, unknown)
         self.first = Selection("whole", (0,), (), 1, torch.tensor([0]))
         self.open: Selection | None = None
         self.sticky: dict[bool, Selection | None] = {True: None, False: None}
@@ -91,6 +98,13 @@ class Route:
             return Visit(selection, _repeats(selection, num_samples, self.size, site), False)
         selection, size = self._recall(training, site)
         return Visit(selection, _repeats(selection, num_samples, size, site), True)
+
+    def told(self, labels: Tensor, num_samples: int, site: str) -> Visit:
+        """The selection of a site that is given labels in place of a route; they are checked once per tensor."""
+        compiling = torch.compiler.is_compiling()
+        selection = self._labels(labels, None, check=not compiling)
+        again = not compiling and torch._C._current_graph_task_id() != -1
+        return Visit(selection, _repeats(selection, num_samples, None, site), again)
 
     def current(self, training: bool, site: str = "") -> Selection:
         """The open selection, else the sticky one, else (in evaluation) the first branch."""
@@ -132,13 +146,19 @@ class Route:
 
     def row(self, name: str) -> int:
         """Index of a branch by name."""
-        if name not in self.branches:
-            close = difflib.get_close_matches(name, self.branches, n=1)
-            raise ValueError(
-                f"{name!r} is not a branch of this model. Its branches are {list(self.branches)}. "
-                + (f"Did you mean {close[0]!r}?" if close else "Use one of them, or add it by renorm.add_branch_.")
-            )
-        return self.branches.index(name)
+        if name in self.branches:
+            return self.branches.index(name)
+        if self.unknown and name == "unknown":
+            return UNKNOWN
+        close = difflib.get_close_matches(name, self.branches, n=1)
+        raise ValueError(
+            f"{name!r} is not a branch of this model. Its branches are {list(self.branches)}. "
+            + (f"Did you mean {close[0]!r}?" if close else "Use one of them, or add it by renorm.add_branch_.")
+        )
+
+    def name_of(self, row: int) -> str:
+        """Name of a branch by index."""
+        return "unknown" if row == UNKNOWN else self.branches[row]
 
     def _blocks(self, sizes: Mapping[str, int], device: torch.device | None) -> Selection:
         rows, counts = self.rows(tuple(sizes)), tuple(int(n) for n in sizes.values())
@@ -156,11 +176,12 @@ class Route:
                 f"Flatten them and convert by .long()."
             )
         count = len(self.branches)
-        if check and labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < count:
+        low, high = _range(labels) if check and labels.numel() else (0, 0)
+        if not (UNKNOWN if self.unknown else 0) <= low <= high < count:
             raise ValueError(
-                f"labels between {int(labels.min())} and {int(labels.max())} were given. The {count} branches "
-                f"{list(self.branches)} are 0 to {count - 1}"
-                + (", and -1 (unknown) has no affine of its own here. " if int(labels.min()) == UNKNOWN else ". ")
+                f"labels between {low} and {high} were given. The {count} branches "
+                f"{shown(self.branches)} are 0 to {count - 1}"
+                + (", and -1 (unknown) has no affine of its own here. " if low == UNKNOWN else ". ")
                 + "Map the labels to branches first."
             )
         return Selection("labels", tuple(range(count)), (), count, labels if device is None else labels.to(device))
@@ -188,7 +209,28 @@ class Route:
         return last
 
 
-def check_names(branches: Sequence[str]) -> tuple[str, ...]:
+_RANGES = (
+    WeakTensorKeyDictionary()
+)  # of labels that were checked: layers that are given the same tensor need not wait again
+
+
+def _range(labels: Tensor) -> tuple[int, int]:
+    """The smallest and the largest label, known to the host once per tensor and version of it."""
+    version = None if labels.is_inference() else labels._version
+    known = _RANGES.get(labels)
+    if known is None or version is None or known[0] != version:
+        low, high = torch.stack(torch.aminmax(labels)).tolist()
+        _RANGES[labels] = known = (version, low, high)
+    return known[1], known[2]
+
+
+def shown(branches: Sequence[str]) -> str:
+    """Names of branches for a text, of many the first and the last."""
+    names = list(branches)
+    return str(names) if len(names) <= 8 else f"[{names[0]!r}, {names[1]!r}, ... {names[-1]!r}]"
+
+
+def check_names(branches: Sequence[str], unknown: bool = False) -> tuple[str, ...]:
     """Branch names as a tuple, or an error."""
     names = tuple(branches)
     wrong = [name for name in names if not isinstance(name, str) or not name or "." in name or "@" in name]
@@ -196,6 +238,11 @@ def check_names(branches: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(
             f"branches={branches!r} was given. Branches are a list of distinct names without '.' and '@'. "
             f'For example ["weak", "strong"].'
+        )
+    if unknown and "unknown" in names:
+        raise ValueError(
+            "a branch 'unknown' was given. That name is for samples of no branch, which have the shared affine alone. "
+            "Choose another name, or refuse such samples by unknown='error'."
         )
     return names
 

@@ -11,11 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from renorm.layers import BranchCopies, SplitBatchNorm
 from renorm.routing import Route
-from renorm.surgery.rules import row_of
+from renorm.surgery.rules import affine_of, row_of
 
 
 class View(NamedTuple):
-    """One site's tensors for a branch, as views: what is written to them is in the model. Shapes ``(C,)``."""
+    """One site's tensors for a branch, as views: what is written to them is in the model. Shapes ``(C,)``.
+
+    The affine of a sandwich is merged from two, so it is a copy.
+    """
 
     module: nn.Module
     mean: Tensor
@@ -49,7 +52,7 @@ def resolve(model: nn.Module, branch: str | None) -> str | None:
     if branch is None:
         active = route.open or route.sticky[False]
         if active is not None and active.kind == "whole":
-            return route.branches[active.branches[0]]
+            return route.name_of(active.branches[0])
         if len(route.branches) == 1:
             return route.branches[0]
         raise ValueError(
@@ -103,8 +106,7 @@ def _of_plain(module: nn.Module) -> View:
 def _of_split(site: SplitBatchNorm, branch: str) -> View:
     row = site.route.row(branch)
     statistics = (row_of(t, site.num_populations, row) for t in (site.running_mean, site.running_var) if t is not None)
-    affine = (None if t is None else row_of(t.detach(), site.num_rows, row) for t in (site.weight, site.bias))
-    return View(site, *statistics, *affine)
+    return View(site, *statistics, *affine_of(site, row))
 
 
 def versions(model: nn.Module) -> int:

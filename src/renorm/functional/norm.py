@@ -28,13 +28,14 @@ def branch_norm(
 
     .. math:: y_n = w_{r(n)} \frac{x_n - \mu_{k(n)}}{\sqrt{\sigma^2_{k(n)} + \epsilon}} + b_{r(n)}
 
-    Shape: x ``(N, C, *)``; weight and bias ``(R, C)``; the result is y like x and the populations' moments ``(K, C)``.
+    Shape: x ``(N, C, *)``; weight and bias ``(R, C)``, without ``row`` ``(1, C)`` or ``(N, C)``; the result is y like x and the
+    populations' moments ``(K, C)``.
 
     Reduces to: batch normalization in training for one population and one row.
 
     Args:
         population: ``(N,)`` int64, the population of each sample; ``None`` is one population.
-        row: ``(N,)`` int64, the affine of each sample; ``None`` is row 0 for all.
+        row: ``(N,)`` int64, the affine of each sample; ``None`` where it is given by sample, or one for all.
         merge_ranks: a function applied to the populations' moments, e.g. :func:`all_merge` of a process group.
 
     Reference: Ioffe & Szegedy, *Batch normalization*, 2015, for one population.

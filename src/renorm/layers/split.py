@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from renorm import functional, kernels
 from renorm.functional import Moments
 from renorm.layers.copies import check_branches
-from renorm.routing import Route, Selection
+from renorm.routing import UNKNOWN, Route, Selection, shown
 
 SHARABLE = ("statistics", "affine")
 Rows = slice | Tensor
@@ -35,6 +35,9 @@ class SplitBatchNorm(nn.Module):
     What is shared has one row, ``(C,)``.
 
     An absent branch gets zero gradients, so momentum and weight decay still move its affine.
+
+    A layer of a network of your own can be given the branch of each sample in place of a route: ``norm(x, labels)``, ``(N,)``
+    int64. They are checked once per tensor, in eager code.
 
     Shape: ``(N, C, *)`` to the same, in the same dtype and memory format.
 
@@ -89,10 +92,12 @@ class SplitBatchNorm(nn.Module):
         self.affine, self.track_running_stats = affine, track_running_stats
         self.share, self.sync = check_share(share), sync
         self.route = Route(branches) if route is None else route
+        self._check_unknown()
         self.name = ""
         self.template: nn.Module | None = None  # the plain norm without its tensors, which folding fills
         made: Any = {"device": device, "dtype": dtype}
-        rows, populations = self.num_rows * num_features, self.num_populations * num_features
+        rows = (len(self.branches) if self.branched("weight") else 1) * num_features
+        populations = self.num_populations * num_features
         self.register_parameter("weight", nn.Parameter(torch.ones(rows, **made)) if affine else None)
         self.register_parameter("bias", nn.Parameter(torch.zeros(rows, **made)) if affine else None)
         tracked = torch.zeros(self.num_populations, dtype=torch.int64, device=device)
@@ -105,6 +110,15 @@ class SplitBatchNorm(nn.Module):
         """Names of the branches, in order."""
         return self.route.branches
 
+    def branched(self, key: str) -> bool:
+        """Whether a tensor has a row per branch; others have one, which is shared."""
+        return ("affine" if key in ("weight", "bias") else "statistics") not in self.share
+
+    @property
+    def takes_unknown(self) -> bool:
+        """Whether samples of no branch can be normalized."""
+        return False
+
     @property
     def num_rows(self) -> int:
         """How many affines there are: one per branch, or one if shared."""
@@ -115,9 +129,16 @@ class SplitBatchNorm(nn.Module):
         """How many sets of statistics there are: one per branch, or one if shared."""
         return 1 if "statistics" in self.share else len(self.branches)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def affine_of(self, rows: Rows) -> tuple[Tensor | None, Tensor | None]:
+        """Scales and biases of some branches, ``(R, C)``; one row where they are shared."""
+        return self._pick(self.weight, rows), self._pick(self.bias, rows)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         self._check(x)
-        visit = self.route.visit(x.shape[0], self.training, self.name)
+        if labels is None:
+            visit = self.route.visit(x.shape[0], self.training, self.name)
+        else:
+            visit = self.route.told(labels, x.shape[0], self.name)
         if not self.training and self.running_mean is not None:
             y = self._by_running(x, visit.selection, visit.repeats)
         else:
@@ -144,16 +165,14 @@ class SplitBatchNorm(nn.Module):
                 return self._by_batch_interleaved(x, selection)
             if selection.kind == "blocks" and not (torch.compiler.is_compiling() or kernels.faster(x)):
                 rows = _picked(selection)
-                weight, bias = self._pick(self.weight, rows), self._pick(self.bias, rows)
+                weight, bias = self.affine_of(rows)
                 return *functional.block_norm(x, weight, bias, selection.sizes, self.eps), rows
         index = selection.of_samples(x.shape[0] // repeats, repeats, x.device)
         y, batch = functional.branch_norm(
             x,
-            self._table(self.weight),
-            self._table(self.bias),
+            *self.affine_of(index),
             population=index if self.num_populations > 1 else None,
             num_populations=self.num_populations,
-            row=index if self.num_rows > 1 else None,
             eps=self.eps,
             merge_ranks=group,
         )
@@ -161,7 +180,7 @@ class SplitBatchNorm(nn.Module):
 
     def _by_batch_whole(self, x: Tensor, selection: Selection, group: Any) -> tuple[Tensor, Moments, Rows]:
         rows = _picked(selection)
-        weight, bias = self._pick(self.weight, rows), self._pick(self.bias, rows)
+        weight, bias = self.affine_of(rows)
         rows = rows if self.num_populations > 1 else slice(None)
         if group is not None or kernels.faster(x):
             return *functional.branch_norm(x, weight, bias, eps=self.eps, merge_ranks=group), rows
@@ -169,25 +188,26 @@ class SplitBatchNorm(nn.Module):
 
     def _by_batch_interleaved(self, x: Tensor, selection: Selection) -> tuple[Tensor, Moments, Rows]:
         rows, count = _picked(selection), selection.num_branches
-        weight, bias = self._spread(self.weight, rows, count), self._spread(self.bias, rows, count)
+        weight, bias = (_beside(t, count) for t in self.affine_of(rows))
         y, batch = functional.native_norm(_side_by_side(x, count), weight, bias, self.eps)
         return y.view(x.shape), batch, rows
 
     def _by_running(self, x: Tensor, selection: Selection, repeats: int) -> Tensor:
         """Normalize by the running statistics of each sample's branch."""
         kind, count = selection.kind, selection.num_branches
-        tensors = (self.running_mean, self.running_var, self.weight, self.bias)
         if kind == "whole" or (kind == "interleaved" and repeats == 1 and x.is_contiguous()):
-            mean, var, weight, bias = (self._spread(t, _picked(selection), count) for t in tensors)
+            rows = _picked(selection)
+            tables = (self._pick(self.running_mean, rows), self._pick(self.running_var, rows), *self.affine_of(rows))
+            mean, var, weight, bias = (_beside(t, count) for t in tables)
             assert mean is not None
             assert var is not None
             return functional.native_fixed_norm(_side_by_side(x, count), mean, var, weight, bias, self.eps).view_as(x)
-        mean, var, weight, bias = (self._table(t) for t in tensors)
+        mean, var = self._table(self.running_mean), self._table(self.running_var)
         assert mean is not None
         assert var is not None
         index = selection.of_samples(x.shape[0] // repeats, repeats, x.device)
-        population, row = (index if n > 1 else None for n in (self.num_populations, self.num_rows))
-        return functional.fixed_norm(x, mean, var, weight, bias, population=population, row=row, eps=self.eps)
+        population = index if self.num_populations > 1 else None
+        return functional.fixed_norm(x, mean, var, *self.affine_of(index), population=population, eps=self.eps)
 
     @torch.no_grad()
     def _update(self, batch: Moments, rows: Rows) -> None:
@@ -222,17 +242,19 @@ class SplitBatchNorm(nn.Module):
             return self._table(flat)
         return flat.view(-1, self.num_features)[rows]
 
-    def _spread(self, flat: Tensor | None, rows: Rows, count: int) -> Tensor | None:
-        """``count`` rows side by side, a shared one repeated."""
-        picked = self._pick(flat, rows)
-        return None if picked is None else picked.expand(count, -1).reshape(-1)
-
     def _group(self) -> Any:
         """The merge over ranks, where there are any."""
         if self.sync is None or not (self.training and dist.is_available() and dist.is_initialized()):
             return None
         group = None if isinstance(self.sync, str) else self.sync
         return partial(functional.all_merge, group=group) if dist.get_world_size(group) > 1 else None
+
+    def _check_unknown(self) -> None:
+        if self.route.unknown and not self.takes_unknown:
+            raise ValueError(
+                f"a route with samples of no branch was given to a {type(self).__name__} with share={self.share}. It has no "
+                f"statistics or affine for them. Use a sandwich with share='statistics', or a route that refuses them."
+            )
 
     def _check(self, x: Tensor) -> None:
         if x.ndim < 2 or x.shape[1] != self.num_features:
@@ -272,7 +294,7 @@ class SplitBatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         shared = f", share={self.share}" if self.share else ""
-        return f"{self.num_features}, branches={list(self.branches)}, eps={self.eps}, momentum={self.momentum}{shared}"
+        return f"{self.num_features}, branches={shown(self.branches)}, eps={self.eps}, momentum={self.momentum}{shared}"
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -284,10 +306,10 @@ class SplitBatchNorm(nn.Module):
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, *args: Any
     ) -> None:
         if check_branches(prefix[:-1], metadata, self.branches, args[-1]):
-            repeated = self._repeated(state_dict, prefix)
+            repeated = self._repeated(state_dict, prefix, plain="branches" not in metadata)
             super()._load_from_state_dict({**state_dict, **repeated}, prefix, metadata, *args)
 
-    def _repeated(self, state_dict: dict[str, Any], prefix: str) -> dict[str, Tensor]:
+    def _repeated(self, state_dict: dict[str, Any], prefix: str, plain: bool) -> dict[str, Tensor]:
         """Entries of a plain checkpoint, one copy per branch; a checkpoint older than the counter starts it at 0."""
         made = {}
         for key, own in (*self._parameters.items(), *self._buffers.items()):
@@ -320,6 +342,8 @@ def _picked(selection: Selection) -> Rows:
     """The selection's rows: a slice where it is one in eager code, as slices copy nothing; a tensor where code is compiled."""
     if torch.compiler.is_compiling() and selection.kind in ("whole", "interleaved"):
         return selection.index
+    if UNKNOWN in selection.branches:
+        return selection.index
     first, count = selection.branches[0], len(selection.branches)
     if selection.branches == tuple(range(first, first + count)):
         return slice(first, first + count)
@@ -328,6 +352,11 @@ def _picked(selection: Selection) -> Rows:
 
 def _flat(row: Tensor | None) -> Tensor | None:
     return None if row is None else row.reshape(-1)
+
+
+def _beside(table: Tensor | None, count: int) -> Tensor | None:
+    """``count`` rows side by side, a shared one repeated."""
+    return None if table is None else table.expand(count, -1).reshape(-1)
 
 
 def _side_by_side(x: Tensor, count: int) -> Tensor:

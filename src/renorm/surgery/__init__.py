@@ -3,5 +3,6 @@
 from renorm.surgery.branches import add_branch_
 from renorm.surgery.convert import Conversion, split_
 from renorm.surgery.fold import fold
+from renorm.surgery.sandwich import sandwich_
 
-__all__ = ["Conversion", "add_branch_", "fold", "split_"]
+__all__ = ["Conversion", "add_branch_", "fold", "sandwich_", "split_"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from renorm.layers import BranchCopies, SplitBatchNorm
-from renorm.routing import Route, check_names, routes_of
+from renorm.routing import UNKNOWN, Route, check_names, routes_of
 from renorm.surgery.optimizer import replace_parameters
 
 
@@ -65,7 +65,7 @@ def add_branch_(model: nn.Module, branch: str, like: str, *, optimizer: Optimize
         raise ValueError(
             f"branch {branch!r} exists already: {list(route.branches)}. A new branch needs a new name. Choose one."
         )
-    names, row = check_names((*route.branches, branch)), route.row(like)
+    names, row = check_names((*route.branches, branch), route.unknown), route.row(like)
     report = Addition(route, branch, like)
     sites = [m for m in model.modules() if isinstance(m, (SplitBatchNorm, BranchCopies))]
     if optimizer is not None and any(isinstance(m, BranchCopies) for m in sites):
@@ -93,11 +93,11 @@ def add_branch_(model: nn.Module, branch: str, like: str, *, optimizer: Optimize
 
 def _grow(site: SplitBatchNorm, row: int, report: Addition, new_of: dict[nn.Parameter, nn.Parameter]) -> None:
     """Extend what is not shared; ``new_of`` keeps a parameter of several sites one object."""
-    for tensors, what in ((site._parameters, "affine"), (site._buffers, "statistics")):
+    for tensors in (site._parameters, site._buffers):
         for key, old in tensors.items():
-            if old is None or what in site.share:
+            if old is None or not site.branched(key):
                 continue
-            grown: Any = _extended(old.detach(), len(site.branches), row)
+            grown: Any = _extended(old.detach(), len(site.branches), row, identity=float(key == "branch_weight"))
             if isinstance(old, nn.Parameter):
                 grown = new_of.setdefault(old, nn.Parameter(grown, requires_grad=old.requires_grad))
             tensors[key] = grown
@@ -118,9 +118,10 @@ def _grow_copies(site: BranchCopies, branch: str, row: int, report: Addition) ->
     report._undo.append(lambda: site._modules.pop(branch))
 
 
-def _extended(flat: Tensor, rows: int, row: int) -> Tensor:
+def _extended(flat: Tensor, rows: int, row: int, identity: float = 0.0) -> Tensor:
     table = flat.view(rows, -1)
-    return torch.cat([table, table[row : row + 1]]).view(-1)
+    new = torch.full_like(table[:1], identity) if row == UNKNOWN else table[row : row + 1]
+    return torch.cat([table, new]).view(-1)
 
 
 def _carry(optimizer: Optimizer, pairs: list[Any], row: int, rows: int, report: Addition) -> None:

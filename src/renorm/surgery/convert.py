@@ -13,12 +13,13 @@ from torch.optim import Optimizer
 
 from renorm.layers import BranchCopies, SplitBatchNorm
 from renorm.layers.split import Sync, check_share
-from renorm.routing import Route, check_names
+from renorm.routing import Route, check_names, shown
 from renorm.surgery import rules
-from renorm.surgery.optimizer import replace_parameters, snapshot
+from renorm.surgery.optimizer import WithoutDecay, replace_parameters, snapshot
 
 Sites = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
 Swap = Mapping[int, nn.Module]
+Make = Callable[[nn.Module], rules.Site]
 
 
 class Conversion:
@@ -33,7 +34,9 @@ class Conversion:
         self.left: dict[str, str] = {}
         self._model, self._route, self._optimizer = model, route, optimizer
         self._pairs: list[tuple[nn.Module, rules.Site]] = []
+        self._made: list[dict[str, Tensor]] = []  # by site, what was not there before
         self._state: dict[nn.Parameter, dict[str, Any]] = {}
+        self._beside: WithoutDecay | None = None
         self._done = False
 
     def undo(self, keep: str | None = None) -> None:
@@ -50,7 +53,8 @@ class Conversion:
             raise RuntimeError(
                 "this conversion was undone already. A conversion can be undone once. Convert the model again."
             )
-        changed = [site.name for original, site in self._pairs if _changed(original, site)]
+        sites = zip(self._pairs, self._made, strict=True)
+        changed = [site.name for (original, site), made in sites if _changed(original, site, made)]
         if changed and keep is None:
             raise RuntimeError(
                 f"{len(changed)} of {len(self._pairs)} sites have changed since the conversion, {changed[0]!r} first. "
@@ -68,6 +72,8 @@ class Conversion:
     def _give_back_parameters(self, row: int | None) -> None:
         if self._optimizer is None:
             return
+        if self._beside is not None:
+            self._beside.undo([own for _, site in self._pairs for _, own in _multiplied(site)])
         pairs = [pair for original, site in self._pairs for pair in _parameter_pairs(original, site)]
 
         def resize(state: Tensor, old: nn.Parameter, new: nn.Parameter) -> Tensor:
@@ -78,7 +84,8 @@ class Conversion:
             self._optimizer.state.update(self._state)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def __repr__(self) -> str:
-        lines = [f"{len(self.converted)} sites now have the branches {', '.join(self.branches)}."]
+        names = ", ".join(self.branches) if len(self.branches) <= 8 else shown(self.branches)
+        lines = [f"{len(self.converted)} sites now have the branches {names}."]
         kinds = sorted(
             {(kind, type(site).__name__) for kind, (_, site) in zip(self.converted.values(), self._pairs, strict=False)}
         )
@@ -86,6 +93,8 @@ class Conversion:
             names = [name for name, was in self.converted.items() if was == kind]
             lines.append(f"  {kind} -> {made}: {_listed(names)}")
         lines += [f"  left alone: {name} ({reason})" for name, reason in self.left.items()]
+        if self._beside is not None and self._beside.made_groups:
+            lines.append("  their affines are in new groups of the optimizer, without weight decay")
         return "\n".join(lines)
 
 
@@ -124,22 +133,43 @@ def split_(
         1 sites now have the branches weak, strong.
           BatchNorm2d -> SplitBatchNorm: 1
     """
-    root = unwrapped(model)
     route, share = Route(check_names(branches)), check_share(share)
-    chosen, left = _plan(root, sites, share, optimizer)
+    whole = (
+        None
+        if not share and optimizer is None
+        else (
+            "share= or optimizer= was given. Such norms are copied whole. Exclude it by sites=, or share nothing and build the "
+            "optimizer afterwards."
+        )
+    )
+
+    def make(norm: nn.Module) -> rules.Site:
+        split = rules.rule_for(norm).action == "split"
+        return rules.split(norm, route, share, sync) if split else rules.copies(norm, route)
+
+    return convert_(model, route, make, sites, optimizer, whole)
+
+
+def convert_(
+    model: nn.Module, route: Route, make: Make, sites: Sites, optimizer: Optimizer | None, whole: str | None
+) -> Conversion:
+    """Put a site that ``make`` makes in the place of every chosen norm; ``whole`` says why norms cannot be copied whole."""
+    root = unwrapped(model)
+    chosen, left = _plan(root, sites, whole)
     report = Conversion(root, route, optimizer)
     report.left = left
-    made: dict[int, rules.Site] = {}
-    for name, (module, rule) in chosen.items():
-        site = rules.split(module, route, share, sync) if rule.action == "split" else rules.copies(module, route)
+    new_of: dict[int, nn.Module] = {}
+    for name, module in chosen.items():
+        site = make(module)
         site.name = name
-        made[id(module)] = site
+        new_of[id(module)] = site
         report.converted[name] = type(module).__name__
         report._pairs.append((module, site))
+        report._made.append(_made(module, site))
     keep_tied(report._pairs)
     if optimizer is not None:
         _carry_over(report, optimizer)
-    swap_(root, made)
+    swap_(root, new_of)
     root.register_forward_pre_hook(route.begin)
     root.register_forward_hook(route.end)
     return report
@@ -156,10 +186,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return inner
 
 
-def _plan(
-    root: nn.Module, sites: Sites, share: Sequence[str], optimizer: Optimizer | None
-) -> tuple[dict[str, tuple[nn.Module, rules.Rule]], dict[str, str]]:
-    """Which modules to convert and by which rule, and which norms are left and why; refuses before anything is changed."""
+def _plan(root: nn.Module, sites: Sites, whole: str | None) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """Which modules to convert, and which norms are left and why; refuses before anything is changed."""
     found = dict(_walk(root))
     _refuse_converted(root)
     names = [name for name, (_, rule) in found.items() if rule.action in ("split", "copy", "refuse")]
@@ -170,11 +198,8 @@ def _plan(
     for name, (module, rule) in chosen.items():
         if rule.action == "refuse":
             raise ValueError(f"{name!r} ({type(module).__name__}) cannot be converted: {rule.reason}")
-        if rule.action == "copy" and (share or optimizer is not None):
-            raise ValueError(
-                f"{name!r} ({type(module).__name__}) has a class renorm does not know, and share= or optimizer= was given. "
-                f"Such norms are copied whole. Exclude it by sites=, or share nothing and build the optimizer afterwards."
-            )
+        if rule.action == "copy" and whole is not None:
+            raise ValueError(f"{name!r} ({type(module).__name__}) has a class renorm does not know, and {whole}")
     if not chosen:
         raise ValueError(_nothing(root, left))
     if "" in chosen:
@@ -182,7 +207,7 @@ def _plan(
             f"the model itself is a norm ({type(root).__name__}). A conversion replaces norms inside a parent. "
             f"Wrap it: nn.Sequential(norm)."
         )
-    return chosen, left
+    return {name: module for name, (module, _) in chosen.items()}, left
 
 
 def _walk(root: nn.Module) -> Iterable[tuple[str, tuple[nn.Module, rules.Rule]]]:
@@ -251,39 +276,68 @@ def unhook_(root: nn.Module) -> None:
 
 def keep_tied(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
     """Parameters that several old modules shared stay one object in the new ones."""
-    made: dict[int, nn.Parameter] = {}
+    made: dict[tuple[object, ...], nn.Parameter] = {}
     for old, new in pairs:
         for key, own in new._parameters.items():
-            if own is not None and key in old._parameters:
-                new._parameters[key] = made.setdefault(id(old._parameters[key]), own)
+            sources = rules.sources(old, key.removeprefix("branch_"))
+            if own is not None and sources:
+                new._parameters[key] = made.setdefault((key, *sources), own)
 
 
 def _parameter_pairs(original: nn.Module, site: rules.Site) -> list[tuple[nn.Parameter, nn.Parameter]]:
     """The site's flat parameters, each with the original one it stands for."""
-    own = {key: p for key, p in site._parameters.items() if p is not None}
+    own = {key: p for key, p in site._parameters.items() if p is not None and key in original._parameters}
     return [(p, original.get_parameter(key)) for key, p in own.items()]
+
+
+def _multiplied(site: rules.Site) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """The shared parameters of a sandwich, each with that of its branches."""
+    own = ((p, site._parameters.get(f"branch_{key}")) for key, p in site._parameters.items())
+    return [(p, new) for p, new in own if p is not None and new is not None]
 
 
 def _carry_over(report: Conversion, optimizer: Optimizer) -> None:
     pairs = [(old, new) for original, site in report._pairs for new, old in _parameter_pairs(original, site)]
     report._state = snapshot(optimizer, [old for old, _ in pairs])
     replace_parameters(optimizer, pairs, lambda state, old, new: rules.repeated(state, new.numel()))
+    beside = [pair for _, site in report._pairs for pair in _multiplied(site)]
+    report._beside = WithoutDecay(optimizer, beside) if beside else None
 
 
-def _changed(original: nn.Module, site: rules.Site) -> bool:
+def _made(original: nn.Module, site: rules.Site) -> dict[str, Tensor]:
+    """The site's tensors that are no copies of the original's; of a constant one value."""
+    if isinstance(site, BranchCopies):
+        return {}
+    given = _given(original, site)
+    own = {key: t.detach() for key, t in _tensors(site).items() if key not in given or not _equal(t, given[key])}
+    return {key: t[:1].clone() if _equal(t, t[:1]) else t.clone() for key, t in own.items()}
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {key: t for key, t in (*module._parameters.items(), *module._buffers.items()) if t is not None}
+
+
+def _given(original: nn.Module, site: rules.Site) -> dict[str, Tensor]:
+    """The original's tensors, repeated as often as the site has rows."""
+    own = _tensors(site)
+    return {key: rules.repeated(t, own[key].numel()) for key, t in _tensors(original).items() if key in own}
+
+
+def _changed(original: nn.Module, site: rules.Site, made: Mapping[str, Tensor]) -> bool:
     """Whether any tensor of a site differs by value from what the conversion made of the original."""
     if isinstance(site, BranchCopies):
         before = original.state_dict()
         states = [child.state_dict() for child in site.children()]
         return any(not _equal(state[k], v) for state in states for k, v in before.items())
-    own = [*site._parameters.items(), *site._buffers.items()]
-    given: dict[str, Any] = {**original._parameters, **original._buffers}
-    return any(t is not None and not _equal(t, rules.repeated(given[k], t.numel())) for k, t in own)
+    before = {**_given(original, site), **made}
+    return any(not _equal(t, before[key]) for key, t in _tensors(site).items())
 
 
 def _equal(now: Tensor, before: Tensor) -> bool:
     if now.is_meta or before.is_meta:
         return now.is_meta and before.is_meta
+    if before.numel() not in (1, now.numel()):
+        return False
     before = before.to(now)
     same = (now == before) | (now.isnan() & before.isnan())
     return bool(same.all())

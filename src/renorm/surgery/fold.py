@@ -48,7 +48,7 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
     sites = [m for m in folded.modules() if isinstance(m, (SplitBatchNorm, BranchCopies))]
     for site in sites:
         row = site.route.row(branch)
-        check_statistics(site, row)
+        check_statistics(site, row, branch)
         made[id(site)] = rules.plain(site, row)
         _prove_site(site, made[id(site)], branch)
     keep_tied([(site, made[id(site)]) for site in sites])
@@ -62,13 +62,13 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
     return folded
 
 
-def check_statistics(site: rules.Site, row: int) -> None:
+def check_statistics(site: rules.Site, row: int, branch: str) -> None:
     """Refuse statistics that are broken, or that no batch ever reached while other branches were trained."""
     means, variances, tracked = (_of_branches(site, k) for k in ("running_mean", "running_var", "num_batches_tracked"))
     if means is None or variances is None or means.is_meta:
         return
     row = row if len(means) > 1 else 0
-    mean, var, branch = means[row], variances[row], site.branches[row]
+    mean, var = means[row], variances[row]
     if not (mean.isfinite().all() and var.isfinite().all() and (var >= 0).all()):
         raise ValueError(
             f"site {site.name!r} has statistics of branch {branch!r} that are not finite or negative. "

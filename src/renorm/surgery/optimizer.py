@@ -43,3 +43,74 @@ def snapshot(optimizer: Optimizer, parameters: list[nn.Parameter]) -> dict[nn.Pa
     """The state of some parameters, values cloned."""
     states = {p: optimizer.state[p] for p in parameters if p in optimizer.state}
     return {p: {k: v.clone() if isinstance(v, Tensor) else v for k, v in s.items()} for p, s in states.items()}
+
+
+class WithoutDecay:
+    """New parameters put into an optimizer beside those that they multiply, all of them without weight decay.
+
+    A group that has weight decay gives the parameters it held to a new group with its other options; in one without they
+    stay, and the new ones join them. What the optimizer does not hold brings nothing in.
+
+    Args:
+        beside: pairs of a parameter that may be held and the new one that belongs beside it.
+    """
+
+    def __init__(self, optimizer: Optimizer, beside: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
+        self._optimizer, self._new = optimizer, [new for _, new in beside]
+        self._former: list[tuple[dict[str, Any], dict[str, Any], Members]] = []  # group, where its went, what it held
+        for group in list(optimizer.param_groups):
+            self._join(group, {id(held): new for held, new in beside})
+
+    def _join(self, group: dict[str, Any], new_of: dict[int, nn.Parameter]) -> None:
+        members = _members(group)
+        held = [(p, name) for p, name in members if id(p) in new_of]
+        new = [(new_of[id(p)], _branch_name(name)) for p, name in held]
+        if not held:
+            return
+        if not group.get("weight_decay"):
+            _fill(group, members + new)
+            self._former.append((group, group, members))
+            return
+        _fill(group, [(p, name) for p, name in members if id(p) not in new_of])
+        made = {key: value for key, value in group.items() if key != "param_names"} | {"weight_decay": 0.0}
+        _fill(made, held + new, named="param_names" in group)
+        self._optimizer.param_groups.append(made)
+        self._former.append((group, made, members))
+
+    @property
+    def made_groups(self) -> bool:
+        """Whether there are groups that were not there before."""
+        return any(group is not made for group, made, _ in self._former)
+
+    def undo(self, gone: list[nn.Parameter]) -> None:
+        """Put every parameter back where it was; the new ones, and what has replaced them since, leave with their state."""
+        leaving = {id(p) for p in (*self._new, *gone)}
+        for p in (*self._new, *gone):
+            self._optimizer.state.pop(p, None)
+        for group, made, members in self._former:
+            known = leaving | {id(p) for p, _ in members}
+            later = [(p, name) for p, name in _members(group) if id(p) not in known]
+            if made is not group:
+                later += [(p, name) for p, name in _members(made) if id(p) not in known]
+                groups = self._optimizer.param_groups
+                groups[:] = [each for each in groups if each is not made]
+            _fill(group, members + later)
+
+
+Members = list[tuple[nn.Parameter, str]]
+
+
+def _members(group: dict[str, Any]) -> Members:
+    """A group's parameters with their names, which only optimizers made of named parameters have."""
+    return list(zip(group["params"], group.get("param_names", [""] * len(group["params"])), strict=True))
+
+
+def _fill(group: dict[str, Any], members: Members, named: bool = False) -> None:
+    group["params"] = [p for p, _ in members]
+    if named or "param_names" in group:
+        group["param_names"] = [name for _, name in members]
+
+
+def _branch_name(name: str) -> str:
+    site, dot, key = name.rpartition(".")
+    return f"{site}{dot}branch_{key}"

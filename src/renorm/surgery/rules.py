@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
 
-from renorm.layers import BranchCopies, SplitBatchNorm
+from renorm.layers import BranchCopies, SandwichBatchNorm, SplitBatchNorm
 from renorm.routing import Route
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -70,24 +70,40 @@ def _rule_for_known(norm: nn.Module, parts: set[str]) -> Rule:
 
 def split(norm: Any, route: Route, share: Iterable[str], sync: Any) -> SplitBatchNorm:
     """A :class:`SplitBatchNorm` in place of a norm: every branch starts as a copy of it; children and hooks are its own."""
-    if sync is None and isinstance(norm, nn.SyncBatchNorm):
-        sync = "world" if norm.process_group is None else norm.process_group
-    site = SplitBatchNorm(
-        norm.num_features,
-        route.branches,
-        norm.eps,
-        norm.momentum,
-        norm.affine,
-        norm.track_running_stats,
-        share=share,
-        sync=sync,
-        route=route,
-        device="meta",
-    )
+    site = SplitBatchNorm(*_settings(norm, route), share=share, sync=_sync(norm, sync), route=route, device="meta")
+    return _filled(site, norm)
+
+
+def sandwich(
+    norm: Any, route: Route, share: Iterable[str], sync: Any, init: str, generator: torch.Generator | None
+) -> SandwichBatchNorm:
+    """A :class:`SandwichBatchNorm` in place of a norm, whose affine becomes the shared one."""
+    site = SandwichBatchNorm(*_settings(norm, route), share=share, sync=_sync(norm, sync), route=route, device="meta")
     for key in ("weight", "bias"):
-        site._parameters[key] = _branched(norm._parameters[key], site.num_rows)
-    for key in site._buffers:
-        site._buffers[key] = _branched(norm._buffers[key], site.num_populations)
+        given = norm._parameters[key]
+        own = None if given is None else nn.Parameter(given.new_empty(site.num_rows * site.num_features))
+        site._parameters[f"branch_{key}"] = own if own is None else own.requires_grad_(given.requires_grad)
+    _filled(site, norm)
+    site.initialize_(init, generator, shared=init != "identity")
+    return site
+
+
+def _settings(norm: Any, route: Route) -> tuple[Any, ...]:
+    return norm.num_features, route.branches, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+
+
+def _sync(norm: nn.Module, sync: Any) -> Any:
+    if sync is None and isinstance(norm, nn.SyncBatchNorm):
+        return "world" if norm.process_group is None else norm.process_group
+    return sync
+
+
+def _filled(site: Any, norm: nn.Module) -> Any:
+    """The site with the norm's tensors, repeated for each branch where it has its own; its children, mode and hooks."""
+    for tensors, given in ((site._parameters, norm._parameters), (site._buffers, norm._buffers)):
+        for key in tensors:
+            if key in given:
+                tensors[key] = _branched(given[key], len(site.branches) if site.branched(key) else 1)
     for key, child in norm._modules.items():
         site.add_module(key, child)
     vars(site)["template"] = without_tensors(norm)  # not setattr, which would register it as a child
@@ -119,11 +135,10 @@ def plain(site: Site, branch: int) -> nn.Module:
         norm = copy.deepcopy(site.of(branch))
     else:
         norm = _template(site)
-        for key in ("weight", "bias"):
+        for key, value in zip(("weight", "bias"), affine_of(site, branch), strict=True):
             own = site._parameters[key]
-            if own is not None:
-                value = row_of(own, site.num_rows, branch).detach().clone()
-                norm._parameters[key] = nn.Parameter(value, requires_grad=own.requires_grad)
+            if own is not None and value is not None:
+                norm._parameters[key] = nn.Parameter(value.clone(), requires_grad=own.requires_grad)
         for key, own in site._buffers.items():
             if own is not None:
                 value = row_of(own, site.num_populations, branch).clone()
@@ -171,6 +186,22 @@ def repeated(tensor: Tensor, size: int) -> Tensor:
     """A flat tensor of ``size`` made of copies."""
     with torch.no_grad():
         return tensor.detach().reshape(-1).repeat(size // max(1, tensor.numel()))
+
+
+def affine_of(site: SplitBatchNorm, branch: int) -> tuple[Tensor | None, Tensor | None]:
+    """Scale and bias of a branch, ``(C,)``, detached: views of a split site's, merged ones of a sandwich."""
+    some = next((p for p in (site.weight, site.bias) if p is not None), None)
+    rows = slice(branch, branch + 1) if branch >= 0 or some is None else torch.tensor([branch], device=some.device)
+    weight, bias = (None if t is None else t.detach().view(-1) for t in site.affine_of(rows))
+    return weight, bias
+
+
+def sources(module: nn.Module, key: str) -> tuple[int, ...]:
+    """Identities of the parameters that one of a norm is, or of those it is merged from in a sandwich; none where it has none."""
+    if module._parameters.get(key) is None:
+        return ()
+    merged = ("branch_weight", f"branch_{key}") if isinstance(module, SandwichBatchNorm) else ()
+    return tuple(id(module._parameters.get(each)) for each in (key, *merged))
 
 
 def row_of(flat: Tensor, rows: int, branch: int) -> Tensor:

@@ -1,0 +1,228 @@
+"""Sandwich and class-conditional batch normalization: branches over one set of statistics, with or without a shared affine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from renorm.layers.split import Rows, SplitBatchNorm, Sync
+from renorm.routing import Route
+
+SPREAD = 0.02  # standard deviation of the published initial scales
+
+
+class SandwichBatchNorm(SplitBatchNorm):
+    r"""Batch normalization, an affine that all branches share, and on top of it one affine per branch.
+
+    .. math:: y_n = \gamma_{k(n)} \left(\gamma \frac{x_n - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta\right) + \beta_{k(n)}
+
+    where :math:`k(n)` is the branch of sample n: a class, a domain, clean or attacked. Both affines are merged before the pass
+    over ``x``, so it costs what :class:`SplitBatchNorm` costs, with one row or a thousand.
+
+    ``weight`` and ``bias``, ``(C,)``, are the shared affine, ``branch_weight`` and ``branch_bias``, ``(K*C,)``, those of the
+    branches. A plain checkpoint loads strictly: it is the shared affine, and those of the branches become the identity.
+    Weight decay on a product pulls both factors to zero: leave all four out of it.
+
+    Shape: ``(N, C, *)`` to the same, in the same dtype and memory format.
+
+    Reduces to: ``nn.BatchNorm{1,2,3}d`` of the shared affine while those of the branches are the identity.
+
+    Args:
+        num_features: C.
+        branches: their names, or how many there are, called ``"0"``, ``"1"``, ...
+        eps, momentum, affine, track_running_stats: as in PyTorch.
+        share: ``"statistics"`` or ``()``, one set of statistics or one per branch.
+        init: ``"identity"``; or ``"published"``, scales of both affines drawn from N(1, 0.02), which needs ``generator``.
+        unknown: what samples of no branch (label -1, by name ``"unknown"``) get: ``"shared"``, the shared affine alone, which
+            needs shared statistics and is the default with them; or ``"error"``. A given ``route`` has decided it.
+        sync, route: as in :class:`SplitBatchNorm`.
+
+    Raises:
+        ValueError: as :class:`SplitBatchNorm`; an affine that branches share, unknown samples without shared statistics.
+
+    Reference: Gong, Chen, Chen & Wang, *Sandwich batch normalization: a drop-in replacement for feature distribution
+    heterogeneity*, WACV 2022.
+
+    Example:
+        >>> norm = renorm.layers.SandwichBatchNorm(4, 10)
+        >>> norm(torch.randn(3, 4, 5, 5), torch.tensor([7, 2, -1])).shape
+        torch.Size([3, 4, 5, 5])
+    """
+
+    branch_weight: nn.Parameter | None
+    branch_bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        num_features: int,
+        branches: Sequence[str] | int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        share: str | Iterable[str] = ("statistics",),
+        init: str = "identity",
+        generator: Generator | None = None,
+        unknown: str | None = None,
+        sync: Sync = None,
+        route: Route | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        share = check_sandwich(share)
+        if route is None:
+            route = Route(names_of(branches), check_unknown(unknown, share))
+        made: Any = {"sync": sync, "route": route, "device": device, "dtype": dtype}
+        settings = (num_features, route.branches, eps, momentum, affine, track_running_stats)
+        super().__init__(*settings, share=share, **made)
+        flat: Any = {"size": (self.num_rows * num_features,), "device": device, "dtype": dtype}
+        self.register_parameter("branch_weight", nn.Parameter(torch.ones(**flat)) if affine else None)
+        self.register_parameter("branch_bias", nn.Parameter(torch.zeros(**flat)) if affine else None)
+        self.initialize_(init, generator)
+
+    @property
+    def takes_unknown(self) -> bool:
+        """Whether samples of no branch can be normalized: by shared statistics."""
+        return "statistics" in self.share
+
+    def branched(self, key: str) -> bool:
+        """Whether a tensor has a row per branch; others have one, which is shared."""
+        return key.startswith("branch_") or (key not in ("weight", "bias") and "statistics" not in self.share)
+
+    def affine_of(self, rows: Rows) -> tuple[Tensor | None, Tensor | None]:
+        """Merged scales and biases of some branches, ``(R, C)``; of row -1 the shared ones."""
+        weight, bias = self._own(self.branch_weight, rows, 1.0), self._own(self.branch_bias, rows, 0.0)
+        if bias is not None and self.bias is not None:
+            bias = bias + self.bias if weight is None else torch.addcmul(bias, weight, self.bias)
+        return (weight if weight is None or self.weight is None else weight * self.weight), bias
+
+    def _own(self, flat: Tensor | None, rows: Rows, identity: float) -> Tensor | None:
+        if flat is None or isinstance(rows, slice) or not self.route.unknown:
+            return self._pick(flat, rows)
+        rows = rows.to(flat.device)
+        return self._pick(flat, rows.clamp(min=0)).where(rows.unsqueeze(1) >= 0, identity)  # pyright: ignore[reportOptionalMemberAccess]
+
+    def initialize_(self, init: str, generator: Generator | None = None, *, shared: bool = True) -> None:
+        """Set the affines of the branches, and the shared one, to ``"identity"`` or ``"published"``; see the class."""
+        weights, biases = (self.branch_weight, self.weight), (self.branch_bias, self.bias)
+        fill_affine_(weights[: 1 + shared], biases[: 1 + shared], init, generator)
+
+    def _repeated(self, state_dict: dict[str, Any], prefix: str, plain: bool) -> dict[str, Tensor]:
+        """Entries of a plain checkpoint, with branches that change nothing."""
+        made = super()._repeated(state_dict, prefix, plain)
+        own = [key for key, p in self._parameters.items() if key.startswith("branch_") and p is not None]
+        if not plain or any(prefix + key in state_dict for key in own):
+            return made
+        for key in own:
+            given = state_dict.get(prefix + key.removeprefix("branch_"))
+            if given is not None:
+                made[prefix + key] = given.new_full((self.num_rows * self.num_features,), float(key.endswith("weight")))
+        return made
+
+
+class ConditionalBatchNorm(SplitBatchNorm):
+    r"""Class-conditional batch normalization: one set of statistics, and one affine per class.
+
+    .. math:: y_n = \gamma_{k(n)} \frac{x_n - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_{k(n)}
+
+    Shape: ``(N, C, *)`` to the same.
+
+    Reduces to: :class:`SplitBatchNorm` with ``share="statistics"``, which it is; :class:`SandwichBatchNorm` without its shared
+    affine.
+
+    Args:
+        num_features: C.
+        branches: names of the classes, or how many there are, called ``"0"``, ``"1"``, ...
+        eps, momentum, affine, track_running_stats: as in PyTorch.
+        init: ``"identity"``; or ``"published"``, scales drawn from N(1, 0.02), which needs ``generator``.
+        sync, route: as in :class:`SplitBatchNorm`.
+
+    Reference: Dumoulin, Shlens & Kudlur, *A learned representation for artistic style*, ICLR 2017; de Vries et al., *Modulating
+    early visual processing by language*, NeurIPS 2017.
+
+    Example:
+        >>> norm = renorm.layers.ConditionalBatchNorm(4, ["cat", "dog"])
+        >>> norm(torch.randn(3, 4, 5, 5), torch.tensor([0, 1, 1])).shape
+        torch.Size([3, 4, 5, 5])
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        branches: Sequence[str] | int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        init: str = "identity",
+        generator: Generator | None = None,
+        sync: Sync = None,
+        route: Route | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        made: Any = {"sync": sync, "route": route, "device": device, "dtype": dtype}
+        settings = (num_features, names_of(branches), eps, momentum, affine, track_running_stats)
+        super().__init__(*settings, share="statistics", **made)
+        fill_affine_((self.weight,), (self.bias,), init, generator)
+
+
+def names_of(branches: Sequence[str] | int) -> Sequence[str]:
+    """Branches that were only counted, by name."""
+    return [str(k) for k in range(branches)] if isinstance(branches, int) else branches
+
+
+def check_sandwich(share: str | Iterable[str]) -> tuple[str, ...]:
+    """What the branches of a sandwich share besides the affine between: the statistics, or nothing."""
+    given = (share,) if isinstance(share, str) else tuple(share)
+    if set(given) - {"statistics"}:
+        raise ValueError(
+            f"share={share!r} was given for a sandwich. Its branches have one affine in common and one each, and can share "
+            f"'statistics' besides. Use share='statistics' or (), or renorm.split_ with share='affine' for the common one alone."
+        )
+    return tuple(dict.fromkeys(given))
+
+
+def check_unknown(unknown: str | None, share: Sequence[str]) -> bool:
+    """Whether samples of no branch are taken."""
+    if unknown not in (None, "shared", "error"):
+        raise ValueError(
+            f"unknown={unknown!r} was given. Samples of no branch get the shared affine alone, or are refused. "
+            f"Use 'shared' or 'error'."
+        )
+    if unknown == "shared" and "statistics" not in share:
+        raise ValueError(
+            "unknown='shared' was given for branches with statistics of their own. A sample of no branch has none. "
+            "Use share='statistics', or give such samples a branch by renorm.add_branch_ and renorm.adapt_."
+        )
+    return unknown == "shared" or (unknown is None and "statistics" in share)
+
+
+@torch.no_grad()
+def fill_affine_(
+    weights: Iterable[Tensor | None], biases: Iterable[Tensor | None], init: str, generator: Generator | None
+) -> None:
+    """Set affines to the identity, or as published: scales drawn from N(1, 0.02), biases 0."""
+    if init not in ("identity", "published"):
+        raise ValueError(
+            f"init={init!r} was given. Affines start as the identity or as published. Use 'identity' or 'published'."
+        )
+    if init == "published" and generator is None:
+        raise ValueError(
+            "init='published' was given without a generator. Its scales are drawn at random. "
+            "Pass generator=torch.Generator().manual_seed(0), or init='identity'."
+        )
+    for weight in weights:
+        if weight is not None and generator is not None and init == "published":
+            drawn = torch.randn(weight.shape, generator=generator, device=generator.device)
+            weight.copy_(1 + SPREAD * drawn)
+        elif weight is not None:
+            weight.fill_(1)
+    for bias in biases:
+        if bias is not None:
+            bias.zero_()
