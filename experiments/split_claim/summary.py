@@ -3,65 +3,32 @@
 python experiments/split_claim/summary.py digits            # prints Markdown, draws results/digits.png
 """
 
-import csv
 import sys
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-from study import ARMS
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from experiments.arms import CORRUPTED, VIEWS, Arm, Table, markdown, read
+from experiments.split_claim.study import ARMS
 from renorm.metrics import Interval, over_runs
 
 mpl.use("Agg")
 HERE = Path(__file__).parent
-VIEWS = ("clean", "weak", "strong")
-COLUMNS = (*VIEWS, "corrupted")
+COLUMNS = (*VIEWS, CORRUPTED)
 COLORS = dict(zip(ARMS, ("#2563eb", "#475569", "#059669", "#d97706", "#7c3aed", "#db2777", "#0891b2"), strict=True))
 
-Table = Mapping[tuple[str, str], Mapping[int, Mapping[str, float]]]  # arm and bank, seed, column: accuracy in %
 
-
-def read(setting: str) -> Table:
-    """Accuracies of all finished runs; corruptions and their severities averaged."""
-    table: defaultdict[tuple[str, str], dict[int, dict[str, float]]] = defaultdict(dict)
-    for path in sorted((HERE / "results" / setting).glob("*.csv")):
-        arm, _, seed = path.stem.rpartition("-")
-        cells: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        with path.open() as file:
-            for row in csv.DictReader(file):
-                column = row["shift"] if row["shift"] in VIEWS else "corrupted"
-                cells[row["bank"]][column].append(100 * float(row["accuracy"]))
-        for bank, found in cells.items():
-            table[arm, bank][int(seed)] = {column: fmean(values) for column, values in found.items()}
-    return table
-
-
-def shown(values: list[float], sign: bool = False) -> str:
-    """Mean ± half of the interval; one seed has none."""
-    text = "+.1f" if sign else ".1f"
-    if len(values) == 1:
-        return f"{values[0]:{text}}"
-    interval = over_runs(values)
-    return f"{interval.value:{text}} ± {(interval.high - interval.low) / 2:.1f}"
-
-
-def differences(table: Table, a: tuple[str, str], b: tuple[str, str]) -> dict[str, list[float]]:
-    """Of each column, over the seeds that both have."""
-    seeds = sorted(set(table.get(a, {})) & set(table.get(b, {})))
-    return {column: [table[a][s][column] - table[b][s][column] for s in seeds] for column in COLUMNS}
-
-
-def best_control(table: Table) -> tuple[str, str]:
+def best_control(table: Table) -> Arm:
     """The plain arm, with its own statistics, that is best on clean images."""
     plain = [(arm, "source") for arm in ("both", "weak", "strong") if (arm, "source") in table]
     return max(plain, key=lambda key: fmean(columns["clean"] for columns in table[key].values()))
 
 
-def questions(table: Table) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
+def questions(table: Table) -> dict[str, tuple[Arm, Arm]]:
     """What the paper asks, as differences."""
     control, both = best_control(table), ("both", "source")
     return {
@@ -80,24 +47,6 @@ def questions(table: Table) -> dict[str, tuple[tuple[str, str], tuple[str, str]]
         "only the statistics split, against both": (("shared-affine", "weak"), both),
         "clean branch in place of the weak one": (("clean-branch", "clean"), ("split", "weak")),
     }
-
-
-def markdown(table: Table) -> str:
-    """Two tables: accuracies, and the answers."""
-    head = "| " + " | ".join(COLUMNS) + " |\n|---|---|" + "---|" * len(COLUMNS)
-    lines = [f"| arm | bank {head}"]
-    for arm in ARMS:
-        for (name, bank), seeds in table.items():
-            if name == arm:
-                cells = [shown([columns[c] for columns in seeds.values()]) for c in COLUMNS]
-                lines.append(f"| {arm} ({len(seeds)}) | {bank} | {' | '.join(cells)} |")
-    lines += ["", f"| difference in points | seeds {head}"]
-    for question, (a, b) in questions(table).items():
-        found = differences(table, a, b)
-        if found["clean"]:
-            cells = [shown(found[c], sign=True) for c in COLUMNS]
-            lines.append(f"| {question} | {len(found['clean'])} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def draw(table: Table, path: Path, title: str) -> None:
@@ -141,9 +90,9 @@ def half(interval: Interval) -> float:
 
 
 if __name__ == "__main__":
-    found = read(sys.argv[1])
+    found = read(HERE / "results" / sys.argv[1])
     seeds = len({seed for each in found.values() for seed in each})
-    print(markdown(found))
+    print(markdown(found, list(ARMS), questions(found), COLUMNS))
     draw(
         found,
         HERE / "results" / f"{sys.argv[1]}.png",
