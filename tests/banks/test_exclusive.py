@@ -126,7 +126,7 @@ def test_an_error_lets_go_and_nothing_is_kept_of_a_model():
     with pytest.raises(KeyError), renorm.using(model, renorm.Bank.of(model)):
         raise KeyError
     elsewhere(lambda: renorm.adapt_(model, images()))
-    assert not exclusive._HOLDERS
+    assert not exclusive._HOLDS
 
 
 def test_the_law_needs_the_guard(monkeypatch: pytest.MonkeyPatch):

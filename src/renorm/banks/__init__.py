@@ -4,6 +4,7 @@ from renorm.banks.adapt import Adaptation, adapt_
 from renorm.banks.bank import Bank, Statistics, blend, merge
 from renorm.banks.install import Installation, install_, using
 from renorm.banks.measure import measure, recalibrate_
+from renorm.banks.predict import prediction_time
 
 __all__ = [
     "Adaptation",
@@ -15,6 +16,7 @@ __all__ = [
     "install_",
     "measure",
     "merge",
+    "prediction_time",
     "recalibrate_",
     "using",
 ]

@@ -1,0 +1,185 @@
+"""Normalizing every batch by its own statistics, without changing the model."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from renorm.banks.bank import Statistics, check_all_finite, source_weight
+from renorm.banks.exclusive import exclusive
+from renorm.banks.sites import resolve, unwrap, views
+from renorm.functional import Moments, branch_norm
+from renorm.functional.statistics import at_least_float32, positions
+from renorm.layers import SplitBatchNorm
+from renorm.routing import Route, Visit, route
+
+
+@contextmanager
+def prediction_time(
+    model: nn.Module, prior: float = 0, *, per_image: bool = False, branch: str | None = None
+) -> Iterator[None]:
+    r"""Evaluation forwards inside the block normalize by their own batch, blended with the source statistics.
+
+    .. math:: \mu = s \mu_{source} + (1 - s) \mu_{batch}, \qquad \sigma^2 = s \sigma^2_{source} + (1 - s) \sigma^2_{batch},
+        \qquad s = \frac{\text{prior}}{\text{prior} + n}
+
+    for a batch of n samples, with its biased variance as in training. Each site gets its input moved such that normalizing
+    by the source gives this. Nothing in the model is written, not even for a while; dropout stays off; gradients flow through
+    the batch's statistics, as in training.
+
+    Under a route each branch is normalized by its own samples of the batch, and blended with its own source. A site that sees
+    time or patches folded into the batch counts these as samples. Compiled models run eagerly inside. Under activation
+    checkpointing call ``backward`` inside the block.
+
+    Reduces to: the source bit for bit for ``prior=inf``; batch normalization in training for ``prior=0``.
+
+    Args:
+        prior: how many samples the source is worth; 0 is the batch alone.
+        per_image: each image by its own statistics (n = 1), whatever else is in the batch; published with ``prior=16``.
+        branch: the route of the block's forwards; by default they follow the one that is open or lasting, as ever.
+
+    Raises:
+        ValueError: a model without running statistics, a negative prior, one value per channel for ``prior=0``.
+        RuntimeError: a site in training mode, statistics measured or changed inside the block, another thread at the model.
+
+    Reference: Nado et al., *Evaluating prediction-time batch normalization for robustness under covariate shift*, 2020;
+    Schneider et al., 2020, for the prior and for one image.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)).eval()
+        >>> with renorm.prediction_time(model):
+        ...     y = model(torch.randn(8, 3, 5, 5) + 3)
+        >>> y.mean().abs() < 1e-5
+        tensor(True)
+    """
+    source_weight(prior, 1)
+    branch = None if branch is None else resolve(model, branch)
+    handles = []
+    with ExitStack() as stack:
+        stack.enter_context(exclusive(model, closed="renorm.prediction_time"))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and loading it takes seconds
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if branch is not None:
+            stack.enter_context(route(model, branch))
+        try:
+            for name, site in _sites(model):
+                hook = partial(_before, name=name, prior=float(prior), per_image=per_image)
+                handles.append(site.register_forward_pre_hook(hook, with_kwargs=True))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _sites(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """All modules that hold statistics, of all branches, checked."""
+    routes = [r for r in (vars(m).get("route") for m in unwrap(model).modules()) if isinstance(r, Route)]
+    found: dict[int, tuple[str, nn.Module]] = {}
+    for branch in routes[0].branches if routes else (None,):
+        targets = views(model, branch)
+        check_all_finite({name: Statistics(view.mean, view.var) for name, view in targets.items()})
+        found |= {id(view.module): (name, view.module) for name, view in targets.items()}
+    for name, site in found.values():
+        if not isinstance(getattr(site, "eps", None), float | int):
+            raise ValueError(
+                f"site {name!r} is a {type(site).__name__} without eps. Normalizing by the batch needs it, to undo what the site "
+                f"does by its own statistics. Give the module an attribute eps, or use renorm.adapt_."
+            )
+    return list(found.values())
+
+
+def moved(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    prior: float,
+    *,
+    population: Tensor | None = None,
+    num_populations: int = 1,
+    eps: float = 1e-5,
+) -> Tensor:
+    r"""Features that are, normalized by the source, what the given ones are by their populations blended with it.
+
+    .. math:: \sqrt{\frac{\sigma^2_{source} + \epsilon}{\sigma^2 + \epsilon}} \, (x - \mu) + \mu_{source}
+
+    Shape: x ``(N, C, *)``, the source's mean and variance ``(1, C)`` or by population ``(K, C)``; the result like x.
+
+    Args:
+        prior: how many samples the source is worth in the blend.
+        population: ``(N,)`` int64, the population of each sample; ``None`` is one population.
+    """
+    dtype = at_least_float32(x[:0]).dtype
+    mean, var = mean.detach().to(dtype), var.detach().to(dtype)
+
+    def blend(batch: Moments) -> Moments:
+        samples = torch.as_tensor(batch.count, dtype=dtype, device=x.device) / positions(x)
+        s = prior / (prior + samples).clamp(min=1)
+        return Moments(torch.lerp(batch.mean, mean, s), torch.lerp(batch.var, var, s), batch.count)
+
+    row = population if len(mean) > 1 else None
+    return branch_norm(
+        x,
+        (var + eps).sqrt(),
+        mean,
+        population=population,
+        num_populations=num_populations,
+        row=row,
+        eps=eps,
+        merge_ranks=blend,
+    )[0]
+
+
+def _before(
+    site: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, name: str, prior: float, per_image: bool
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Forward pre-hook of a site: its first argument, moved."""
+    if site.training:
+        raise RuntimeError(
+            f"site {name!r} is in training mode inside renorm.prediction_time. Training normalizes by the batch anyway and moves "
+            f"the statistics. Call model.eval() first, or train outside the block."
+        )
+    key = None if args else next(iter(kwargs))
+    x = args[0] if key is None else kwargs[key]
+    if math.isinf(prior) or not x.numel():
+        return None
+    y = _moved(site, x, name, prior, per_image)
+    return ((y, *args[1:]), kwargs) if key is None else (args, {**kwargs, key: y})
+
+
+def _moved(site: nn.Module, x: Tensor, name: str, prior: float, per_image: bool) -> Tensor:
+    shape = (-1, site.num_features) if isinstance(site, SplitBatchNorm) else (1, -1)
+    mean, var = (site.get_buffer(key).view(shape) for key in ("running_mean", "running_var"))
+    population, sizes = None, [len(x)]
+    if len(mean) > 1:
+        assert isinstance(site, SplitBatchNorm)
+        visit = site.route.visit(len(x), False, site.name)
+        population, sizes = _divided(visit, x)
+        if population is None:
+            rows = slice(visit.selection.branches[0], visit.selection.branches[0] + 1)
+            mean, var = mean[rows], var[rows]
+    if per_image:
+        mean, var = (t if population is None else t[population] for t in (mean, var))
+        population, sizes = torch.arange(len(x), device=x.device), [1]
+    if prior == 0 and 1 in [size * positions(x) for size in sizes]:
+        raise ValueError(
+            f"site {name!r} got a single value per channel, input {tuple(x.shape)}. The batch alone needs at least two. "
+            f"Give more or larger images, or a prior, such as 16."
+        )
+    count = len(x) if per_image else len(mean)
+    return moved(x, mean, var, prior, population=population, num_populations=count, eps=float(site.eps))  # pyright: ignore[reportArgumentType]
+
+
+def _divided(visit: Visit, x: Tensor) -> tuple[Tensor | None, list[int]]:
+    """The branch of each sample, ``None`` for one of all; and the sizes of the branches, where the host knows them."""
+    selection, repeats = visit.selection, visit.repeats
+    if selection.kind == "whole":
+        return None, [len(x)]
+    known = {"interleaved": [len(x) // selection.num_branches], "blocks": [n * repeats for n in selection.sizes]}
+    return selection.of_samples(len(x) // repeats, repeats, x.device), known.get(selection.kind, [])
