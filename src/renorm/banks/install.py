@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from renorm.banks.bank import Bank, Statistics, check_finite
 from renorm.banks.exclusive import exclusive
 from renorm.banks.sites import View, fingerprint, resolve, views
+from renorm.layers import SandwichBatchNorm
 
 
 class Installation:
@@ -54,7 +55,9 @@ class Installation:
         self.give_back()
 
     def _memories(self) -> set[int]:
-        return {_memory(t) for view in views(self._model, self._branch).values() for t in view[1:] if t is not None}
+        modules = [view.module for view in views(self._model, self._branch).values()]
+        tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values())]
+        return {_memory(t) for t in tensors if t is not None}
 
     def give_back(self) -> None:
         """:meth:`undo`, whatever has happened to the statistics since."""
@@ -83,10 +86,10 @@ def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict:
     with exclusive(model):
         _check(model, bank, targets, strict)
         report = Installation(model, branch, f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
-        for name, view in targets.items():
-            for own, value in _pairs(view, bank.sites[name]):
-                assert own is not None
-                report.write(own, value)
+        writes = [pair for name, view in targets.items() for pair in _writes(view, bank.sites[name], branch)]
+        for own, value in writes:
+            assert own is not None
+            report.write(own, value)
     return report
 
 
@@ -108,6 +111,14 @@ def _pairs(view: View, given: Statistics) -> list[tuple[Tensor | None, Tensor]]:
     """The tensors of a site, each with the value a bank has for it."""
     own, values = (view.mean, view.var, view.weight, view.bias), (given.mean, given.var, given.weight, given.bias)
     return [(tensor, value) for tensor, value in zip(own, values, strict=True) if value is not None]
+
+
+def _writes(view: View, given: Statistics, branch: str | None) -> list[tuple[Tensor | None, Tensor]]:
+    """:func:`_pairs`, the affine of a sandwich written to the factor that is the branch's own."""
+    pairs, site = _pairs(view, given), view.module
+    if not isinstance(site, SandwichBatchNorm) or (given.weight is None and given.bias is None):
+        return pairs
+    return [*pairs[:2], *site.factors_of(site.route.row(branch or ""), given.weight, given.bias)]
 
 
 def _described(site: View | Statistics) -> str:

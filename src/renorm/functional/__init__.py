@@ -8,6 +8,8 @@ One mechanism serves every route: moments per sample and channel (the only reduc
 samples of each population, and one affine pass. What lies between the two passes is bookkeeping on ``(N, C)``.
 """
 
+from renorm.functional.adain import adain
+from renorm.functional.affine import compose_affine, factor_affine
 from renorm.functional.exchange import exchange_moments, mix_moments, moment_shortcut, pono
 from renorm.functional.norm import block_norm, branch_norm, fixed_norm, native_fixed_norm, native_norm
 from renorm.functional.statistics import (
@@ -23,11 +25,14 @@ from renorm.functional.statistics import (
 
 __all__ = [
     "Moments",
+    "adain",
     "all_merge",
     "batch_moments",
     "block_norm",
     "branch_norm",
+    "compose_affine",
     "exchange_moments",
+    "factor_affine",
     "fixed_norm",
     "instance_moments",
     "merge",

@@ -121,6 +121,12 @@ def _apply(
     offset = (center - mean) * scale
     if bias is not None:
         offset = offset + _rows(bias, row).to(dtype)
+    return affine_pass(x, scale, offset, center, link)
+
+
+def affine_pass(x: Tensor, scale: Tensor, offset: Tensor, center: Tensor, link: kernels.Link | None = None) -> Tensor:
+    """``scale * (x - center) + offset`` in the dtype of ``x``; coefficients ``(N, C)`` or ``(1, C)``, the center constant."""
+    dtype = scale.dtype
     if kernels.able(x) and x.dtype == dtype:
         return kernels.Affine.apply(x, scale, offset, center, link)  # pyright: ignore[reportReturnType]
     expand = (..., *(None,) * (x.ndim - 2))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from renorm import functional
 from renorm.layers.split import Rows, SplitBatchNorm, Sync
 from renorm.routing import Route
 
@@ -95,16 +96,42 @@ class SandwichBatchNorm(SplitBatchNorm):
 
     def affine_of(self, rows: Rows) -> tuple[Tensor | None, Tensor | None]:
         """Merged scales and biases of some branches, ``(R, C)``; of row -1 the shared ones."""
-        weight, bias = self._own(self.branch_weight, rows, 1.0), self._own(self.branch_bias, rows, 0.0)
-        if bias is not None and self.bias is not None:
-            bias = bias + self.bias if weight is None else torch.addcmul(bias, weight, self.bias)
-        return (weight if weight is None or self.weight is None else weight * self.weight), bias
+        own = self._own(self.branch_weight, rows, 1.0), self._own(self.branch_bias, rows, 0.0)
+        return functional.compose_affine((self.weight, self.bias), own)
 
     def _own(self, flat: Tensor | None, rows: Rows, identity: float) -> Tensor | None:
         if flat is None or isinstance(rows, slice) or not self.route.unknown:
             return self._pick(flat, rows)
         rows = rows.to(flat.device)
         return self._pick(flat, rows.clamp(min=0)).where(rows.unsqueeze(1) >= 0, identity)  # pyright: ignore[reportOptionalMemberAccess]
+
+    @torch.no_grad()
+    def factors_of(self, row: int, weight: Tensor | None, bias: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """Where to write what, for the merged affine of a branch to become the given one; nothing where it is that.
+
+        Raises:
+            ValueError: no branch, or shared scales of 0 where others are wanted.
+        """
+        if row < 0:
+            raise ValueError(
+                f"an affine was given for samples of no branch (site {self.name!r}). They have the one that all branches share. "
+                f"Name a branch, or use a bank of statistics alone."
+            )
+        rows = slice(row, row + 1)
+        now = self.affine_of(rows)
+        given = [a if a is None or b is None else b.to(a).view_as(a) for a, b in zip(now, (weight, bias), strict=True)]
+        if all(
+            a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in zip(now, given, strict=True)
+        ):
+            return []
+        if self.weight is not None and given[0] is not None and ((self.weight == 0) & (given[0] != 0)).any():
+            raise ValueError(
+                f"site {self.name!r} has shared scales of 0, and other scales were given. No branch can make them of 0. "
+                f"Use a bank of statistics alone."
+            )
+        own = functional.factor_affine((self.weight, self.bias), (given[0], given[1]))
+        targets = (self._pick(t, rows) for t in (self.branch_weight, self.branch_bias))
+        return [(t.view(-1), v.view(-1)) for t, v in zip(targets, own, strict=True) if t is not None and v is not None]
 
     def initialize_(self, init: str, generator: Generator | None = None, *, shared: bool = True) -> None:
         """Set the affines of the branches, and the shared one, to ``"identity"`` or ``"published"``; see the class."""
