@@ -100,7 +100,7 @@ def read(folder: Path) -> Table:
         cells: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         with path.open() as file:
             for row in csv.DictReader(file):
-                column = row["shift"] if row["shift"] in VIEWS else CORRUPTED
+                column = CORRUPTED if int(row["severity"]) else row["shift"]
                 cells[row["bank"]][column].append(100 * float(row["accuracy"]))
         for bank, found in cells.items():
             table[arm, bank][int(seed)] = {column: fmean(values) for column, values in found.items()}

@@ -5,7 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-EXTRAS = {"timm": "timm", "onnx": "export", "onnxscript": "export", "onnxruntime": "export"}  # all others: recipes
+EXTRAS = {
+    "timm": "timm",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "torchattacks": "attacks",
+}  # all others: recipes
 
 
 def require(module: str) -> Any:

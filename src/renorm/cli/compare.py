@@ -30,7 +30,8 @@ class Compare:
         b: Likewise; the same one to compare its banks.
         banks: The bank of A and the bank of B; by default all that both have.
         shifts: Names of shifts to compare; by default all that both have.
-        ignore: Fields that may differ all the same: scale, rounding, view, seed, normalization.
+        ignore: Fields that may differ all the same: scale, rounding, view, attack, seed,
+            normalization.
     """
 
     a: Positional[Path]

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+from renorm.cli.attacks import Attacks
 from renorm.cli.console import console, done, progress, say
 from renorm.cli.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch.distributed as dist
 
     from renorm.augment import View
     from renorm.data import Images
-    from renorm.evaluate import Choice, Kept, Protocol, Results, Shift
+    from renorm.evaluate import Choice, Kept, Protocol, Results, Shift, Threat
     from renorm.recipes.opened import Opened
 
 
@@ -38,8 +39,9 @@ class Evaluate:
             weak:0.7+strong:0.3, or bank files; by default all branches, clean@ for each, and the even mixture of two. A
             model without branches has the bank source.
         shifts: clean, weak, strong; quick (4 corruptions), standard (15), held-out (4), corruptions (19) or a corruption's
-            name, perhaps with a severity (contrast:3, standard:5); domains, or the name of a domain of the data; a folder of
-            shifted images (CIFAR-10-C, ImageNet-C, -R, ...). By default clean weak strong quick.
+            name, perhaps with a severity (contrast:3, standard:5); an attack, fgsm, pgd:20 (20 steps), autoattack or
+            torchattacks:NAME; domains, or the name of a domain of the data; a folder of shifted images (CIFAR-10-C, ImageNet-C,
+            -R, ...). By default clean weak strong quick, and pgd:10 for a model that was trained under attack.
         scale: Whose severities: those published for images of 32, 64 or 224 pixels; by default the nearest to the images.
         rounding: What becomes of corrupted pixels: 8-bit rounds them as published files are; none keeps them as computed;
             jpeg also codes them, as ImageNet-C is.
@@ -51,6 +53,7 @@ class Evaluate:
         out: Where to write the table, a .csv; by default results.csv of the run.
         seed: Of the draw, the shifts and the intervals.
         source: Where a model given by name comes from.
+        attacks: What the attacks among the shifts may do.
     """
 
     model: Positional[str]
@@ -67,6 +70,7 @@ class Evaluate:
     out: Path | None = None
     seed: int = 0
     source: Source = field(default_factory=Source)
+    attacks: Attacks = field(default_factory=Attacks)
 
     def run(self) -> None:
         """Run the command, in every process that torchrun started."""
@@ -101,7 +105,7 @@ class Evaluate:
 
         opened = self.source.open(self.model)
         train, images = self.images(opened)
-        chosen = self.chosen_shifts(opened, images)
+        chosen = self.chosen_shifts(opened, images, train)
         if self.alexnet is not None:
             check_standard(chosen)
         choices = self.choices(opened, train)
@@ -190,19 +194,27 @@ class Evaluate:
 
     def choices(self, opened: Opened, train: Images | None) -> Mapping[str, Choice]:
         """The banks to evaluate."""
-        from renorm.evaluate import TrainingImages, choose, usual
+        from renorm.evaluate import usual
 
         names = self.banks or [name for name in usual(opened.branches) if train or not name.startswith("clean@")]
+        return self.named(names, opened, train)
+
+    def named(self, names: Sequence[str], opened: Opened, train: Images | None) -> Mapping[str, Choice]:
+        """Banks of some names."""
+        from renorm.evaluate import TrainingImages, choose
+
         training = TrainingImages(train, seed=self.seed, make_view=views(opened, train) if train else None)
         return choose(opened.subject, names, opened.branches, training)
 
-    def chosen_shifts(self, opened: Opened, images: Images | None) -> list[Shift]:
+    def chosen_shifts(self, opened: Opened, images: Images | None, train: Images | None) -> list[Shift]:
         """The shifts to evaluate under, in the order they were named."""
         from renorm.evaluate import DEFAULT
 
-        return [shift for name in self.shifts or DEFAULT for shift in self.shifts_of(name, opened, images)]
+        names = self.shifts or (*DEFAULT, *(["pgd:10"] if opened.config.adversarial else []))
+        threat = self.attacks.threat(opened.config, lambda name: self.named([name], opened, train))
+        return [shift for name in names for shift in self.shifts_of(name, opened, images, threat)]
 
-    def shifts_of(self, name: str, opened: Opened, images: Images | None) -> list[Shift]:
+    def shifts_of(self, name: str, opened: Opened, images: Images | None, threat: Threat) -> list[Shift]:
         """The shifts that a name stands for."""
         from renorm.evaluate import domains, shifts, stored
         from renorm.evaluate.shifts import is_made
@@ -214,7 +226,7 @@ class Evaluate:
             size = opened.size or (images[0][0].shape[-1] if images else None)
             return stored(Path(name), classes=classes, size=size, num_images=self.num_images, seed=self.seed)
         make_view = views(opened, images) if images is not None else unviewed
-        return shifts([name], make_view, self.seed, scale=self.scale, rounding=self.rounding)
+        return shifts([name], make_view, self.seed, scale=self.scale, rounding=self.rounding, threat=threat)
 
 
 def tell(protocol: Protocol, chosen: list[Shift]) -> None:

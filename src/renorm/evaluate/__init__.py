@@ -16,10 +16,12 @@ from renorm.evaluate.results import Cell, Results, Row, read_results, write_resu
 from renorm.evaluate.shifts import DEFAULT, Rounding, Shift, shifts
 from renorm.evaluate.subject import Choice, Subject, logits
 from renorm.evaluate.table import evaluate
+from renorm.evaluate.threat import Adversary, Threat
 
 __all__ = [
     "DEFAULT",
     "Adapted",
+    "Adversary",
     "Cell",
     "Choice",
     "Difference",
@@ -31,6 +33,7 @@ __all__ = [
     "Row",
     "Shift",
     "Subject",
+    "Threat",
     "TrainingImages",
     "choose",
     "describe",

@@ -19,6 +19,7 @@ from renorm.banks import Statistics
 from renorm.data import Images, sample
 from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject
+from renorm.evaluate.threat import seeds_of
 
 SOURCE = "source"  # the only bank of a model without branches
 FORMS = "VIEW@NAME such as clean@NAME, a mixture NAME:0.7+NAME:0.3, or the path of a bank file"
@@ -145,9 +146,19 @@ class Adapted:
             )
         generator = torch.Generator().manual_seed(shift.seed)
         indices = torch.randperm(len(images), generator=generator)[: self.num_images]
-        x = self.subject.normalize(shift(images.batch(indices)[0], indices))
-        banks = {name: _adapted_bank(self.subject, x, self.prior, branch) for name, branch in self._owners.items()}
+        banks = {
+            name: _adapted_bank(self.subject, self._seen(shift, images, indices, branch), self.prior, branch)
+            for name, branch in self._owners.items()
+        }
         return {name: Choice(self._owners[name], bank, self.recipes[name]) for name, bank in banks.items()}
+
+    def _seen(self, shift: Shift, images: Images, indices: Tensor, branch: str | None) -> Tensor:
+        """The model's inputs: images under the shift, attacked through the branch's own bank where it is an attack."""
+        pixels, labels = images.batch(indices)
+        if shift.adversary is None:
+            return self.subject.normalize(shift(pixels, indices))
+        seeds = seeds_of(shift.seed, indices)
+        return self.subject.normalize(shift.adversary(self.subject, Choice(branch), pixels, labels, seeds))
 
     @property
     def _owners(self) -> dict[str, str | None]:

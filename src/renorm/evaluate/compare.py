@@ -20,10 +20,11 @@ REMEDIES = {
     "scale": "Evaluate both with the same --scale.",
     "rounding": "Evaluate both with the same --rounding, or both on the stored images.",
     "view": "Evaluate both under the view of one run, or leave this shift out.",
+    "attack": "Evaluate both with the same --eps, --attack-norm, --attack-step-size and --attack-branch.",
     "seed": "Evaluate both with the same --seed.",
     "normalization": "Evaluate both with the same --mean and --std.",
 }
-IGNORABLE = ("scale", "rounding", "view", "seed", "normalization")
+IGNORABLE = ("scale", "rounding", "view", "attack", "seed", "normalization")
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def differences(
         a: One table.
         b: Another, on the same images.
         banks: The bank of each to compare; by default all of the same name.
-        ignore: Fields of the protocol that may differ after all: ``scale``, ``rounding``, ``view``, ``seed``,
-            ``normalization``.
+        ignore: Fields of the protocol that may differ after all: ``scale``, ``rounding``, ``view``, ``attack``,
+            ``seed``, ``normalization``.
 
     Raises:
         ValueError: If the tables are unlike, naming the field; if they have no cell in common, or no hits.

@@ -50,6 +50,7 @@ class Protocol:
         scale: Side in pixels whose severity tables were used.
         rounding: What became of pixels after a corruption: ``none``, ``8-bit`` or ``jpeg``.
         views: What each view among the shifts does.
+        attacks: How images are attacked, by the shift.
         seed: Of the draw of images, the shifts and the intervals.
         model: Its name or file.
         weights: Hash of all its parameters and buffers.
@@ -66,6 +67,7 @@ class Protocol:
     scale: int | None = None
     rounding: str = ""
     views: Mapping[str, str] = field(default_factory=dict)
+    attacks: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     model: str = ""
     weights: str = ""
@@ -99,6 +101,7 @@ class Protocol:
             "scale": str(self.scale or "") if made and not read else "",
             "rounding": STORED if read else self.rounding if made else "",
             "view": "" if read else self.views.get(shift, ""),
+            "attack": "" if read else self.attacks.get(shift, ""),
             "seed": "" if read or shift == "clean" else str(self.seed),
         }
 
@@ -110,6 +113,7 @@ class Protocol:
             "data_hash": pixels["data"],
             "scale": pixels["scale"],
             "rounding": pixels["rounding"],
+            "attack": pixels["attack"],
             "normalization": self.normalization,
             "recipe": self.banks.get(bank, ""),
             "model": self.model,
@@ -164,6 +168,7 @@ def describe(
         scale=scale,
         rounding=corrupted[0].rounding if corrupted else "",
         views={shift.name: _described(shift.view) for shift in made if shift.view is not None},
+        attacks={shift.name: shift.adversary.recipe for shift in made if shift.adversary is not None},
         seed=shifts[0].seed,
         model=model,
         weights=fingerprint(subject.model),

@@ -63,11 +63,17 @@ class Choice:
 
 
 Change = Callable[[Tensor, Tensor], Tensor]
+Against = Callable[[Choice, Tensor, Tensor, Tensor], Tensor]
+"""Changes pixels against one choice, given also their labels and indices."""
 
 
 @torch.no_grad()
 def outputs(
-    subject: Subject, images: Images, choices: Mapping[str, Choice], change: Change | None = None
+    subject: Subject,
+    images: Images,
+    choices: Mapping[str, Choice],
+    change: Change | None = None,
+    against: Against | None = None,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Labels and logits, on the CPU, of one batch after another with each choice, in evaluation mode.
 
@@ -76,13 +82,21 @@ def outputs(
         images: What it sees, in order.
         choices: What to evaluate with, by name.
         change: Made to pixels before, given their indices; once for all choices.
+        against: Made to pixels after that, for each choice apart.
     """
     size = max(16, min(BATCH, PIXELS // images[0][0][0].numel()))
     for indices in torch.arange(len(images)).split(size):
         pixels, labels = images.batch(indices)
-        x = subject.normalize(pixels if change is None else change(pixels, indices))
+        pixels = pixels if change is None else change(pixels, indices)
         with evaluating(subject.model):
-            found = {name: _output(subject, choice, x) for name, choice in choices.items()}
+            if against is None:
+                x = subject.normalize(pixels)
+                found = {name: _output(subject, choice, x) for name, choice in choices.items()}
+            else:
+                found = {
+                    name: _output(subject, choice, subject.normalize(against(choice, pixels, labels, indices)))
+                    for name, choice in choices.items()
+                }
         yield labels, found
 
 
@@ -104,6 +118,7 @@ def score(
     images: Images,
     choices: Mapping[str, Choice],
     change: Change | None = None,
+    against: Against | None = None,
     columns: Tensor | None = None,
     step: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Scores]:
@@ -114,6 +129,7 @@ def score(
         images: What it sees, in order.
         choices: What to evaluate with, by name.
         change: Made to pixels before, given their indices.
+        against: Made to pixels after that, for each choice apart.
         columns: Of the model's outputs those that labels count; None for all.
         step: Told after each batch the share of images that is done.
 
@@ -121,7 +137,7 @@ def score(
         ValueError: If the data have another number of classes than the model.
     """
     batches, done = [], 0
-    for labels, found in outputs(subject, images, choices, change):
+    for labels, found in outputs(subject, images, choices, change, against):
         for name, y in found.items():
             found[name] = y if columns is None else y[:, columns]
             check_classes(images, found[name].shape[1])

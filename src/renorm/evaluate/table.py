@@ -18,7 +18,8 @@ from renorm.evaluate.part import Kept, Part
 from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
 from renorm.evaluate.results import Cell, Results, Row
 from renorm.evaluate.shifts import Shift
-from renorm.evaluate.subject import Choice, Subject, score
+from renorm.evaluate.subject import Against, Change, Choice, Subject, score
+from renorm.evaluate.threat import seeds_of
 from renorm.metrics import Scores
 
 Callback = Callable[[float, int, Shift], None]
@@ -97,11 +98,23 @@ def evaluate_shift(
     shown = images if shift.images is None else shift.images
     assert shown is not None
     here = {**choices, **(adapt(shift) if adapt else {})}
-    found = score(subject, shown, here, partial(shift, device=subject.device), shift.outputs, step)
+    found = score(subject, shown, here, *changes(subject, shift), shift.outputs, step)
     rows = [summarized(name, shift, each) for name, each in found.items()]
     return Part(
         rows, [each.hits for each in found.values()], None if shift.images is None else ImageSet.of(shift.images)
     )
+
+
+def changes(subject: Subject, shift: Shift) -> tuple[Change | None, Against | None]:
+    """What a shift does to pixels for all banks, and against each."""
+    adversary = shift.adversary
+    if adversary is None:
+        return partial(shift, device=subject.device), None
+
+    def against(choice: Choice, pixels: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+        return adversary(subject, choice, pixels, labels, seeds_of(shift.seed, indices))
+
+    return None, against
 
 
 def summarized(bank: str, shift: Shift, found: Scores) -> Row:

@@ -1,4 +1,4 @@
-"""Classification where branches are views of one image: split batch normalization and its baseline.
+"""Classification where branches are views of one image: split or sandwich batch normalization, and the plain baseline.
 
 Each step stacks the views of the same images into one batch, and the loss is the mean over branches of the
 cross-entropy. ``norm="shared"`` trains plain batch normalization on exactly the same batches.
@@ -23,6 +23,7 @@ from renorm.data import CIFAR, Images, load
 from renorm.draws import Weight
 from renorm.evaluate.choices import SOURCE
 from renorm.evaluate.subject import Choice, Subject, logits
+from renorm.layers import SandwichBatchNorm
 from renorm.recipes.adversarial import agreements, attacked_branches, whole, with_attacks
 from renorm.recipes.averaging import Average, remeasure_
 from renorm.recipes.checkpoint import Checkpoint, load_into
@@ -269,11 +270,16 @@ def read(config: Config) -> tuple[Images, Images]:
 
 
 def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
-    """The optimizer of a configuration."""
+    """The optimizer of a configuration; affines that multiply each other do not decay, which would pull both to 0."""
     parameters: Any = list(model.parameters())
-    if not config.decay_norms:
-        flat = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
-        parameters = [{"params": [p for p in parameters if p.ndim > 1]}, flat]
+    multiplied = {
+        id(p) for site in model.modules() if isinstance(site, SandwichBatchNorm) for p in site.parameters(False)
+    }
+    free = [p for p in parameters if id(p) in multiplied or (p.ndim <= 1 and not config.decay_norms)]
+    if free:
+        others = {id(p) for p in parameters} - {id(p) for p in free}
+        decaying = [p for p in parameters if id(p) in others]
+        parameters = [{"params": decaying}, {"params": free, "weight_decay": 0.0}]
     nesterov = config.momentum > 0
     return torch.optim.SGD(
         parameters, config.rate, config.momentum, weight_decay=config.weight_decay, nesterov=nesterov

@@ -1,5 +1,6 @@
 """What a classifier is trained on, and how: the options of ``renorm train``."""
 
+import difflib
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,6 +16,7 @@ from renorm.recipes.views import num_batches
 from renorm.routing import check_names
 
 PRETRAINED = "pretrained"
+VIEWS = (*augment.NAMES, VIEW)
 Precision = Literal["no", "bf16"]
 
 
@@ -35,7 +37,8 @@ class Config:
             view ``adv`` is the first other branch's image (a weak one if there is none) attacked through the branch itself.
         views: The view of each branch, in order, where it is not called like its branch: ``--branches weak again
             --views weak weak`` trains on two weak views. Each branch draws its own random numbers, by its name.
-        norm: ``split`` gives each branch its own statistics and affine; ``shared`` is the plain model on the same batches.
+        norm: ``split`` gives each branch its own statistics and affine; ``sandwich`` its own statistics, and an affine of its own
+            on top of one for all, none of which decays; ``shared`` is the plain model on the same batches.
         share: What branches have in common all the same: ``statistics``, ``affine``.
         sync_bn: Normalize by the batches of all processes together. Without it each normalizes by its own, and running
             statistics are pooled over processes before they are used.
@@ -106,7 +109,7 @@ class Config:
     weights: str | None = None
     branches: tuple[str, ...] = ("weak", "strong")
     views: tuple[str, ...] = ()
-    norm: Literal["split", "shared"] = "split"
+    norm: Literal["split", "sandwich", "shared"] = "split"
     share: tuple[Literal["statistics", "affine"], ...] = ()
     sync_bn: bool = False
     strong: augment.Policy = "randaugment"
@@ -166,7 +169,7 @@ class Config:
     @property
     def split(self) -> bool:
         """Whether the model has branches of its own."""
-        return self.norm == "split"
+        return self.norm != "shared"
 
     @property
     def adversarial(self) -> bool:
@@ -239,6 +242,11 @@ def _check_branches(config: Config, images: Images) -> None:
             f"{len(config.views)} views ({', '.join(config.views)}) for the {len(branches)} branches {', '.join(branches)}: "
             "each branch needs one. Name as many --views, or leave them out where branches are called like their views."
         )
+    for name in config.view_names:
+        if name not in VIEWS:
+            close = difflib.get_close_matches(name, VIEWS, n=1, cutoff=0.4)
+            meant = f"Did you mean {close[0]!r}?" if close else "Choose one of them."
+            raise ValueError(f"no view makes the branch {name!r}: one of {', '.join(VIEWS)} is needed. {meant}")
     config.views_by_branch(images[0][0].shape[-1])
 
 

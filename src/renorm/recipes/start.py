@@ -55,8 +55,8 @@ def build(config: Config, num_classes: int) -> nn.Module:
 def branched(model: nn.Module, config: Config) -> nn.Module:
     """A plain model with the branches of a configuration."""
     if config.split:
-        sync = "world" if config.sync_bn else None
-        renorm.split_(model, list(config.branches), share=config.share, sync=sync)
+        convert = renorm.sandwich_ if config.norm == "sandwich" else renorm.split_
+        convert(model, list(config.branches), share=config.share, sync="world" if config.sync_bn else None)
     return model
 
 

@@ -6,6 +6,7 @@ forward takes a consecutive piece of them, and each process a consecutive piece 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -52,9 +53,16 @@ class Batch(NamedTuple):
 
     views: Tensor
     labels: Tensor
+    keys: list[Key]
     sizes: tuple[int, ...]
     total: int
     place: tuple[int, int]
+
+    @property
+    def parts(self) -> list[list[Key]]:
+        """The keys of each forward."""
+        ends = list(accumulate(self.sizes))
+        return [self.keys[end - size : end] for end, size in zip(ends, self.sizes, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -141,4 +149,4 @@ def loader(data: ViewedImages, shares: Collection[Share] | Order, num_workers: i
         pin_memory=torch.cuda.is_available(),
     )
     for (views, labels), share in zip(loaded, shares, strict=True):
-        yield Batch(views, labels, *share[1:])
+        yield Batch(views, labels, *share)

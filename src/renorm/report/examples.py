@@ -20,6 +20,7 @@ from renorm.augment import NAMES as VIEWS
 from renorm.data import Images, load, sample
 from renorm.evaluate import shifts
 from renorm.evaluate.protocol import ImageSet, Protocol, label
+from renorm.evaluate.threat import is_attack
 from renorm.extras import require
 from renorm.recipes.classify import HOLDOUT
 from renorm.recipes.opened import config_of
@@ -102,7 +103,8 @@ def strips(record: Record, images: Images | None, stored: Mapping[str, Images] |
     """
     stored, found = stored or {}, shifts_of(record.results)
     made = [shift for shift in found if label(*shift) not in record.results.protocol.stored]
-    names = list(dict.fromkeys([*VIEWS, *ordered(made)])) if images is not None else []
+    pictured = [name for name in ordered(made) if not is_attack(name)]  # attacks look like the images
+    names = list(dict.fromkeys([*VIEWS, *pictured])) if images is not None else []
     changed = [_changed(record, images, name, made) for name in names if images is not None]
     read = [_read(name, [s for s in found if s[0] == name], stored) for name in ordered(found)]
     order = ["", *dict.fromkeys(family_of(name) for name in ordered(found))]

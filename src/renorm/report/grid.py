@@ -13,6 +13,7 @@ from renorm.corruptions import CORRUPTIONS, HELD_OUT, STANDARD
 from renorm.evaluate import Cell, Results
 from renorm.evaluate.means import per_image
 from renorm.evaluate.protocol import label
+from renorm.evaluate.threat import is_attack
 from renorm.metrics import Interval
 
 FAMILIES = {  # the published order; views come before, domains and stored images after
@@ -22,7 +23,7 @@ FAMILIES = {  # the published order; views come before, domains and stored image
     "digital": STANDARD[11:],
     "held out": HELD_OUT,
 }
-OTHER, MEAN = "other images", "mean"
+ATTACKS, OTHER, MEAN = "attacks", "other images", "mean"
 
 Shift = tuple[str, int]
 """Name and severity."""
@@ -81,13 +82,15 @@ def _line(group: Sequence[Shift], cells: Cells, apart: Mapping[Shift, Cells]) ->
 def ordered(shifts: Sequence[Shift]) -> list[str]:
     """Names of shifts, each once: views, corruptions by family, others."""
     names = list(dict.fromkeys(name for name, _ in shifts))
-    return [name for family in ("", *FAMILIES, OTHER) for name in names if family_of(name) == family]
+    return [name for family in ("", *FAMILIES, ATTACKS, OTHER) for name in names if family_of(name) == family]
 
 
 def family_of(name: str) -> str:
-    """The kind of a corruption; nothing for views."""
+    """The kind of a corruption, or of other shifts; nothing for views."""
     if name in VIEWS:
         return ""
+    if is_attack(name):
+        return ATTACKS
     return next((family for family, names in FAMILIES.items() if name in names), OTHER)
 
 

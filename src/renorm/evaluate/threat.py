@@ -1,0 +1,126 @@
+"""Attacks as shifts: images that are made against each bank apart, in evaluation mode, with all of the model known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from renorm.attacks import Attack, Norm
+from renorm.attacks.radius import radius
+from renorm.corruptions.draw import stable_seed
+from renorm.evaluate import foreign
+from renorm.evaluate.subject import Choice, Subject, evaluating
+from renorm.extras import require
+
+STEPS = 20  # of pgd where none are said
+FAST, PROJECTED, AUTO, OTHERS = "fgsm", "pgd", "autoattack", "torchattacks"
+ATTACKS = (FAST, PROJECTED, AUTO, OTHERS)
+FORMS = f"{FAST}, {PROJECTED}:STEPS, {AUTO}, {OTHERS}:NAME"
+
+
+def is_attack(name: str) -> bool:
+    """Whether a shift's name stands for an attack."""
+    return name.partition(":")[0] in ATTACKS
+
+
+@dataclass(frozen=True)
+class Threat:
+    """What attackers may do, and through which bank.
+
+    Args:
+        eps: Radius, in units of 0 to 1, a number or a fraction; by default 8/255, or 0.5 for ``l2``.
+        step: Length of a step of ``pgd``; by default a quarter of ``eps``.
+        norm: ``linf`` or ``l2``.
+        random_start: Whether ``pgd`` starts at random points.
+        bank: Name of the bank that is attacked in place of the one evaluated.
+        through: That bank.
+    """
+
+    eps: float | str | None = None
+    step: float | str | None = None
+    norm: Norm = "linf"
+    random_start: bool = True
+    bank: str = ""
+    through: Choice | None = None
+
+    def of(self, name: str) -> Adversary:
+        """The attack of a shift's name.
+
+        Raises:
+            ValueError: For an unknown name, or numbers that cannot be.
+            ImportError: If the library that makes it is missing.
+        """
+        kind, _, what = name.partition(":")
+        eps = radius(self.eps, self.norm)
+        step = None if self.step is None else radius(self.step, self.norm, "step")
+        if kind == PROJECTED and (not what or (what.isdigit() and int(what))):
+            steps = int(what or STEPS)
+            return Adversary(f"{PROJECTED}:{steps}", Attack(eps, step, steps, self.norm), self)
+        if kind == FAST and not what:
+            return Adversary(name, Attack(eps, eps, 1, self.norm), self)
+        if (kind == AUTO and not what) or (kind == OTHERS and what.isidentifier()):
+            made = foreign.torchattacks(what, self.norm) if what else foreign.autoattack()
+            return Adversary(name, Attack(eps, norm=self.norm), self, made)
+        raise ValueError(f"unknown attack {name!r}: one of {FORMS} is needed. Try {PROJECTED}:{STEPS}.")
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """One attack under a threat.
+
+    Args:
+        name: Of the shift.
+        attack: Radius and norm; of our own attacks all.
+        threat: Where it comes from.
+        made: Makes the attack in another library.
+    """
+
+    name: str
+    attack: Attack
+    threat: Threat
+    made: foreign.Made | None = None
+
+    @property
+    def recipe(self) -> str:
+        """How images are attacked, in words."""
+        radius, _, step = str(self.attack).partition(",")
+        if self.made is not None:
+            library = self.name.partition(":")[0]
+            how = f"{radius}, {library} {getattr(require(library), '__version__', '')}".rstrip()
+        elif self.name == FAST:
+            how = radius
+        else:
+            start = "random start" if self.threat.random_start else "started at the image"
+            how = f"{radius},{step}, {self.attack.steps} steps, {start}"
+        return f"{how}, against {self.threat.bank or 'the bank evaluated'}"
+
+    def __call__(
+        self, subject: Subject, choice: Choice, pixels: Tensor, labels: Tensor, seeds: Sequence[int]
+    ) -> Tensor:
+        """The images that an attacker makes of given ones, on the model's device, in [0, 1] and not rounded.
+
+        Shape:
+            uint8 or in [0, 1] ``(N, 3, H, W)``, kept.
+
+        Args:
+            subject: The model.
+            choice: The bank that is evaluated; it is attacked unless the threat names another.
+            pixels: The images.
+            labels: Their classes.
+            seeds: One for each image.
+        """
+        x, labels = pixels.to(subject.device), labels.to(subject.device)
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        with evaluating(subject.model), (self.threat.through or choice).opened(subject.model):
+            if self.made is not None:
+                return self.made(self.attack, subject, x, labels, seeds[0] % 2**31)
+            random = seeds if self.threat.random_start and self.name != FAST else None
+            return self.attack(subject.model, x, labels, random=random, normalize=subject.normalize)
+
+
+def seeds_of(seed: int, indices: Tensor) -> list[int]:
+    """A seed for each image, by its index, as random starts need them."""
+    return [stable_seed(seed, "attack", index) for index in indices.tolist()]

@@ -1,0 +1,140 @@
+"""The view ``adv``: images attacked during the step, through the branch that they belong to.
+
+Random starts depend on (seed, epoch, image) only: a run that was stopped goes on to the same numbers, and neither processes nor
+the forwards of a step change them.
+
+References: Madry et al., ICLR 2018 (plain norms); Xie et al., *Adversarial examples improve image recognition*, CVPR 2020
+(AdvProp: norms split); Gong et al., *Sandwich batch normalization*, WACV 2022 (SaAuxBN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from renorm.attacks import Attack, divergence
+from renorm.attacks.radius import radius
+from renorm.attacks.trades import search_apart
+from renorm.corruptions.draw import stable_seed
+from renorm.evaluate.subject import Subject
+
+if TYPE_CHECKING:
+    from renorm.recipes.config import Config
+
+VIEW = "adv"
+BASE = "weak"  # the view that is attacked where no other branch has one
+AdvLoss = Literal["cross-entropy", "trades"]
+Key = tuple[int, int]  # epoch, index of the example
+Loss = TypeVar("Loss", Tensor, float)
+
+
+def attacked_branches(config: Config) -> tuple[str, ...]:
+    """Branches whose view is an attack."""
+    return tuple(b for b, view in zip(config.branches, config.view_names, strict=True) if view == VIEW)
+
+
+def origin(config: Config) -> str:
+    """The branch whose images are attacked: the first whose view is no attack, else the attacked branch itself.
+
+    Example:
+        >>> from renorm.recipes.config import Config
+        >>> origin(Config(branches=("weak", "strong", "adv"))), origin(Config(branches=("adv",)))
+        ('weak', 'adv')
+    """
+    attacked = attacked_branches(config)
+    return next((branch for branch in config.branches if branch not in attacked), config.branches[0])
+
+
+def attack_of(config: Config) -> Attack:
+    """What a configuration's attacks do.
+
+    Raises:
+        ValueError: For numbers that cannot be.
+    """
+    eps = radius(config.eps, config.attack_norm, "--eps")
+    step = None if config.attack_step_size is None else radius(config.attack_step_size, "linf", "--attack-step-size")
+    return Attack(eps, step, config.attack_steps, config.attack_norm, mode=config.attack_mode)
+
+
+def with_attacks(
+    config: Config,
+    network: nn.Module,
+    subject: Subject,
+    shown: Mapping[str, Tensor],
+    labels: Tensor,
+    keys: Sequence[Key],
+) -> dict[str, Tensor]:
+    """The views of some images, with those of attacked branches made from them.
+
+    Args:
+        config: Of the training.
+        network: What is attacked, as it is: whatever wraps or compiles it.
+        subject: Normalizes.
+        shown: Views that were loaded, uint8; that of :func:`origin` among them. Branches that are not, are attacked.
+        labels: Classes.
+        keys: Of the examples.
+    """
+    made = {}
+    for branch in attacked_branches(config):
+        seeds = [stable_seed(config.seed, "attack", *key, branch) for key in keys]
+        x = (shown[origin(config)].float() / 255).contiguous(memory_format=config.layout)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            made[branch] = _attacked(config, network, subject, x, labels, seeds, branch)
+    return {**shown, **made}
+
+
+def _attacked(
+    config: Config, network: nn.Module, subject: Subject, x: Tensor, labels: Tensor, seeds: Sequence[int], branch: str
+) -> Tensor:
+    attack, through = attack_of(config), branch if config.split else None
+    options: dict[str, Any] = {"branch": through, "normalize": subject.normalize}
+    if config.adv_loss == "trades":
+        reference = origin(config) if config.split else None
+        return search_apart(attack, network, x, random=seeds, reference=reference, **options)
+    return attack(network, x, labels, random=seeds if config.attack_start else None, **options)
+
+
+def agreements(config: Config, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The second part of the loss of TRADES, summed over images, for each attacked branch."""
+    own = outputs[origin(config)]
+    return {branch: config.trades_beta * divergence(outputs[branch], own).sum() for branch in attacked_branches(config)}
+
+
+def whole(config: Config, losses: Sequence[Loss]) -> Loss:
+    """The loss of a step from those of its branches: their mean; with TRADES what it adds is added."""
+    added = attacked_branches(config) if config.adv_loss == "trades" else ()
+    pairs = list(zip(config.branches, losses, strict=True))
+    own = [loss for branch, loss in pairs if branch not in added]
+    return sum(own[1:], own[0]) / len(own) + sum(loss for branch, loss in pairs if branch in added)
+
+
+def check_attack(config: Config) -> None:
+    """Refuse attacks that cannot be.
+
+    Raises:
+        ValueError: For numbers out of their range, TRADES without what it compares, or options that exclude each other.
+    """
+    attacked = attacked_branches(config)
+    if attacked:
+        attack_of(config)
+    if config.adv_loss == "trades" and (not attacked or origin(config) in attacked):
+        raise ValueError(
+            f"--adv-loss trades with the branches {', '.join(config.branches)}: it compares attacked images with others, so one "
+            f"branch with the view {VIEW} and one with another are needed. Use --branches clean {VIEW}."
+        )
+    if config.trades_beta <= 0:
+        raise ValueError(f"--trades-beta {config.trades_beta}: a weight above 0 is needed. Leave it out for 6.")
+    for given, wanted in (
+        (config.adv_loss == "trades" and config.attack_mode == "train", "--adv-loss trades with --attack-mode train"),
+        (
+            bool(attacked) and config.attack_mode == "train" and config.mix is not None,
+            f"--attack-mode train with --mix {config.mix}",
+        ),
+    ):
+        if given:
+            raise ValueError(
+                f"{wanted}: these exclude each other, as no one has said what both together are. Leave one out."
+            )
