@@ -21,7 +21,7 @@ LAYERS = (
     {"surgery", "banks"},
     {"corruptions", "attacks", "augment", "metrics", "mix"},
     {"data", "models", "export"},
-    {"recipes", "evaluate", "doctor"},
+    {"recipes", "evaluate", "doctor", "stream"},
     {"report"},
     {"cli", "__main__"},
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from renorm.layers.exchange import MomentExchange
     from renorm.mix import CutMix, Mix, Mixup
     from renorm.stream.adapter import Adapter
+    from renorm.stream.tent import Tent
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Mix",
     "Mixup",
     "MomentExchange",
+    "Tent",
     "adapt_",
     "add_branch_",
     "blend",
@@ -50,7 +52,14 @@ __all__ = [
 ]
 
 _LAZY = ("attacks", "augment", "corruptions", "data", "evaluate", "export", "metrics", "models", "recipes", "report")
-_LAZY_NAMES = {"Adapter": "stream.adapter", "CutMix": "mix", "Mix": "mix", "Mixup": "mix", "MomentExchange": "layers.exchange"}
+_LAZY_NAMES = {
+    "Adapter": "stream.adapter",
+    "CutMix": "mix",
+    "Mix": "mix",
+    "Mixup": "mix",
+    "MomentExchange": "layers.exchange",
+    "Tent": "stream.tent",
+}
 
 
 def __getattr__(name: str) -> Any:

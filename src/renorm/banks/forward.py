@@ -26,7 +26,6 @@ def observed(model: nn.Module, targets: Mapping[str, View], branch: str | None, 
     In evaluation a site normalizes by its running statistics, so an observer that fills them decides what it normalizes by:
     that works for any class of norm, fused or unknown. Modes are given back; dropout stays off; compiled code runs eagerly.
     """
-    modes = [(module, module.training) for module in model.modules()]
     handles = []
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -38,14 +37,24 @@ def observed(model: nn.Module, targets: Mapping[str, View], branch: str | None, 
             for name, view in targets.items():
                 hook = _hook(name, view, observer)
                 handles.append(view.module.register_forward_pre_hook(hook, with_kwargs=True))
-            for module, _ in modes:
-                module.training = False
+            stack.enter_context(evaluating(model))
             yield
         finally:
             for handle in handles:
                 handle.remove()
-            for module, training in modes:
-                module.training = training
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode for the block, each in its own mode again at its end."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _hook(name: str, view: View, observer: Observer) -> Callable[..., None]:

@@ -1,0 +1,1 @@
+"""Deployed models that follow the images they are given."""
