@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import renorm
+from renorm.cli.train import default_folder
 from renorm.evaluate import read_results
+from renorm.recipes.config import Config
 from renorm.recipes.opened import open_run
 from renorm.recipes.run import Run
 from tests.cli.conftest import TRAIN, Command
@@ -82,6 +85,34 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(
     assert again.status == 0, again.err
     former = json.loads((trained / "metrics.jsonl").read_text())
     assert Run(tmp_path / "run").history()[0]["loss"] < former["loss"]
+
+
+def test_a_mix_is_told_recorded_and_gone_from_what_is_evaluated(renorm_command: Command, tmp_path: Path):
+    mix = ["--mix", "exchange+cutmix", "--exchange-probability", 0.5, "--exchange-norm", "in"]
+    result = renorm_command(*TRAIN, *mix, "--out", tmp_path / "run", "--table-images", 40)
+    assert result.status == 0, result.err
+    words = (
+        "Mix(CutMix(beta=1.0, probability=0.5), MomentExchange(before='layer1', norm='in', weight=0.5, probability=0.5"
+    )
+    assert f"mixes by {words}" in result.out
+    config = Run(tmp_path / "run").config()
+    assert config["mix"].startswith(words)
+    assert (config["config"]["mix"], config["config"]["exchange_norm"]) == ("exchange+cutmix", "in")
+    (record,) = Run(tmp_path / "run").history()
+    assert 0.5 < record["own_label"] < 1
+    opened = open_run(tmp_path / "run")
+    assert opened.about["mix"] == config["mix"]
+    with pytest.raises(ValueError, match="has no exchange"):
+        renorm.MomentExchange.of(opened.subject.model)
+    assert {row.bank for row in read_results(tmp_path / "run" / "results.csv").rows} >= {"weak", "strong"}
+    again = renorm_command(*TRAIN, "--mix", "cutmix", "--resume", "--out", tmp_path / "run")
+    assert again.status == 1
+    assert "mix 'cutmix' (the run has 'exchange+cutmix')" in again.err
+
+
+def test_a_run_of_its_own_mix_has_a_folder_of_its_own():
+    folders = {str(default_folder(Config(mix=mix))) for mix in (None, "exchange", "cutmix")}
+    assert folders == {f"runs/digits-resnet20-split-weak-strong{mix}-0" for mix in ("", "-exchange", "-cutmix")}
 
 
 def launched(folder: Path, *options: object, number: int = 2) -> subprocess.Popen[str]:

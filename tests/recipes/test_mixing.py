@@ -175,6 +175,15 @@ def test_mixed_images_and_bf16_and_a_shared_affine_train_together():
         assert 1 < recipe.step(first(recipe))["loss"] < 4
 
 
+def test_attacked_views_are_mixed_once_they_are_attacked():
+    recipe = small.recipe(
+        mix="exchange+cutmix", branches=("clean", "adv"), attack_steps=1, image_probability=1.0, batch=16, **ALWAYS
+    )
+    numbers = recipe.step(first(recipe))
+    assert numbers["own_label"] < 0.7
+    assert numbers["loss/adv"] > 0
+
+
 @pytest.mark.slow
 def test_a_compiled_step_is_the_eager_one(monkeypatch: pytest.MonkeyPatch):
     backend = Counting()

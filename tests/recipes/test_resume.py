@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "shared, averaged, bf16": {"norm": "shared", "ema": 0.8, "ema_images": 32, "precision": "bf16"},
     "channels_last": {"memory_format": "channels_last", "share": ("affine",)},
     "dropout": {"model": "torchvision:mnasnet0_5"},
+    "mixed": {"mix": "exchange+cutmix", "exchange_probability": 0.5, "accumulate": 2, "ema": 0.9, "ema_images": 32},
 }
 
 

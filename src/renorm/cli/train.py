@@ -50,7 +50,7 @@ class Train:
         recipe = prepare(config)
         main = recipe.processes.main
         if main and not self.resume:
-            run.start(description(config, recipe.processes.count))
+            run.start(description(config, recipe.processes.count) | recipe.mixture)
         fit(recipe, run, self.resume)
         if self.table_images:
             from renorm.cli.evaluate import Evaluate
@@ -62,8 +62,9 @@ class Train:
 def default_folder(config: Config) -> Path:
     """Folder of a run that names none."""
     data = Path(config.data).stem
+    mixed = [config.mix] if config.mix else []
     return Path("runs") / "-".join(
-        [data, config.model.replace(":", "-"), config.norm, *config.branches, str(config.seed)]
+        [data, config.model.replace(":", "-"), config.norm, *config.branches, *mixed, str(config.seed)]
     )
 
 
@@ -78,6 +79,8 @@ def prepare(config: Config) -> Classification:
         f"{config.model}, {config.norm} norms, branches {' '.join(config.branches)}: {len(recipe.images):,} images of "
         f"{recipe.images.name}, {config.epochs} epochs, {processes.device.type}, seed {config.seed}"
     )
+    if recipe.mix is not None:
+        say(f"mixes by {recipe.mix}", "dim")
     if processes.count > 1:
         say(f"{processes.count} processes; {TOGETHER if config.sync_bn else APART}", "dim")
     elif config.sync_bn:
