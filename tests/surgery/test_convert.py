@@ -18,7 +18,7 @@ from torchvision.ops import FrozenBatchNorm2d
 import renorm
 from renorm.layers import BranchCopies, SplitBatchNorm
 from renorm.routing import Route, routes_of
-from tests.surgery.zoo import CHANNELS, NORMS, TIMM, Case, around, from_timm, images, small, tensors, twin
+from tests.surgery.zoo import CASES, CHANNELS, NORMS, TIMM, Case, around, from_timm, images, small, tensors, twin
 
 BRANCHES = ["weak", "strong"]
 SHARES = [(), "statistics", "affine", ("statistics", "affine")]
@@ -35,11 +35,11 @@ def site_of(model: Any, index: int = 0) -> Any:
 # --- every class of norm ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", NORMS.values(), ids=NORMS)
-def test_evaluation_is_equal_to_the_bit_by_any_branch(case: Case):
+@pytest.mark.parametrize(("convert", "case"), CASES)
+def test_evaluation_is_equal_to_the_bit_by_any_branch(convert: Any, case: Case):
     model, x = around(case.make()).eval(), torch.randn(case.shape)
     before = model(x).clone()
-    renorm.split_(model, BRANCHES)
+    convert(model, BRANCHES)
     assert isinstance(model[0], SplitBatchNorm if case.known else BranchCopies)
     exactly(model(x), before)
     for branch in BRANCHES:
@@ -67,11 +67,11 @@ def test_training_is_the_plain_norms_and_moves_one_branch(case: Case):
         exactly(branch, value)
 
 
-@pytest.mark.parametrize("case", NORMS.values(), ids=NORMS)
-def test_keys_shapes_and_class_come_back_by_fold_and_undo(case: Case):
+@pytest.mark.parametrize(("convert", "case"), CASES)
+def test_keys_shapes_and_class_come_back_by_fold_and_undo(convert: Any, case: Case):
     model = around(case.make())
     norm, before = model[0], tensors(model)
-    report = renorm.split_(model, BRANCHES)
+    report = convert(model, BRANCHES)
     folded = renorm.fold(model, "strong", probe=torch.randn(case.shape))
     assert type(site_of(folded)) is type(norm)
     assert repr(folded) == repr(twin(nn.Sequential(norm)))
@@ -81,11 +81,11 @@ def test_keys_shapes_and_class_come_back_by_fold_and_undo(case: Case):
     exactly(tensors(model), before)
 
 
-@pytest.mark.parametrize("case", NORMS.values(), ids=NORMS)
-def test_the_report_names_what_was_converted(case: Case):
+@pytest.mark.parametrize(("convert", "case"), CASES)
+def test_the_report_names_what_was_converted(convert: Any, case: Case):
     model = around(case.make())
     kind = type(model[0]).__name__
-    report = renorm.split_(model, BRANCHES)
+    report = convert(model, BRANCHES)
     assert report.converted == {"0": kind}
     assert f"1 sites now have the branches weak, strong.\n  {kind} -> {type(model[0]).__name__}: 0" in repr(report)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+import pytest
 import timm
 import torch
 from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+import renorm
 
 TIMM = ("resnet18", "efficientnet_b0", "regnety_002", "densenet121", "mobilenetv3_small_100", "resnext26ts")
 CHANNELS = 5
@@ -93,6 +97,19 @@ NORMS: dict[str, Case] = {
     "unknown": Case(lambda: Doubling(CHANNELS), known=False),
     "parametrized": Case(parametrized, known=False),
 }
+
+
+CONVERSIONS: dict[str, Callable[..., Any]] = {
+    "split": renorm.split_,
+    "sandwich": partial(renorm.sandwich_, share=()),
+    "sandwich of shared statistics": renorm.sandwich_,
+}
+CASES = [  # a sandwich of a norm of unknown class is refused
+    pytest.param(convert, case, id=f"{name}, {norm}")
+    for name, convert in CONVERSIONS.items()
+    for norm, case in NORMS.items()
+    if case.known or name == "split"
+]
 
 
 def randomize_(model: nn.Module, seed: int = 0) -> Any:
