@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import networks
@@ -111,18 +111,20 @@ def hits(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([model(part).argmax(1) for part in x.split(250)]) == labels
 
 
-def jobs(draws: int, sizes: list[int]) -> Iterator[tuple[int, int, str]]:
+def jobs(draws: int, sizes: list[int], severities: list[int]) -> Iterator[tuple[int, int, str]]:
     """Draws outermost, so that a part of the work is a fair sample."""
     for draw in range(draws):
         for size in sizes:
             for cell in CELLS:
-                yield draw, size, cell
+                if cell == "clean" or int(cell[-1]) in severities:
+                    yield draw, size, cell
 
 
-def grid(folder: Path, out: Path, model: nn.Module, normalize, draws: int, sizes: list[int], priors: list[float]) -> None:
+def grid(folder: Path, out: Path, model: nn.Module, work: Iterable[tuple[int, int, str]], priors: list[float]) -> None:
     """Judge every prior in every cell."""
+    normalize = networks.normalize
     out.mkdir(parents=True, exist_ok=True)
-    for draw, size, cell in jobs(draws, sizes):
+    for draw, size, cell in work:
         file = out / f"{cell.replace(':', '-')}.{size}.{draw}.safetensors"
         if file.exists():
             continue
@@ -153,13 +155,13 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--judged", type=int, default=500)
     parser.add_argument("--sizes", type=int, nargs="+", default=[32])
+    parser.add_argument("--severities", type=int, nargs="+", default=list(SEVERITIES))
     parser.add_argument("--priors", type=float, nargs="+", default=[0, 8, 16, 32, 64, 128, 256, float("inf")])
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "cache":
         cache(given.cache, given.data, given.draws, given.judged)
         return
-    normalize = networks.normalize
     if given.published:
         networks.MEAN, networks.STD = IMAGENET
         model = renorm.models.create("resnet20", num_classes=10)
@@ -169,7 +171,8 @@ def main() -> None:
         num = load_file(given.weights)
         outputs = next(v for k, v in reversed(num.items()) if k.endswith(("linear.bias", "classifier.bias")))
         model = networks.opened(given.family, given.weights, len(outputs))
-    grid(given.cache, given.out, model, normalize, given.draws, given.sizes, given.priors)
+    work = jobs(given.draws, given.sizes, given.severities)
+    grid(given.cache, given.out, model, work, given.priors)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from renorm.banks.auto import Evidence, evidence
 from renorm.banks.bank import Bank, Statistics, check_all_finite, interpolate, source_weight
 from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, Observer, call, num_samples, observed
@@ -19,6 +20,7 @@ from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
 
 PRIOR = 64.0
 Only = Literal["mean", "variance"]
+Auto = Literal["auto"]
 
 
 class Adaptation(Installation):
@@ -28,14 +30,21 @@ class Adaptation(Installation):
         source_weight: the weight s the source statistics kept.
         samples: how many images there were.
         only: which of the two moments moved, ``None`` for both.
+        evidence: what the weight was chosen by, under ``prior="auto"``.
         output: what the model returned for the images, equal to evaluating it on them now.
     """
 
     def __init__(
-        self, model: nn.Module, branch: str | None, source_weight: float, samples: int, only: Only | None = None
+        self,
+        model: nn.Module,
+        branch: str | None,
+        source_weight: float,
+        samples: int,
+        only: Only | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         super().__init__(model, branch)
-        self.source_weight, self.samples, self.only = source_weight, samples, only
+        self.source_weight, self.samples, self.only, self.evidence = source_weight, samples, only, evidence
         self.output: Any = None
         self._source: dict[str, Statistics] = {}
         self._installed: dict[str, Statistics] = {}
@@ -59,7 +68,7 @@ class Adaptation(Installation):
 def adapt_(
     model: nn.Module,
     images: Any,
-    prior: float | None = None,
+    prior: float | Auto | None = None,
     branch: str | None = None,
     *,
     weight: float | None = None,
@@ -78,6 +87,8 @@ def adapt_(
     Args:
         images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
         prior: how many images the source is worth, 64 by default: ``inf`` is the source bit for bit, 0 the batch alone.
+            ``"auto"`` reads it off the images in one more forward, and keeps the source bit for bit where what they show
+            may be chance: see :func:`renorm.banks.auto.auto_weight`.
         branch: whose statistics move: by default the active route's, else the only one.
         weight: the source weight s itself, from 0 to 1, however many images there are; in place of a prior.
         only: move the ``"mean"`` or the ``"variance"`` alone; the other stays the source's, bit for bit.
@@ -104,7 +115,12 @@ def adapt_(
     _check_only(only)
     with exclusive(model):
         samples = _count(model, images, group)
-        report = Adaptation(model, branch, _chosen_weight(prior, weight, samples), samples, only)
+        found = None
+        if prior == "auto" and weight is None:
+            found = evidence(model, images, targets, branch, samples, group=group, forward=forward)
+            _check_reached(targets, found.sites)
+        chosen = _chosen_weight(prior, weight, samples, found)
+        report = Adaptation(model, branch, chosen, samples, only, found)
         report._source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
         try:
             with observed(model, targets, branch, _observer(report, group)):
@@ -154,9 +170,13 @@ def blended(source: Statistics, batch: Moments, weight: float, only: Only | None
     return Statistics(mean, var)
 
 
-def _chosen_weight(prior: float | None, weight: float | None, samples: int) -> float:
+def _chosen_weight(prior: float | Auto | None, weight: float | None, samples: int, found: Evidence | None) -> float:
+    if found is not None:
+        return found.weight
+    if isinstance(prior, str) and prior != "auto":
+        raise ValueError(f"prior={prior!r} was given. It is 'auto' or a number of images. Use one of these.")
     if weight is None:
-        return source_weight(PRIOR if prior is None else prior, samples)
+        return source_weight(PRIOR if prior is None else float(prior), samples)
     if prior is not None:
         raise ValueError(
             f"prior={prior} and weight={weight} were given. Each says how much the source keeps: a prior by the number of "

@@ -1,0 +1,135 @@
+"""How far to move is read off the images: nothing for chance, more for a further shift, the same however they are counted."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+import renorm
+from renorm.banks.auto import auto_weight, image_means
+from tests.banks.models import randomize, small, unchanged
+
+
+def images(size: int, seed: int = 0, scale: float = 1.0, offset: float = 0.0) -> Tensor:
+    return scale * torch.randn(size, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) + offset
+
+
+def source() -> nn.Module:
+    """A network whose statistics are those of ``images`` of no scale or offset."""
+    model = small().eval()
+    renorm.recalibrate_(model, [images(256, seed=9)], passes=2)
+    return model
+
+
+def by_hand(norm: Any, x: Tensor) -> tuple[float, float]:
+    """Gap and noise of a first site, image by image and channel by channel."""
+    n, channels = x.shape[:2]
+    gap = noise = 0.0
+    for c in range(channels):
+        own = [x[i, c].double().mean().item() for i in range(n)]
+        mean = sum(own) / n
+        scale = norm.running_var[c].double().item() + norm.eps
+        gap += (mean - norm.running_mean[c].double().item()) ** 2 / scale / channels
+        noise += sum((m - mean) ** 2 for m in own) / (n - 1) / n / scale / channels
+    return gap, noise
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gap_and_noise_are_those_of_a_loop_over_images(layout: Any):
+    x = images(6, offset=0.5).contiguous(memory_format=layout)
+    model = nn.Sequential(nn.BatchNorm2d(3)).eval()
+    randomize(model)
+    gap, noise = by_hand(model[0], x)
+    found = renorm.adapt_(model, x, "auto").evidence
+    assert found is not None
+    assert_close([found.gap.item(), found.noise.item()], [gap, noise], rtol=1e-5, atol=0)
+    assert found.sites == ("0",)
+    assert found.samples == 6
+
+
+def test_images_of_the_source_leave_it_bit_for_bit():
+    model = source()
+    for seed in range(5):
+        with unchanged(model):
+            report = renorm.adapt_(model, images(16, seed), "auto")
+            assert report.source_weight == 1
+            assert set(report.distance.values()) == {0.0}
+
+
+def test_the_further_the_shift_the_less_the_source_counts():
+    model, weights = source(), []
+    for offset in (0.0, 0.5, 1.0, 2.0):
+        report = renorm.adapt_(model, images(32, offset=offset), "auto")
+        weights.append(report.source_weight)
+        report.undo()
+    assert weights[0] == 1
+    assert weights == sorted(weights, reverse=True)
+    assert weights[1] < 1
+    assert weights[3] < weights[1] - 0.1
+
+
+def test_it_equals_the_number_it_chose():
+    x = images(8, offset=1.0)
+    chosen, fixed = source(), source()
+    report = renorm.adapt_(chosen, x, "auto")
+    prior = report.source_weight * 8 / (1 - report.source_weight)
+    assert_close(report.output, renorm.adapt_(fixed, x, prior).output)
+    assert_close(chosen.state_dict(), fixed.state_dict())
+
+
+def test_the_rule():
+    gap, noise = torch.tensor([0.26, 0.01, 0.9]), torch.tensor([0.01, 0.01, 0.01])
+    prior = 16 / math.sqrt(0.25)
+    assert auto_weight(gap, noise, 32) == pytest.approx(prior / (prior + 32))
+    assert auto_weight(gap, noise, 8) == pytest.approx(prior / (prior + 8)), "N does not depend on the number of images"
+    assert auto_weight(torch.tensor([0.019]), torch.tensor([0.01]), 32) == 1, "less than twice its noise is chance"
+    assert auto_weight(torch.tensor([0.0]), torch.tensor([0.0]), 32) == 1
+
+
+def test_one_image_counts_as_one_of_64():
+    report = renorm.adapt_(source(), images(1, offset=3.0), "auto")
+    assert report.source_weight == 64 / 65
+
+
+def test_correlated_values_are_not_taken_for_many():
+    """Images of one brightness each: a naive noise, of pixels, would call their mean certain."""
+    model = nn.Sequential(nn.BatchNorm2d(3)).eval()
+    x = torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(1)).expand(8, 3, 32, 32).contiguous()
+    naive = x.var() / x[:, 0].numel()
+    gap = x.mean((0, 2, 3)).square().mean()
+    assert auto_weight(gap[None], naive[None], 8) < 1, "the naive rule must move here, or this test shows nothing"
+    assert renorm.adapt_(model, x, "auto").source_weight == 1
+
+
+def test_rows_of_one_image_belong_together():
+    x = torch.randn(12, 3, 4, 4)
+    assert_close(image_means(x, 4), x.unflatten(0, (4, 3)).mean((1, 3, 4)))
+    assert_close(image_means(x, 5), x.mean((2, 3)))
+    assert_close(image_means(torch.randn(0, 3, 4, 4), 0), torch.zeros(0, 3))
+
+
+@pytest.mark.parametrize("images_", [torch.full((4, 3, 8, 8), math.nan), torch.full((4, 3, 8, 8), math.inf)])
+def test_broken_images_are_refused_and_nothing_changes(images_: Tensor):
+    model = source()
+    with unchanged(model), pytest.raises(ValueError, match=r"finite numbers[^@]*Look for NaN"):
+        renorm.adapt_(model, images_, "auto")
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"'often'.*'auto' or a number"):
+        renorm.adapt_(source(), images(4), "often")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="prior=auto and weight=0.5"):
+        renorm.adapt_(source(), images(4), "auto", weight=0.5)
+
+
+@pytest.mark.parametrize("branch", ["weak", "strong"])
+def test_each_branch_is_compared_with_its_own_statistics(branch: str):
+    model = source()
+    renorm.split_(model, ["weak", "strong"])
+    bank = renorm.measure(model, [images(256, offset=1.0)], branch="strong", passes=2)
+    renorm.install_(model, bank, branch="strong")
+    report = renorm.adapt_(model, images(32, seed=3), "auto", branch)
+    assert (report.source_weight == 1) == (branch == "weak")
