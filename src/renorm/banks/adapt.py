@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -44,7 +44,8 @@ class Adaptation(Installation):
         evidence: Evidence | None = None,
     ) -> None:
         super().__init__(model, branch)
-        self.source_weight, self.samples, self.only, self.evidence = source_weight, samples, only, evidence
+        self.source_weight, self.samples, self.evidence = source_weight, samples, evidence
+        self.only: Only | None = only
         self.output: Any = None
         self._source: dict[str, Statistics] = {}
         self._installed: dict[str, Statistics] = {}
@@ -173,10 +174,10 @@ def blended(source: Statistics, batch: Moments, weight: float, only: Only | None
 def _chosen_weight(prior: float | Auto | None, weight: float | None, samples: int, found: Evidence | None) -> float:
     if found is not None:
         return found.weight
-    if isinstance(prior, str) and prior != "auto":
-        raise ValueError(f"prior={prior!r} was given. It is 'auto' or a number of images. Use one of these.")
     if weight is None:
-        return source_weight(PRIOR if prior is None else float(prior), samples)
+        if isinstance(prior, str):
+            raise ValueError(f"prior={prior!r} was given. It is 'auto' or a number of images. Use one of these.")
+        return source_weight(PRIOR if prior is None else prior, samples)
     if prior is not None:
         raise ValueError(
             f"prior={prior} and weight={weight} were given. Each says how much the source keeps: a prior by the number of "
@@ -209,7 +210,7 @@ def _count(model: nn.Module, images: Any, group: dist.ProcessGroup | None) -> in
     return samples
 
 
-def _check_reached(targets: dict[str, View], seen: Mapping[str, Any]) -> None:
+def _check_reached(targets: dict[str, View], seen: Collection[str]) -> None:
     missing = [name for name in targets if name not in seen]
     if missing:
         raise ValueError(
