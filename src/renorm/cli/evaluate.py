@@ -41,7 +41,8 @@ class Evaluate:
         shifts: clean, weak, strong; quick (4 corruptions), standard (15), held-out (4), corruptions (19) or a corruption's
             name, perhaps with a severity (contrast:3, standard:5); an attack, fgsm, pgd:20 (20 steps), autoattack or
             torchattacks:NAME; domains, or the name of a domain of the data; a folder of shifted images (CIFAR-10-C, ImageNet-C,
-            -R, ...). By default clean weak strong quick, and pgd:10 for a model that was trained under attack.
+            -R, ...). By default clean weak strong quick, and pgd:10 for a model that was trained under attack, domains
+            for one whose branches they are.
         scale: Whose severities: those published for images of 32, 64 or 224 pixels; by default the nearest to the images.
         rounding: What becomes of corrupted pixels: 8-bit rounds them as published files are; none keeps them as computed;
             jpeg also codes them, as ImageNet-C is.
@@ -194,9 +195,10 @@ class Evaluate:
 
     def choices(self, opened: Opened, train: Images | None) -> Mapping[str, Choice]:
         """The banks to evaluate."""
-        from renorm.evaluate import usual
+        from renorm.evaluate import unknown, usual
 
-        names = self.banks or [name for name in usual(opened.branches) if train or not name.startswith("clean@")]
+        own = (*usual(opened.branches), *unknown(opened.subject.model))
+        names = self.banks or [name for name in own if train or not name.startswith("clean@")]
         return self.named(names, opened, train)
 
     def named(self, names: Sequence[str], opened: Opened, train: Images | None) -> Mapping[str, Choice]:
@@ -210,7 +212,9 @@ class Evaluate:
         """The shifts to evaluate under, in the order they were named."""
         from renorm.evaluate import DEFAULT
 
-        names = self.shifts or (*DEFAULT, *(["pgd:10"] if opened.config.adversarial else []))
+        config = opened.config
+        own = ["pgd:10"] * config.adversarial + ["domains"] * (config.by_domain and self.data is None)
+        names = self.shifts or (*DEFAULT, *own)
         threat = self.attacks.threat(opened.config, lambda name: self.named([name], opened, train))
         return [shift for name in names for shift in self.shifts_of(name, opened, images, threat)]
 

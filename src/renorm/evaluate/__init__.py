@@ -1,6 +1,6 @@
 """What a model is worth with each bank, under each shift of the data."""
 
-from renorm.evaluate.choices import Adapted, TrainingImages, choose, usual
+from renorm.evaluate.choices import Adapted, TrainingImages, choose, unknown, usual
 from renorm.evaluate.compare import Difference, differences, mean_difference
 from renorm.evaluate.means import (
     known_reference,
@@ -50,6 +50,7 @@ __all__ = [
     "relative_mean_corruption_error",
     "shifts",
     "stored",
+    "unknown",
     "usual",
     "write_results",
 ]

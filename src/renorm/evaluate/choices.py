@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import renorm
 from renorm import augment
@@ -20,7 +20,9 @@ from renorm.data import Images, sample
 from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject
 from renorm.evaluate.threat import seeds_of
+from renorm.routing import Route
 
+NOBODY = "unknown"  # the branch of samples that belong to none
 SOURCE = "source"  # the only bank of a model without branches
 FORMS = "VIEW@NAME such as clean@NAME, a mixture NAME:0.7+NAME:0.3, or the path of a bank file"
 MEASURE_BATCH = 128
@@ -85,9 +87,9 @@ def choose(
 
     Args:
         subject: The model.
-        names: Each a branch (``source`` for a model without), a view and a branch such as ``clean@weak`` (the branch's
-            affine with statistics measured under that view), a mixture such as ``weak:0.7+strong:0.3`` (of means,
-            variances and affines), or the path of a bank file.
+        names: Each a branch (``source`` for a model without; ``unknown`` for a sandwich's shared affine alone), a view and a
+            branch such as ``clean@weak`` (the branch's affine with statistics measured under that view), a mixture such as
+            ``weak:0.7+strong:0.3`` (of means, variances and affines), or the path of a bank file.
         branches: Those of the model.
         training: What ``VIEW@`` banks are measured on.
 
@@ -95,7 +97,7 @@ def choose(
         ValueError: For an unknown name, or weights that do not sum to 1.
         FileNotFoundError: If a bank file does not exist.
     """
-    known = list(branches) or [SOURCE]
+    known = [*branches, *unknown(subject.model)] or [SOURCE]
     return {name: _choice(subject, name, known, training) for name in names}
 
 
@@ -106,6 +108,13 @@ def usual(branches: Sequence[str]) -> list[str]:
     """
     mixture = [f"{branches[0]}:0.5+{branches[1]}:0.5"] if len(branches) == 2 else []
     return [*branches, *(f"clean@{name}" for name in branches), *mixture] or [SOURCE]
+
+
+def unknown(model: nn.Module) -> tuple[str, ...]:
+    """The name of the bank of samples of no branch, for a model that has one: a sandwich's shared affine alone."""
+    routes = (vars(module).get("route") for module in model.modules())
+    route = next((each for each in routes if isinstance(each, Route)), None)
+    return (NOBODY,) if route is not None and route.unknown else ()
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from renorm.recipes.adversarial import agreements, attacked_branches, whole, wit
 from renorm.recipes.averaging import Average, remeasure_
 from renorm.recipes.checkpoint import Checkpoint, load_into
 from renorm.recipes.config import PRETRAINED, Config, check
+from renorm.recipes.domains import resolved, rows, trained_on
 from renorm.recipes.loop import Plan, check_finite
 from renorm.recipes.mixing import Spec, branch_per_row, generator_of, mix_of, own_share, per_row
 from renorm.recipes.processes import branches_of, join, pool_statistics_, unsynchronized
@@ -56,7 +57,10 @@ class Classification:
         if images is None or test is None:
             with self.processes.main_first() if config.download else nullcontext():
                 images, test = read(config)
-        self.images, self.test = images, test
+        config = self.config = resolved(config, images)
+        images = self.images = trained_on(config, images)
+        self.test = test
+        self.domain = rows(config, images) if config.by_domain and config.split else None
         check(config, images, self.processes.count)
         torch.manual_seed(config.seed)
         with self.processes.main_first() if config.weights == PRETRAINED else nullcontext():
@@ -126,7 +130,7 @@ class Classification:
         """Add the gradients of some of a step's images; their parts of the step's numbers, see :meth:`_numbers`."""
         shown = dict(zip(self.views, views.unbind(1), strict=True))
         x, spec = self._stacked(with_attacks(self.config, self.network, self.subject, shown, labels, keys))
-        with routed(self.model, self.config, spec):
+        with routed(self.model, self.config, spec if self.domain is None else self.domain[[i for _, i in keys]]):
             x = self._mixed(x, spec, batch.place)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
                 y = self.network(x).float()
@@ -217,13 +221,28 @@ class Classification:
             return model(x)
 
     def validate(self) -> dict[str, float]:
-        """Accuracy on the clean test images, of each branch's bank."""
+        """Accuracy on the clean test images, of each branch's bank; where it is a domain, on those of the domain."""
+        if self.domain is not None:
+            return self._by_domain()
         choices = {name: Choice(name) for name in self.config.branches} if self.config.split else {SOURCE: Choice()}
         mine = self.test.subset(range(self.processes.rank, len(self.test), self.processes.count))
         found = logits(self.subject, mine, choices) if len(mine) else {}
         hits = [(found[name].argmax(1) == mine.labels).sum() if found else torch.tensor(0) for name in choices]
         total = self.processes.sum(torch.stack(hits).to(self.processes.device)).tolist()
         return {f"test/{name}": number / len(self.test) for name, number in zip(choices, total, strict=True)}
+
+    def _by_domain(self) -> dict[str, float]:
+        """Accuracy of each bank on the test images of its domain, of which there may be none."""
+        domain = rows(self.config, self.test)
+        numbers = {}
+        for row, name in enumerate(self.config.populations):
+            members = (domain == row).nonzero()[:, 0]
+            mine = self.test.subset(members[self.processes.rank :: self.processes.count])
+            found = logits(self.subject, mine, {name: Choice(name)})[name] if len(mine) else torch.zeros(0, 1)
+            hits = (found.argmax(1) == mine.labels).sum().to(self.processes.device)
+            if len(members):
+                numbers[f"test/{name}"] = float(self.processes.sum(hits)) / len(members)
+        return numbers
 
     def weights(self) -> dict[str, Tensor]:
         """What a checkpoint's file of weights holds, under the names that :func:`build` gives."""
@@ -247,7 +266,7 @@ class Classification:
     def describe(self) -> dict[str, Any]:
         """Branches, classes and input normalization, for the checkpoint."""
         return {
-            "branches": list(self.config.branches) if self.config.split else [],
+            "branches": list(self.config.populations) if self.config.split else [],
             "classes": self.images.classes,
             "mean": list(self.subject.mean),
             "std": list(self.subject.std),
@@ -257,7 +276,12 @@ class Classification:
 
 
 def read(config: Config) -> tuple[Images, Images]:
-    """Images to train on and to test on; a source without splits of its own is divided."""
+    """Images to train on and to test on, these of all domains; a source without splits of its own is divided."""
+    train, test = _read(config)
+    return trained_on(config, train), test
+
+
+def _read(config: Config) -> tuple[Images, Images]:
     train = load(config.data, split="train", size=config.size, download=config.download)
     if config.test is not None:
         download = config.download and config.test in CIFAR

@@ -10,6 +10,7 @@ from renorm import augment
 from renorm.attacks import BETA, Mode, Norm
 from renorm.data import Images
 from renorm.recipes.adversarial import BASE, VIEW, AdvLoss, attacked_branches, check_attack, origin
+from renorm.recipes.domains import DOMAINS, USUAL, check_domains
 from renorm.recipes.loop import Plan
 from renorm.recipes.mixing import ExchangeNorm, Kind, check_mix, check_partners
 from renorm.recipes.views import num_batches
@@ -35,6 +36,9 @@ class Config:
             ``pretrained`` for those that timm or torchvision has. By default random ones.
         branches: Views of each image, one branch each: ``weak``, ``strong``, ``clean``; any names if ``views`` are given. The
             view ``adv`` is the first other branch's image (a weak one if there is none) attacked through the branch itself.
+            ``domains`` alone makes a branch of each domain of the data: an image has one view, by default ``weak``, and follows
+            its domain.
+        domains: Those that are trained on where domains are the branches; by default all.
         views: The view of each branch, in order, where it is not called like its branch: ``--branches weak again
             --views weak weak`` trains on two weak views. Each branch draws its own random numbers, by its name.
         norm: ``split`` gives each branch its own statistics and affine; ``sandwich`` its own statistics, and an affine of its own
@@ -108,6 +112,7 @@ class Config:
     model: str = "resnet20"
     weights: str | None = None
     branches: tuple[str, ...] = ("weak", "strong")
+    domains: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
     norm: Literal["split", "sandwich", "shared"] = "split"
     share: tuple[Literal["statistics", "affine"], ...] = ()
@@ -164,7 +169,17 @@ class Config:
     @property
     def view_names(self) -> tuple[str, ...]:
         """The name of each branch's view."""
-        return self.views or self.branches
+        return self.views or ((USUAL,) if self.by_domain else self.branches)
+
+    @property
+    def by_domain(self) -> bool:
+        """Whether branches are the domains of the data."""
+        return self.branches == (DOMAINS,)
+
+    @property
+    def populations(self) -> tuple[str, ...]:
+        """The branches of the model."""
+        return self.domains if self.by_domain else self.branches
 
     @property
     def split(self) -> bool:
@@ -228,6 +243,7 @@ def check(config: Config, images: Images, processes: int = 1) -> None:
     check_mix(config)
     check_partners(config, processes)
     check_attack(config)
+    check_domains(config, processes)
     if not images.classes or int(images.labels.min()) < 0:
         raise ValueError(
             f"{images.name} has no labels: training needs a class for every image. Put images into one folder per class, "

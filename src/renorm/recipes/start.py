@@ -56,7 +56,7 @@ def branched(model: nn.Module, config: Config) -> nn.Module:
     """A plain model with the branches of a configuration."""
     if config.split:
         convert = renorm.sandwich_ if config.norm == "sandwich" else renorm.split_
-        convert(model, list(config.branches), share=config.share, sync="world" if config.sync_bn else None)
+        convert(model, list(config.populations), share=config.share, sync="world" if config.sync_bn else None)
     return model
 
 
@@ -132,7 +132,7 @@ def described(path: Path) -> dict[str, Any]:
 
 
 def _check_branches(config: Config, found: Sequence[str]) -> None:
-    wanted = list(config.branches) if config.split else []
+    wanted = list(config.populations) if config.split else []
     if found and list(found) != wanted:
         needed = ", ".join(wanted) or "none, with shared norms"
         raise ValueError(

@@ -1,0 +1,59 @@
+"""Training on domains from the shell, and attacks among its shifts."""
+
+from pathlib import Path
+from typing import Any
+
+from renorm.recipes.opened import open_run
+from renorm.recipes.run import Run
+from tests.cli.conftest import Command
+from tests.data.pictures import structs, write_parquet
+
+NAMES = ["photo", "art", "sketch"]
+
+
+def columns(count: int) -> dict[str, Any]:
+    """Images in three domains."""
+    return {
+        "image": structs([20 * i % 200 for i in range(count)], side=16),
+        "label": [i % 2 for i in range(count)],
+        "domain": [NAMES[i % 3] for i in range(count)],
+    }
+
+
+def test_domains_as_branches(renorm_command: Command, tmp_path: Path):
+    for split, count in (("train", 48), ("test", 12)):
+        write_parquet(tmp_path / "data" / f"{split}.parquet", columns(count), {"label": ["cat", "dog"]})
+    options = ("--model", "resnet8", "--epochs", "1", "--batch", "16", "--rate", "0.01")
+    train = ("train", "--data", "data", "--branches", "domains", "--domains", "photo", "art", "--out", "./run")
+    result = renorm_command(*train, *options, "--norm", "sandwich", "--share", "statistics", "--table-images", "12")
+    assert result.status == 0, result.err
+    opened = open_run(tmp_path / "run")
+    assert opened.branches == opened.config.populations == ("photo", "art")
+    assert set(Run(tmp_path / "run").history()[0]) >= {"test/photo", "test/art", "loss/domains"}
+    for shown in ("unknown", "sketch", "photo"):
+        assert shown in result.out
+    again = renorm_command("train", "--resume", "--out", "./run", "--table-images", "0")
+    assert again.status == 0, again.err
+    attacked = renorm_command("evaluate", "./run", "--shifts", "fgsm", "--eps", "4/255", "--banks", "photo", "art")
+    assert attacked.status == 0, attacked.err
+    text = (tmp_path / "run" / "results.csv").read_text()
+    assert '"linf 4/255, against the bank evaluated"' in text
+    through = (
+        "evaluate",
+        "./run",
+        "--shifts",
+        "pgd:2",
+        "--banks",
+        "photo",
+        "--attack-branch",
+        "art",
+        "--attack-norm",
+        "l2",
+    )
+    attacked = renorm_command(*through, "--no-attack-start")
+    assert attacked.status == 0, attacked.err
+    text = (tmp_path / "run" / "results.csv").read_text()
+    assert '"l2 0.5, step 0.125, 2 steps, started at the image, against art"' in text
+    wrong = renorm_command("evaluate", "./run", "--shifts", "pgd:2", "--attack-branch", "arts")
+    assert wrong.status == 1
+    assert "unknown bank 'arts'" in wrong.err
