@@ -134,3 +134,66 @@ def test_blending_is_pure_and_exact_at_both_ends():
     kept = blended(source, batch, 1)
     assert_close((kept.mean, kept.var), (source.mean, source.var), rtol=0, atol=0)
     assert kept.mean is not source.mean
+
+
+@pytest.mark.parametrize(
+    "options", [{"weight": 0.25}, {"prior": 4, "only": "mean"}, {"weight": 0.5, "only": "variance"}], ids=str
+)
+@pytest.mark.parametrize(
+    "form",
+    ["half", "channels_last", "1d", "3d", "sync", "split", "copies", "shared", "sandwich", "autocast", "compiled"],
+)
+def test_the_output_is_evaluation_afterwards_and_undo_gives_everything_back(form: str, options: Any):
+    kinds: dict[str, Any] = {
+        "1d": (nn.BatchNorm1d, nn.Conv1d),
+        "3d": (nn.BatchNorm3d, nn.Conv3d),
+        "sync": (nn.SyncBatchNorm, nn.Conv2d),
+        "copies": (Unknown, nn.Conv2d),
+    }
+    model: Any = small(*kinds.get(form, ()), dropout=0.9).train()
+    x = images(4, *{"1d": (7,), "3d": (2, 3, 4)}.get(form, ()))
+    if form == "half":
+        model, x = model.bfloat16(), x.bfloat16()
+    if form == "channels_last":
+        model, x = (t.to(memory_format=torch.channels_last) for t in (model, x))
+    branch = "strong" if form in ("split", "copies", "shared", "sandwich") else None
+    if form == "sandwich":
+        renorm.sandwich_(model, ["weak", "strong"], share=())
+    elif branch:
+        renorm.split_(model, ["weak", "strong"], share="statistics" if form == "shared" else ())
+    if branch:
+        renorm.route_(model, eval=branch)
+    called: Any = torch.compile(model, backend="aot_eager") if form == "compiled" else model
+    with unchanged(model), torch.autocast("cpu", torch.bfloat16, enabled=form == "autocast"):
+        report = renorm.adapt_(called, x, branch=branch, **options)
+        assert all(distance > 1e-2 for distance in report.distance.values())
+        modes = [module.training for module in model.modules()]
+        with torch.no_grad():
+            assert_close(report.output, model.eval()(x), rtol=0, atol=0)
+        for module, training in zip(model.modules(), modes, strict=True):
+            module.training = training
+        report.undo()
+
+
+def test_statistics_of_many_batches_for_one_branch():
+    """AdaBN: a domain's own population statistics in place of the source's."""
+    plain, model, batches = small(), small(), [images(5) + 1, images(3) * 2, images(6)]
+    renorm.split_(model, ["source", "target"])
+    source = renorm.Bank.of(model, "source")
+    with unchanged(model):
+        renorm.recalibrate_(plain, batches)
+        report = renorm.recalibrate_(model, batches, "target")
+        expected, found = renorm.Bank.of(plain), renorm.Bank.of(model, "target")
+        assert source.distance(renorm.Bank.of(model, "source")) == {"1": 0.0, "5": 0.0}
+        for name, statistics in expected.sites.items():
+            assert_close((found.sites[name].mean, found.sites[name].var), (statistics.mean, statistics.var))
+        report.undo()
+
+
+@pytest.mark.parametrize(("norm", "name"), [(nn.GroupNorm(1, 3), "GroupNorm"), (nn.LayerNorm(4), "LayerNorm")])
+@pytest.mark.parametrize("verb", ["adapt_", "measure", "recalibrate_"])
+def test_models_without_running_statistics_are_refused_by_name(verb: str, norm: nn.Module, name: str):
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), norm)
+    batch: Any = images() if verb == "adapt_" else [images()]
+    with unchanged(model), pytest.raises(ValueError, match=rf"no running statistics; its norms are \['{name}'\]"):
+        getattr(renorm, verb)(model, batch)

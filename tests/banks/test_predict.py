@@ -166,6 +166,28 @@ def test_shared_statistics_are_those_of_the_whole_batch():
         assert_close(predicted(model, x, 5), by_hand(small(), x, 5), rtol=1e-4, atol=1e-5)
 
 
+def test_labels_given_to_the_layer_itself():
+    norm, x, labels = renorm.layers.SplitBatchNorm(3, ["a", "b"]).eval(), images(), torch.tensor([0, 1, 1, 0, 0, 1])
+    randomize(norm)
+    with renorm.route(norm, labels):
+        expected = predicted(norm, x, 5)
+    with renorm.prediction_time(norm, 5):
+        assert_close((norm(x, labels), norm(x, labels=labels)), (expected, expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("share", ["statistics", ()])
+def test_a_sandwich(share: Any):
+    model, plain, x = small().eval(), small(), images()
+    renorm.sandwich_(model, ["clean", "adv"], share=share)
+    with unchanged(model):
+        assert_close(predicted(model, x, 5, branch="adv"), by_hand(plain, x, 5), rtol=1e-4, atol=1e-5)
+        with renorm.route(model, "clean", "adv"):
+            y = predicted(model, x, 5)
+    rows = [by_hand(plain, x, 5)] if share else [by_hand(plain, x[i::2], 5) for i in range(2)]
+    for i, expected in enumerate(rows):
+        assert_close(y[i :: len(rows)], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_norm_that_is_used_twice_normalizes_each_time_by_what_it_gets():
     norm = nn.BatchNorm2d(3)
     randomize(norm)

@@ -149,17 +149,19 @@ def _before(
     x = args[0] if key is None else kwargs[key]
     if math.isinf(prior) or not x.numel():
         return None
-    y = _moved(site, x, name, prior, per_image)
+    labels = args[1] if len(args) > 1 else kwargs.get("labels")
+    y = _moved(site, x, labels, name, prior, per_image)
     return ((y, *args[1:]), kwargs) if key is None else (args, {**kwargs, key: y})
 
 
-def _moved(site: nn.Module, x: Tensor, name: str, prior: float, per_image: bool) -> Tensor:
+def _moved(site: nn.Module, x: Tensor, labels: Tensor | None, name: str, prior: float, per_image: bool) -> Tensor:
     shape = (-1, site.num_features) if isinstance(site, SplitBatchNorm) else (1, -1)
     mean, var = (site.get_buffer(key).view(shape) for key in ("running_mean", "running_var"))
     population, sizes = None, [len(x)]
     if len(mean) > 1:
         assert isinstance(site, SplitBatchNorm)
-        visit = site.route.visit(len(x), False, site.name)
+        own = site.route
+        visit = own.visit(len(x), False, site.name) if labels is None else own.told(labels, len(x), site.name)
         population, sizes = _divided(visit, x)
         if population is None:
             rows = slice(visit.selection.branches[0], visit.selection.branches[0] + 1)
