@@ -39,7 +39,13 @@ def cache(folder: Path, data: str, draws: int, judged: int, seed: int = 0) -> No
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: draws * (POOL + judged)]
     pixels, labels = images.batch(rows)
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"draws": draws, "judged": judged, "seed": seed, "data": images.fingerprint, "labels": list(map(int, labels))}
+    about = {
+        "draws": draws,
+        "judged": judged,
+        "seed": seed,
+        "data": images.fingerprint,
+        "labels": list(map(int, labels)),
+    }
     (folder / "about.json").write_text(json.dumps(about))
     seeds = [stable_seed(seed, i) for i in rows.tolist()]
     for cell in CELLS:
@@ -60,14 +66,36 @@ def cache(folder: Path, data: str, draws: int, judged: int, seed: int = 0) -> No
         print(cell, flush=True)
 
 
+def cache_domains(folder: Path, data: Path, source: str, size: int, draws: int, judged: int, seed: int = 0) -> None:
+    """Write the images of every domain; of the one trained on, those held out only. Draws overlap: there are few images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels, counts = {}, {}
+    for file in sorted(data.glob("*.parquet")):
+        images = load(str(file), split="train", size=size)
+        able = torch.arange(len(images))
+        able = able[able % 10 == 0] if file.stem == source else able
+        counts[file.stem] = min(judged, len(able) - POOL)
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.cat(
+            [able[torch.randperm(len(able), generator=generator)[: POOL + counts[file.stem]]] for _ in range(draws)]
+        )
+        pixels, found = images.batch(rows)
+        labels[file.stem] = list(map(int, found))
+        np.save(folder / f"{file.stem}.npy", pixels.numpy())
+    about = {"draws": draws, "judged": counts, "seed": seed, "labels": labels}
+    (folder / "about.json").write_text(json.dumps(about))
+
+
 def drawn(folder: Path, cell: str, draw: int) -> tuple[Tensor, Tensor, Tensor]:
     """Images to adapt to, images to be judged on, and the labels of the latter."""
     about = json.loads((folder / "about.json").read_text())
-    each = POOL + about["judged"]
+    labels, judged = about["labels"], about["judged"]
+    if isinstance(judged, dict):
+        labels, judged = labels[cell], judged[cell]
+    each = POOL + judged
     pixels = np.load(folder / f"{cell.replace(':', '-')}.npy", mmap_mode="r")[draw * each : (draw + 1) * each]
     shown = torch.from_numpy(np.array(pixels))
-    labels = torch.tensor(about["labels"][draw * each : (draw + 1) * each])
-    return shown[:POOL], shown[POOL:], labels[POOL:]
+    return shown[:POOL], shown[POOL:], torch.tensor(labels[draw * each + POOL : (draw + 1) * each])
 
 
 def evidence(model: nn.Module, x: Tensor, *, sequential: bool) -> Tensor:
@@ -111,12 +139,12 @@ def hits(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([model(part).argmax(1) for part in x.split(250)]) == labels
 
 
-def jobs(draws: int, sizes: list[int], severities: list[int]) -> Iterator[tuple[int, int, str]]:
+def jobs(cells: list[str], draws: int, sizes: list[int], severities: list[int]) -> Iterator[tuple[int, int, str]]:
     """Draws outermost, so that a part of the work is a fair sample."""
     for draw in range(draws):
         for size in sizes:
-            for cell in CELLS:
-                if cell == "clean" or int(cell[-1]) in severities:
+            for cell in cells:
+                if ":" not in cell or int(cell[-1]) in severities:
                     yield draw, size, cell
 
 
@@ -137,21 +165,45 @@ def grid(folder: Path, out: Path, model: nn.Module, work: Iterable[tuple[int, in
             found.append(hits(model, seen, labels))
             outputs.append(adaptation.output.softmax(1))
             adaptation.undo()
-        kept |= {"hits": torch.stack(found).to(torch.uint8), "outputs": torch.stack(outputs), "priors": torch.tensor(priors)}
+        kept |= {
+            "hits": torch.stack(found).to(torch.uint8),
+            "outputs": torch.stack(outputs),
+            "priors": torch.tensor(priors),
+        }
         save_file(kept, f"{file}.part")
+        Path(f"{file}.part").rename(file)
+
+
+def automatic(folder: Path, out: Path, model: nn.Module, work: Iterable[tuple[int, int, str]]) -> None:
+    """Judge ``prior="auto"`` on the same images."""
+    out.mkdir(parents=True, exist_ok=True)
+    for draw, size, cell in work:
+        file = out / f"{cell.replace(':', '-')}.{size}.{draw}.auto.safetensors"
+        if file.exists():
+            continue
+        few, many, labels = drawn(folder, cell, draw)
+        adaptation = renorm.adapt_(model, networks.normalize(few[:size]), prior="auto")
+        found = hits(model, networks.normalize(many), labels).to(torch.uint8)
+        adaptation.undo()
+        save_file({"hits": found, "weight": torch.tensor(adaptation.source_weight)}, f"{file}.part")
         Path(f"{file}.part").rename(file)
 
 
 def main() -> None:
     """Cache images, or judge priors."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("cache", "grid"))
+    parser.add_argument("what", choices=("cache", "cache-domains", "grid", "auto"))
     parser.add_argument("cache", type=Path)
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--data")
+    parser.add_argument("--source", help="the domain that was trained on")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--domains", nargs="+", help="cells, in place of the corruptions")
     parser.add_argument("--family", default="resnet20")
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--published", action="store_true", help="the network of others, with its own input normalization")
+    parser.add_argument(
+        "--published", action="store_true", help="the network of others, with its own input normalization"
+    )
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--judged", type=int, default=500)
     parser.add_argument("--sizes", type=int, nargs="+", default=[32])
@@ -162,6 +214,9 @@ def main() -> None:
     if given.what == "cache":
         cache(given.cache, given.data, given.draws, given.judged)
         return
+    if given.what == "cache-domains":
+        cache_domains(given.cache, Path(given.data), given.source, given.size, given.draws, given.judged)
+        return
     if given.published:
         networks.MEAN, networks.STD = IMAGENET
         model = renorm.models.create("resnet20", num_classes=10)
@@ -171,8 +226,11 @@ def main() -> None:
         num = load_file(given.weights)
         outputs = next(v for k, v in reversed(num.items()) if k.endswith(("linear.bias", "classifier.bias")))
         model = networks.opened(given.family, given.weights, len(outputs))
-    work = jobs(given.draws, given.sizes, given.severities)
-    grid(given.cache, given.out, model, work, given.priors)
+    work = jobs(given.domains or CELLS, given.draws, given.sizes, given.severities)
+    if given.what == "auto":
+        automatic(given.cache, given.out, model, work)
+    else:
+        grid(given.cache, given.out, model, work, given.priors)
 
 
 if __name__ == "__main__":

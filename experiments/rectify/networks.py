@@ -1,6 +1,6 @@
 """Small networks of four families, trained on the very copy of CIFAR-10 (or the PACS domain) that they are judged on.
 
-    python experiments/rectify/networks.py vgg OUT --data DATA/cifar10 --epochs 8
+python experiments/rectify/networks.py vgg OUT --data DATA/cifar10 --epochs 8
 """
 
 from __future__ import annotations

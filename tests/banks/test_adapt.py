@@ -100,7 +100,7 @@ def test_reference_numbers_of_blending(prior: float, weight: float, expected: li
 def test_what_adapting_says_about_itself():
     model, x = small(), images()
     before = renorm.Bank.of(model)
-    report = renorm.adapt_(model, x)
+    report = renorm.adapt_(model, x, 64)
     assert report.distance == before.distance(renorm.Bank.of(model))
     top = max(report.distance, key=lambda name: report.distance[name])
     assert repr(report) == (

@@ -57,6 +57,7 @@ def test_images_of_the_source_leave_it_bit_for_bit():
             report = renorm.adapt_(model, images(16, seed), "auto")
             assert report.source_weight == 1
             assert set(report.distance.values()) == {0.0}
+            assert repr(report) == "kept the source: what 16 images show may be chance"
 
 
 def test_the_further_the_shift_the_less_the_source_counts():
@@ -114,7 +115,7 @@ def test_rows_of_one_image_belong_together():
 @pytest.mark.parametrize("images_", [torch.full((4, 3, 8, 8), math.nan), torch.full((4, 3, 8, 8), math.inf)])
 def test_broken_images_are_refused_and_nothing_changes(images_: Tensor):
     model = source()
-    with unchanged(model), pytest.raises(ValueError, match=r"finite numbers[^@]*Look for NaN"):
+    with unchanged(model), pytest.raises(ValueError, match=r"site '1' are not finite[^@]*Look for NaN"):
         renorm.adapt_(model, images_, "auto")
 
 

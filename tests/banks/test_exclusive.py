@@ -100,9 +100,9 @@ def test_a_forward_in_another_thread_is_refused_while_one_adapts_or_measures():
         refused.append(True)
         return m(x)
 
-    report = renorm.adapt_(model, images(), forward=interrupted)
+    report = renorm.adapt_(model, images(), 64, forward=interrupted)
     assert refused == [True]
-    assert_close(report.output, renorm.adapt_(free, images()).output, rtol=0, atol=0)
+    assert_close(report.output, renorm.adapt_(free, images(), 64).output, rtol=0, atol=0)
     bank = renorm.measure(model, [images()], forward=interrupted)
     assert bank.distance(renorm.measure(free, [images()])) == {"1": 0.0, "5": 0.0}
 

@@ -18,7 +18,6 @@ from renorm.banks.install import Installation
 from renorm.banks.sites import View, resolve, views
 from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
 
-PRIOR = 64.0
 Only = Literal["mean", "variance"]
 Auto = Literal["auto"]
 
@@ -30,7 +29,7 @@ class Adaptation(Installation):
         source_weight: the weight s the source statistics kept.
         samples: how many images there were.
         only: which of the two moments moved, ``None`` for both.
-        evidence: what the weight was chosen by, under ``prior="auto"``.
+        evidence: what the weight was chosen by, under ``prior="auto"``; else ``None``.
         output: what the model returned for the images, equal to evaluating it on them now.
     """
 
@@ -58,6 +57,8 @@ class Adaptation(Installation):
     def __repr__(self) -> str:
         if not self._saved:
             return f"adaptation to {self.samples} images, undone"
+        if self.evidence is not None and self.source_weight == 1:
+            return f"kept the source: what {self.samples} images show may be chance"
         top = max(self.distance, key=self.distance.__getitem__)
         what = f"{self.only} only, " if self.only else ""
         return (
@@ -77,7 +78,7 @@ def adapt_(
     group: dist.ProcessGroup | None = None,
     forward: Forward | None = None,
 ) -> Adaptation:
-    r"""Move a model's statistics towards those of a few unlabelled images, in one forward.
+    r"""Move a model's statistics towards those of a few unlabelled images, as far as these show a shift.
 
     .. math:: \mu \leftarrow s \mu_{source} + (1 - s) \mu_{batch}, \qquad \sigma^2 \leftarrow s \sigma^2_{source} +
         (1 - s) \tfrac{m}{m - 1} \sigma^2_{batch}, \qquad s = \frac{\text{prior}}{\text{prior} + n}
@@ -87,9 +88,9 @@ def adapt_(
 
     Args:
         images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
-        prior: how many images the source is worth, 64 by default: ``inf`` is the source bit for bit, 0 the batch alone.
-            ``"auto"`` reads it off the images in one more forward, and keeps the source bit for bit where what they show
-            may be chance: see :func:`renorm.banks.auto.auto_weight`.
+        prior: how many images the source is worth: ``inf`` is the source bit for bit, 0 the batch alone. ``"auto"``, the
+            default, reads it off the images in one more forward before, and keeps the source bit for bit where what they
+            show may be chance: see :func:`renorm.banks.auto.auto_weight`.
         branch: whose statistics move: by default the active route's, else the only one.
         weight: the source weight s itself, from 0 to 1, however many images there are; in place of a prior.
         only: move the ``"mean"`` or the ``"variance"`` alone; the other stays the source's, bit for bit.
@@ -106,7 +107,7 @@ def adapt_(
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
-        >>> adaptation = renorm.adapt_(model, torch.randn(32, 3, 5, 5))
+        >>> adaptation = renorm.adapt_(model, torch.randn(32, 3, 5, 5), prior=64)
         >>> round(adaptation.source_weight, 3)
         0.667
         >>> adaptation.undo()
@@ -117,7 +118,7 @@ def adapt_(
     with exclusive(model):
         samples = _count(model, images, group)
         found = None
-        if prior == "auto" and weight is None:
+        if weight is None and prior in (None, "auto"):
             found = evidence(model, images, targets, branch, samples, group=group, forward=forward)
             _check_reached(targets, found.sites)
         chosen = _chosen_weight(prior, weight, samples, found)
@@ -174,10 +175,12 @@ def blended(source: Statistics, batch: Moments, weight: float, only: Only | None
 def _chosen_weight(prior: float | Auto | None, weight: float | None, samples: int, found: Evidence | None) -> float:
     if found is not None:
         return found.weight
+    if isinstance(prior, str) and prior != "auto":
+        raise ValueError(f"prior={prior!r} was given. It is 'auto' or a number of images. Use one of these.")
     if weight is None:
-        if isinstance(prior, str):
-            raise ValueError(f"prior={prior!r} was given. It is 'auto' or a number of images. Use one of these.")
-        return source_weight(PRIOR if prior is None else prior, samples)
+        assert prior is not None
+        assert prior != "auto"
+        return source_weight(prior, samples)
     if prior is not None:
         raise ValueError(
             f"prior={prior} and weight={weight} were given. Each says how much the source keeps: a prior by the number of "

@@ -100,6 +100,9 @@ def evidence(
     Args:
         targets: the sites.
         samples: how many images there are, over all ranks.
+
+    Raises:
+        ValueError: features that are not finite.
     """
     rows: dict[str, list[Tensor]] = {name: [] for name in targets}
     everyone = None if group is None else partial(all_merge, group=group)
@@ -116,6 +119,11 @@ def evidence(
         call(model, images, forward)
     reached = {name: torch.stack(found).mean(0) for name, found in rows.items() if found}
     table = torch.stack(list(reached.values())).cpu() if reached else torch.empty(0, 2)
+    if broken := [name for name, gap in zip(reached, table[:, 0].tolist(), strict=True) if not math.isfinite(gap)]:
+        raise ValueError(
+            f"the statistics of site {broken[0]!r} are not finite on these images. How far they are cannot be told. Look for NaN "
+            f"in the images or the weights."
+        )
     return Evidence(tuple(reached), table[:, 0], table[:, 1], samples)
 
 
