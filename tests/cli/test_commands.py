@@ -84,11 +84,11 @@ def test_adapt_shows_what_moved_and_writes_a_bank_and_a_plain_model(
     renorm_command: Command, trained: Path, tmp_path: Path, photos: Path
 ):
     options = ["--branch", "weak", "--bank", tmp_path / "b.safetensors", "--fold", tmp_path / "f.safetensors"]
-    result = renorm_command("adapt", trained, "--images", photos, "--num-images", "24", *options)
+    result = renorm_command("adapt", trained, "--images", photos, "--num-images", "24", "--prior", "64", *options)
     assert result.status == 0, result.err
     assert "layer3.0.bn2" in result.out
     assert "a weight of 0.727" in result.out
-    assert re.search(r"other 16 images.*\n\s+before .*\[.*\]\n\s+after .*\]\n\s+change .*points", result.out)
+    assert re.search(r"16 other images(?:.*\n)+\s+accuracy before .*\]\n.* after .*\]\n\s+change .*points", result.out)
     assert renorm.Bank.load(tmp_path / "b.safetensors").branch == "weak"
     folded = open_file(tmp_path / "f.safetensors")
     assert folded.branches == ()
@@ -136,7 +136,8 @@ def test_unlabelled_images_are_enough_to_adapt(renorm_command: Command, trained:
         shutil.copy(path, flat / f"{path.parent.name}-{path.name}")
     result = renorm_command("adapt", trained, "--images", flat, "--branch", "strong")
     assert result.status == 0, result.err
-    assert "no labelled images are left" in result.out
+    assert "no accuracy: " in result.out
+    assert "has images without a label" in result.out
 
 
 def test_report_writes_the_page_again(renorm_command: Command, trained: Path, tmp_path: Path):

@@ -1,6 +1,7 @@
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from renorm.report import tables
@@ -35,4 +36,15 @@ def test_distances_are_bars_in_the_models_order_and_the_farthest_are_kept():
     lines = shown(tables.distances(moved, most=3, width=8)).splitlines()
     bars = {line.split()[0]: line.count(tables.BAR) for line in lines if tables.BAR in line}
     assert bars == {"bn1": 8, "layer1.bn": 2, "layer3.bn": 4}
-    assert "1 nearer sites left out" in lines[-1]
+    assert "1 nearer sites left out, their median is 0.010" in " ".join(" ".join(lines).split())
+    (overall,) = [line for line in lines if "all 4 sites" in line]
+    assert float(overall.split()[-1]) == pytest.approx(((1 + 0.25**2 + 0.01**2 + 0.5**2) / 4) ** 0.5, abs=1e-3)
+
+
+def test_distances_stand_beside_what_chance_gives():
+    lines = shown(tables.distances({"bn1": 1.0, "bn2": 0.5}, {"bn1": 0.25, "bn2": 0.6})).splitlines()
+    assert next(line for line in lines if "bn1" in line).split()[-2:] == ["1.000", "0.250"]
+    (overall,) = [line for line in lines if "all 2 sites" in line]
+    assert float(overall.split()[-1]) == pytest.approx(((0.25**2 + 0.6**2) / 2) ** 0.5, abs=1e-3)
+    single = shown(tables.distances({"bn1": 0.0}, {"bn1": float("inf")}))
+    assert single.count("unknown") == 2

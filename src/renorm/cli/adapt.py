@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from renorm.cli.console import console, done, say
+from renorm.cli.console import done
+from renorm.cli.curve import Drawing
+from renorm.cli.found import judge, tell_change, tell_shift
 from renorm.cli.source import Source
+from renorm.cli.targets import check_place, check_targets
 
 if TYPE_CHECKING:
     import torch
@@ -18,59 +21,148 @@ if TYPE_CHECKING:
     from renorm.data import Images
     from renorm.recipes.opened import Opened
 
+NUM_IMAGES = 32
+SUFFIXES = {"bank": ".safetensors", "fold": ".safetensors", "onnx": ".onnx", "program": ".pt2", "out": ".png"}
+
 
 @dataclass(frozen=True)
 class Adapt:
-    """Adapt a model to a few unlabelled images: one forward, no training; then keep the bank or a folded model.
+    """Adapt a model to a few unlabelled images: one or two forwards, no training. Keep a bank, a plain model, ONNX.
+
+    Shows how far the images are from the source at each site and whether that may be chance, and what adapting changes on the
+    images that it did not see. With --curve it draws accuracy against the number of images instead.
 
     Args:
         model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
-        images: Folder of images, Parquet file or folder, or digits. With labels, accuracy before and after is measured on
-            the images that were not adapted to.
-        num_images: Adapt to so many of them, drawn with the seed.
-        prior: How many images the source statistics count for: 0 replaces them, inf keeps them.
+        images: Folder of images, Parquet file or folder, or digits; of any size. With labels, accuracy before and after is
+            measured on the images that were not adapted to.
+        num_images: Adapt to so many of them, drawn with the seed; by default 32, or all if there are fewer.
+        prior: How many images the source statistics count for: 0 replaces them, inf keeps them. auto, the default, reads it off
+            the images, and keeps the source where what they show may be chance.
+        weight: The source's weight, from 0 to 1, however many images there are; in place of a prior.
+        only: Move the mean or the variance alone.
         branch: Whose statistics to adapt, if the model has several.
-        bank: Write the adapted bank to this file.
-        fold: Write the adapted model, plain, to this safetensors file.
+        num_judged: See what changes on at most so many of the other images, drawn with the seed; 0 for all.
+        bank: Write the adapted bank to this file, .safetensors.
+        fold: Write the adapted model, plain, to this file, .safetensors.
+        onnx: Write the adapted model as ONNX, compared with the model itself; .onnx.
+        program: Write it as a torch.export program, compared likewise; .pt2.
         seed: Of the draw and the intervals.
+        curve: Draw accuracy against the number of images for several methods; the images need labels.
+        drawing: What is drawn.
         source: Where a model given by name comes from.
     """
 
     model: Positional[str]
     images: str
-    num_images: int = 32
-    prior: float = 64
+    num_images: int | None = None
+    prior: float | Literal["auto"] | None = None
+    weight: float | None = None
+    only: Literal["mean", "variance"] | None = None
     branch: str | None = None
+    num_judged: int = 1000
     bank: Path | None = None
     fold: Path | None = None
+    onnx: Path | None = None
+    program: Path | None = None
     seed: int = 0
+    curve: bool = False
+    drawing: Drawing = field(default_factory=Drawing)
     source: Source = field(default_factory=Source)
 
     def run(self) -> None:
         """Run the command."""
-        import renorm
-        from renorm.cli.fold import write_folded
-        from renorm.report import tables
+        from renorm.banks.sites import views
 
+        self.check()
         opened = self.source.open(self.model)
         branch = opened.branch(self.branch)
-        few, rest = divided(opened.images(self.images), self.num_images, self.seed)
-        before = outputs(opened, rest, branch)
-        adaptation = renorm.adapt_(opened.subject.model, pixels(opened, few), prior=self.prior, branch=branch)
-        console.print(tables.distances(adaptation.distance))
-        say(f"adapted to {len(few)} images of {few.name}; the source keeps a weight of {adaptation.source_weight:.3f}")
-        compare(before, outputs(opened, rest, branch), rest, self.seed)
+        views(opened.subject.model, branch)  # says at once that there is nothing to move
+        images = opened.images(self.images)
+        if self.curve:
+            name = f"{self.model} {self.source.weights}" if self.source.weights else self.model
+            options = {"model": name, "num_judged": self.num_judged, "seed": self.seed}
+            self.drawing.draw(opened, images, branch, self.drawing.path(self.model), **options)
+            return
+        few, rest = divided(images, self.num_images, self.seed)
+        adaptation = self.adapt(opened, few, rest, branch)
+        sized = opened if opened.size else replace(opened, size=few[0][0].shape[-1])
+        self.write(sized, branch, f"{few.name}: {adaptation!r}")
+
+    def adapt(self, opened: Opened, few: Images, rest: Images, branch: str | None) -> renorm.Adaptation:
+        """Adapt the model, and tell what was found and what changes."""
+        import renorm
+        from renorm.banks.auto import evidence
+        from renorm.banks.sites import views
+        from renorm.data import sample
+
+        model, x = opened.subject.model, pixels(opened, few)
+        source, automatic = renorm.Bank.of(model, branch=branch), self.prior in (None, "auto") and self.weight is None
+        fixed = None if automatic else evidence(model, x, views(model, branch), branch, len(few))
+        prior = "auto" if automatic else self.prior
+        adaptation = renorm.adapt_(model, x, prior, branch, weight=self.weight, only=self.only)
+        tell_shift(adaptation, fixed, few.name)
+        seen = sample(rest, self.num_judged, self.seed) if 0 < self.num_judged < len(rest) else rest
+        tell_change(judge(opened, seen if len(seen) else few, source, adaptation, branch), seen, self.seed)
+        return adaptation
+
+    def check(self) -> None:
+        """Refuse at once what would otherwise be found at the end, and options that would do nothing."""
+        if self.prior is not None and self.weight is not None:
+            raise ValueError(
+                f"--prior {self.prior} and --weight {self.weight}: one of them says how much the source keeps, a prior by the "
+                "number of images and a weight whatever their number. Leave one out."
+            )
+        if self.num_judged < 0:
+            raise ValueError(f"--num-judged {self.num_judged}: 0 for all images or more is needed. Change it.")
+        names = ("num_images", "prior", "weight", "only", "bank", "fold", "onnx", "program")
+        given = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+        if self.curve and given:
+            raise ValueError(
+                f"{', '.join(given)} with --curve, which adapts in many ways and keeps none: --methods and --sizes say which. "
+                f"Leave {'it' if len(given) == 1 else 'them'} out, or --curve."
+            )
+        if not self.curve and self.drawing != Drawing():
+            raise ValueError(f"{self.drawing.given} without --curve: it says what a curve shows. Add --curve.")
+        check_targets({name: getattr(self, name) for name in ("bank", "fold", "onnx", "program")}, SUFFIXES)
+        if self.curve:
+            path = self.drawing.path(self.model)
+            check_targets({"out": path}, SUFFIXES)
+            check_place("out", path.with_suffix(".csv"))
+        if self.onnx:
+            from renorm.export import check_name
+
+            check_name(self.onnx)  # its libraries
+
+    def write(self, opened: Opened, branch: str | None, recipe: str) -> None:
+        """Write the files that were asked for."""
+        import renorm
+        from renorm.cli.export import write_exported
+        from renorm.cli.fold import write_folded
+
         if self.bank:
-            renorm.Bank.of(opened.subject.model, branch=branch, affine=True).save(self.bank)
+            bank = renorm.Bank.of(opened.subject.model, branch=branch, affine=True)
+            replace(bank, data=recipe).save(self.bank)
             done("adapted bank", self.bank)
         if self.fold:
             write_folded(opened, branch, self.fold)
+        exports = [path for path in (self.onnx, self.program) if path]
+        plain = opened.folded(branch) if exports else None
+        for path in exports:
+            assert plain is not None
+            about = {"model": self.model, "bank": f"adapted {branch or 'source'}", "recipe": recipe}
+            write_exported(opened, plain, path, about)
 
 
-def divided(images: Images, num: int, seed: int) -> tuple[Images, Images]:
-    """So many images to adapt to, drawn with a seed, and the rest."""
+def divided(images: Images, num: int | None, seed: int) -> tuple[Images, Images]:
+    """So many images to adapt to, drawn with a seed, and the rest.
+
+    Raises:
+        ValueError: There are not so many, or none is wanted.
+    """
     import torch
 
+    num = min(NUM_IMAGES, len(images)) if num is None else num
     if not 1 <= num <= len(images):
         raise ValueError(
             f"--num-images {num} of {len(images)} images in {images.name}: 1 to {len(images)} is needed. Change it."
@@ -82,38 +174,3 @@ def divided(images: Images, num: int, seed: int) -> tuple[Images, Images]:
 def pixels(opened: Opened, images: Images) -> torch.Tensor:
     """All images as one input of the model."""
     return opened.subject.normalize(images.batch(range(len(images)))[0])
-
-
-def outputs(opened: Opened, images: Images, branch: str | None) -> torch.Tensor | None:
-    """Logits of labelled images, or nothing where there are no labels to compare with."""
-    from renorm.evaluate import Choice, logits
-
-    if not len(images) or int(images.labels.min()) < 0:
-        return None
-    return logits(opened.subject, images, {"it": Choice(branch)})["it"]
-
-
-def compare(before: torch.Tensor | None, after: torch.Tensor | None, images: Images, seed: int) -> None:
-    """Say what adapting did to the accuracy, or why that is not known."""
-    from renorm import metrics
-
-    if before is None or after is None:
-        say("no labelled images are left to measure accuracy on", style="dim")
-        return
-    if before.shape[1] != len(images.classes):
-        say(f"no accuracy: {before.shape[1]} outputs, {len(images.classes)} classes in {images.name}", style="dim")
-        return
-    old, new = (metrics.correct(output, images.labels).double() for output in (before, after))
-
-    def interval(values: torch.Tensor) -> metrics.Interval:
-        return metrics.bootstrap(values, seed)
-
-    console.print(f"accuracy on the other {len(images):,} images, with bootstrap 95 % intervals:")
-    console.print(f"  before  [yellow]{interval(old):.1%}[/]")
-    console.print(f"  after   [bold green]{interval(new):.1%}[/]")
-    console.print(f"  change  {_signed(interval(new - old))} points", highlight=False)
-
-
-def _signed(interval: renorm.metrics.Interval) -> str:
-    value, low, high = (100 * number for number in interval)
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"

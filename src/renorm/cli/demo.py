@@ -102,7 +102,8 @@ def adapt(opened: Opened, path: Path, seed: int) -> None:
     import torch
 
     import renorm
-    from renorm.cli.adapt import compare, divided, outputs, pixels
+    from renorm.cli.adapt import divided, pixels
+    from renorm.cli.found import judge, tell_change
     from renorm.evaluate import shifts
     from renorm.report import tables
 
@@ -110,10 +111,10 @@ def adapt(opened: Opened, path: Path, seed: int) -> None:
     (shift,) = shifts([SHIFT], lambda name: opened.config.view(name, images[0][0].shape[-1]), seed)
     pixels_of_all = shift(images.batch(range(len(images)))[0], torch.arange(len(images)))
     few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
-    before = outputs(opened, rest, BRANCH)
+    source = renorm.Bank.of(opened.subject.model, branch=BRANCH)
     adaptation = renorm.adapt_(opened.subject.model, pixels(opened, few), branch=BRANCH)
     console.print(tables.distances(adaptation.distance))
-    compare(before, outputs(opened, rest, BRANCH), rest, seed)
+    tell_change(judge(opened, rest, source, adaptation, BRANCH), rest, seed)
     renorm.Bank.of(opened.subject.model, branch=BRANCH, affine=True).save(path)
     done("adapted bank", path)
 

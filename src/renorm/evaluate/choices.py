@@ -16,6 +16,7 @@ from renorm import augment
 from renorm.augment import NAMES as VIEWS
 from renorm.augment import View
 from renorm.banks import Statistics
+from renorm.banks.adapt import Auto
 from renorm.data import Images, sample
 from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject
@@ -126,19 +127,20 @@ class Adapted:
         images: To draw from, the same ones for every shift of a seed; a shift with images of its own draws from these.
         branches: Those of the model; each is adapted.
         num_images: How many.
-        prior: How many images the source bank counts for.
+        prior: How many images the source bank counts for; ``"auto"`` reads it off each shift's images.
     """
 
     subject: Subject
     images: Images | None
     branches: Sequence[str]
     num_images: int = 32
-    prior: float = 64
+    prior: float | Auto = 64
 
     @property
     def recipes(self) -> dict[str, str]:
         """Names of the banks, and how they are made."""
-        recipe = f"adapted to {self.num_images} images of each shift, prior {self.prior:g}"
+        prior = self.prior if isinstance(self.prior, str) else f"{self.prior:g}"
+        recipe = f"adapted to {self.num_images} images of each shift, prior {prior}"
         return dict.fromkeys(self._owners, recipe)
 
     def __call__(self, shift: Shift) -> dict[str, Choice]:
@@ -174,7 +176,7 @@ class Adapted:
         return {f"adapted@{name}": name for name in self.branches} or {"adapted": None}
 
 
-def _adapted_bank(subject: Subject, x: Tensor, prior: float, branch: str | None) -> renorm.Bank:
+def _adapted_bank(subject: Subject, x: Tensor, prior: float | Auto, branch: str | None) -> renorm.Bank:
     adaptation = renorm.adapt_(subject.model, x, prior=prior, branch=branch)
     try:
         return renorm.Bank.of(subject.model, branch=branch)

@@ -1,0 +1,137 @@
+"""``renorm adapt --curve``: accuracy against the number of images."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renorm.cli.console import console, done, progress, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from renorm.data import Images
+    from renorm.evaluate import Protocol, Shift
+    from renorm.evaluate.curve import Curve
+    from renorm.evaluate.drawing import Plan
+    from renorm.evaluate.methods import Method
+    from renorm.recipes.opened import Opened
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What --curve draws. Started again after it was stopped, the same command goes on where it was.
+
+    Args:
+        methods: What is compared: auto, replacement, a prior such as 16, each perhaps with :mean or :variance after it to move
+            that alone; the source is always among them. By default auto 16 64 replacement.
+        sizes: Numbers of images to adapt to; by default 1 4 8 16 32 64 128, as far as half of the images go.
+        draws: How often the images are drawn; each draw adapts anew, and all are judged on the same other images.
+        shifts: Corruptions of the images, as renorm evaluate takes them; by default the images as they are.
+        out: Picture to write, a .png; the numbers stand beside it as .csv. By default curve.png of the run, or here.
+    """
+
+    methods: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    draws: int = 5
+    shifts: tuple[str, ...] = ()
+    out: Path | None = None
+
+    @property
+    def given(self) -> str:
+        """The options that are not as they are by default."""
+        return ", ".join(f"--{each.name}" for each in fields(self) if getattr(self, each.name) != each.default)
+
+    def path(self, model: str) -> Path:
+        """Where the picture is written."""
+        is_run = (Path(model) / "config.json").exists()
+        return self.out or (Path(model) / "curve.png" if is_run else Path("curve.png"))
+
+    def draw(
+        self, opened: Opened, images: Images, branch: str | None, path: Path, *, model: str, num_judged: int, seed: int
+    ) -> None:
+        """Measure, write the picture and the numbers, and show a table of them.
+
+        Args:
+            opened: The model.
+            images: With labels.
+            branch: Whose statistics to adapt.
+            path: Of the picture.
+            model: Its name, and where its weights are from.
+            num_judged: How many images to judge on, at most half; 0 for half.
+            seed: Of all draws, shifts and intervals.
+        """
+        from renorm.evaluate.curve import curve, kept_under, remove, write_curve
+        from renorm.evaluate.drawing import plan
+        from renorm.files import write_atomically
+        from renorm.report import by_images, pictures
+
+        how = plan(images, self.named(), sizes=self.sizes, draws=self.draws, num_judged=num_judged, seed=seed)
+        chosen = self.chosen(opened, images, seed)
+        protocol = described(opened, images, how, chosen, model)
+        kept = kept_under(path.parent / f".{path.stem}.curve", chosen, how, protocol, branch)
+        if kept.exists():
+            say(f"going on with what is in {kept}", style="dim")
+        with progress("draws") as bar:
+            task = bar.add_task("adapt", total=None, numbers="")
+
+            def show(done: float, total: int, shift: Shift) -> None:
+                bar.update(task, completed=int(done), total=total, numbers=shift.label)
+
+            options = {"branch": branch, "kept": kept, "callback": show}
+            found = curve(opened.subject, images, chosen, how, protocol, **options)
+        write_curve(path.with_suffix(".csv"), found)
+        write_atomically(path, pictures.png(by_images.figure(found)))
+        remove(kept)
+        tell(found)
+        done("curve", path)
+        done("its numbers", path.with_suffix(".csv"))
+
+    def named(self) -> list[Method]:
+        """The methods.
+
+        Raises:
+            ValueError: For an unknown name.
+        """
+        from renorm.evaluate.methods import USUAL, Method
+
+        return [Method.named(name) for name in self.methods or USUAL]
+
+    def chosen(self, opened: Opened, images: Images, seed: int) -> Sequence[Shift]:
+        """The shifts.
+
+        Raises:
+            ValueError: For an unknown name, or one that is no change of the images alone.
+        """
+        from renorm.cli.evaluate import views
+        from renorm.evaluate import shifts
+
+        found = shifts(self.shifts or ("clean",), views(opened, images), seed)
+        attacks = [shift.name for shift in found if shift.adversary is not None]
+        if attacks:
+            raise ValueError(
+                f"--shifts {attacks[0]} with --curve: an attack sees the model, whose statistics differ along a curve. Name "
+                "corruptions or views, or evaluate attacks by renorm evaluate --adapt."
+            )
+        return found
+
+
+def described(opened: Opened, images: Images, how: Plan, chosen: Sequence[Shift], model: str) -> Protocol:
+    """How the curve is made."""
+    from renorm.evaluate import Choice, describe
+
+    recipes = {name: Choice(recipe=method.recipe) for name, method in how.methods.items()}
+    command = " ".join(["renorm", *sys.argv[1:]])
+    return describe(opened.subject, images, recipes, chosen, model=model, command=command)
+
+
+def tell(found: Curve) -> None:
+    """Show the numbers, all shifts together."""
+    from renorm.report import by_images, tables
+
+    names = list(dict.fromkeys(shift.name for shift in found.shifts))
+    title = f"mean over {len(names)} shifts" if len(names) > 1 else by_images.title(found, names[0])
+    console.print(tables.by_images(found))
+    say(f"{title}; {found.caption}", style="dim")

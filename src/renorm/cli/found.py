@@ -1,0 +1,136 @@
+"""What ``renorm adapt`` tells: how far the images are from the source, whether that may be chance, what adapting changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from renorm.cli.console import console, progress, say
+
+if TYPE_CHECKING:
+    import torch
+
+    import renorm
+    from renorm.banks.auto import Evidence
+    from renorm.data import Images
+    from renorm.metrics import Interval
+    from renorm.recipes.opened import Opened
+
+
+class Judged(NamedTuple):
+    """Outputs for the same images.
+
+    Args:
+        before: With the source's statistics.
+        after: With the adapted ones.
+        images: Which.
+    """
+
+    before: torch.Tensor
+    after: torch.Tensor
+    images: Images
+
+
+def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str) -> None:
+    """Show the distance of each site, whether it may be chance, and the weight.
+
+    Args:
+        adaptation: What was done.
+        fixed: What the images show, where the weight was not chosen by it.
+        name: Of the images.
+    """
+    from renorm.report import tables
+
+    found = adaptation.evidence or fixed
+    assert found is not None
+    automatic = found.weight
+    gaps, noises = found.gap.clamp(min=0).sqrt().tolist(), found.noise.sqrt().tolist()
+    moved, chance = (dict(zip(found.sites, values, strict=True)) for values in (gaps, noises))
+    title = f"how far the means of {found.samples} images are from the source's"
+    console.print(tables.distances(moved, chance, title=title))
+    far, expected = tables.together(gaps), tables.together(noises)
+    if found.samples == 1:
+        say("one image cannot tell a shift from chance")
+    elif automatic == 1:
+        say(
+            f"within sampling noise: {far:.3f}, where chance alone gives {expected:.3f}. No shift can be told from chance."
+        )
+    else:
+        say(f"beyond sampling noise: {far:.3f}, where chance alone gives {expected:.3f}. The images are shifted.")
+    say(weighed(adaptation, fixed, name))
+
+
+def weighed(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str) -> str:
+    """What was done, in a sentence."""
+    weight, only = adaptation.source_weight, f", {adaptation.only} only" if adaptation.only else ""
+    count = f"{adaptation.samples} image{'' if adaptation.samples == 1 else 's'} of {name}"
+    if weight == 1:
+        why = "abstained" if fixed is None else "as asked"
+        return f"{why}: the source statistics are kept bit for bit, nothing was changed ({count}{only})"
+    chosen = "; chosen from the images" if fixed is None else f"; auto would keep {fixed.weight:.3f}"
+    return f"adapted to {count}{only}; the source keeps a weight of {weight:.3f}{chosen}"
+
+
+def judge(
+    opened: Opened, images: Images, source: renorm.Bank, adaptation: renorm.Adaptation, branch: str | None
+) -> Judged:
+    """The model's outputs for images before and after, under a progress bar; the model is adapted already."""
+    import torch
+
+    from renorm.evaluate import Choice
+    from renorm.evaluate.subject import outputs
+
+    choices = {"before": Choice(branch, source)}
+    if adaptation.source_weight != 1:
+        choices["after"] = Choice(branch)
+    parts: list[dict[str, torch.Tensor]] = []
+    with progress("images") as bar:
+        task = bar.add_task("what changes", total=len(images), numbers="")
+        for labels, found in outputs(opened.subject, images, choices):
+            parts.append(found)
+            bar.advance(task, len(labels))
+    before, *after = (torch.cat([part[name] for part in parts]) for name in choices)
+    return Judged(before, after[0] if after else before, images)
+
+
+def tell_change(judged: Judged, others: Images, seed: int) -> None:
+    """Show what adapting changes, and with labels how many images more are right, with intervals.
+
+    Args:
+        judged: Outputs before and after.
+        others: Images that were not adapted to; none are left where all were.
+        seed: Of the intervals.
+    """
+    from renorm.evaluate.effect import effect
+
+    labels, why = known_labels(judged) if len(others) else (None, "no images are left that it was not adapted to")
+    found = effect(judged.before, judged.after, labels, seed)
+    which = "other images" if len(others) else "images adapted to"
+    console.print(f"on the {found.images:,} {which}, with bootstrap 95 % intervals:")
+    console.print(f"  predictions that change  {found.changed:.1%}")
+    console.print(f"  mean confidence before   {found.confidence[0]:.1%}")
+    console.print(f"  mean confidence after    {found.confidence[1]:.1%}")
+    if found.accuracy is None or found.gain is None:
+        say(f"  no accuracy: {why}", style="dim")
+        return
+    console.print(f"  accuracy before          [yellow]{found.accuracy[0]:.1%}[/]")
+    console.print(f"  accuracy after           [bold green]{found.accuracy[1]:.1%}[/]")
+    console.print(f"  change                   {_signed(found.gain)} points, paired by image")
+
+
+def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
+    """The labels of images, or why they cannot be used."""
+    from renorm.evaluate.subject import check_classes
+
+    images = judged.images
+    if int(images.labels.min()) < 0:
+        return None, f"{images.name} has images without a label"
+    try:
+        check_classes(images, judged.before.shape[1])
+    except ValueError as error:
+        return None, str(error)
+    return images.labels, ""
+
+
+def _signed(interval: Interval) -> str:
+    value, low, high = (100 * number for number in interval)
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
