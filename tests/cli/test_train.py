@@ -104,10 +104,34 @@ def test_a_mix_is_told_recorded_and_gone_from_what_is_evaluated(renorm_command: 
     assert opened.about["mix"] == config["mix"]
     with pytest.raises(ValueError, match="has no exchange"):
         renorm.MomentExchange.of(opened.subject.model)
-    assert {row.bank for row in read_results(tmp_path / "run" / "results.csv").rows} >= {"weak", "strong"}
+    results = read_results(tmp_path / "run" / "results.csv")
+    assert {row.bank for row in results.rows} >= {"weak", "strong"}
+    words = f"split norms, branches weak strong, 1 epochs, seed 0, mixed by {words}"
+    assert results.protocol.training.startswith(words)
+    assert words in (tmp_path / "run" / "results.csv").read_text().replace('""', '"')
     again = renorm_command(*TRAIN, "--mix", "cutmix", "--resume", "--out", tmp_path / "run")
     assert again.status == 1
     assert "mix 'cutmix' (the run has 'exchange+cutmix')" in again.err
+
+
+def test_a_run_that_was_mixed_is_evaluated_on_folders_of_some_classes(renorm_command: Command, tmp_path: Path):
+    """As ImageNet-A and ImageNet-R are for networks of ImageNet."""
+    options = ["--mix", "exchange", "--norm", "shared", "--branches", "weak", "--table-images", 0]
+    assert renorm_command(*TRAIN, *options, "--out", tmp_path / "run").status == 0
+    from PIL import Image
+
+    for name in ("2", "5", "9"):
+        (tmp_path / "renditions" / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = torch.randint(256, (16, 16, 3), dtype=torch.uint8)
+            Image.fromarray(pixels.numpy()).save(tmp_path / "renditions" / name / f"{i}.png")
+    out = tmp_path / "renditions.csv"
+    result = renorm_command("evaluate", tmp_path / "run", "--shifts", tmp_path / "renditions", "--out", out)
+    assert result.status == 0, result.err
+    rows = read_results(out).rows
+    assert {(row.shift, row.images) for row in rows} == {("renditions", 9)}
+    assert "source" in {row.bank for row in rows}
+    assert all(row.top5 is None for row in rows)  # the outputs of three classes compete
 
 
 def test_a_run_of_its_own_mix_has_a_folder_of_its_own():

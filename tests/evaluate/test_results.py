@@ -20,6 +20,7 @@ PROTOCOL = Protocol(
     rounding="8-bit",
     seed=7,
     model="resnet8",
+    training="split norms",
     weights="aa",
     mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
@@ -61,6 +62,7 @@ def test_each_row_says_how_it_was_made(results: Results, tmp_path: Path):
     assert (snow["data"], snow["data_hash"], snow["scale"], snow["rounding"]) == ("folder/snow", "abc", "", "stored")
     assert clean["normalization"] == "mean 0.5 0.5 0.5 std 0.25 0.25 0.25"
     assert (clean["model"], clean["model_hash"], clean["versions"]) == ("resnet8", "aa", "renorm 1, torch 2")
+    assert clean["training"] == "split norms"
     assert clean["command"] == 'renorm evaluate "x"'
 
 

@@ -471,6 +471,35 @@ def test_compiled_is_two_graphs_without_a_break_and_equals_eager(where, checkpoi
         assert_close(model.state_dict(), eager.state_dict(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_inductor():
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except Exception as error:
+        pytest.skip(f"inductor needs a C++ compiler: {error}")
+    torch._dynamo.reset()
+    model = net()
+    renorm.split_(model, ["weak", "strong"])
+    mix = MomentExchange(model, after="pool", probability=0.5)
+    eager = copy.deepcopy(model)
+    own, compiled, decisions = MomentExchange.of(eager), torch.compile(model, fullgraph=True), set()
+    for seed in range(4):
+        x, y = batch(seed=seed)
+        with renorm.route(model, "weak", "strong"), renorm.route(eager, "weak", "strong"):
+            mix.use(mix.sample(x, seeded(seed)))
+            own.use(own.sample(x, seeded(seed)))
+            loss, want = mix.loss(F.cross_entropy, compiled(x), y), own.loss(F.cross_entropy, eager(x), y)
+        loss.backward()
+        want.backward()
+        assert_close(loss, want, rtol=1e-4, atol=1e-5)
+        decisions.add(mix.draw is not None and mix.draw.donors is not None)
+    assert decisions == {True, False}
+    assert_close(gradients(model), gradients(eager), rtol=1e-3, atol=1e-4)
+    assert_close(model.state_dict(), eager.state_dict(), rtol=1e-4, atol=1e-5)
+
+
 def test_a_compiled_model_is_refused():
     model = net()
     with pytest.raises(ValueError, match=r"compiled model was given.*Make the exchange first"):

@@ -48,7 +48,7 @@ class Evaluate:
             jpeg also codes them, as ImageNet-C is.
         num_images: Evaluate on so many test images, drawn with the seed; 0 for all.
         adapt: Also evaluate banks adapted to each shift from so many of its images; 0 for none.
-        prior: How many images the source bank counts for when adapting; auto reads it off the images of each shift.
+        prior: How many images the source bank counts for when adapting.
         alexnet: Whose errors of AlexNet the mean corruption error is relative to: imagenet, cifar10 or cifar100; by default
             those of the data, if these are among them.
         out: Where to write the table, a .csv; by default results.csv of the run.
@@ -66,7 +66,7 @@ class Evaluate:
     rounding: Literal["8-bit", "none", "jpeg"] = "8-bit"
     num_images: int = 0
     adapt: int = 0
-    prior: float | Literal["auto"] = 64
+    prior: float = 64
     alexnet: str | None = None
     out: Path | None = None
     seed: int = 0
@@ -112,7 +112,8 @@ class Evaluate:
         choices = self.choices(opened, train)
         adapt = Adapted(opened.subject, images, opened.branches, self.adapt, self.prior) if self.adapt else None
         weights = f" {self.source.weights}" if self.source.weights else ""
-        about = {"model": f"{self.model}{weights}", "command": " ".join(["renorm", *sys.argv[1:]])}
+        about = {"model": f"{self.model}{weights}", "training": opened.training}
+        about["command"] = " ".join(["renorm", *sys.argv[1:]])
         protocol = describe(opened.subject, images, choices, chosen, adapt.recipes if adapt else {}, **about)
         kept = Kept.under(self.root, protocol, chosen) if self.root else None
         tell(protocol, chosen)

@@ -53,6 +53,7 @@ class Protocol:
         attacks: How images are attacked, by the shift.
         seed: Of the draw of images, the shifts and the intervals.
         model: Its name or file.
+        training: How it was trained, as far as its run says: norms, branches, what was mixed.
         weights: Hash of all its parameters and buffers.
         mean: What the input was normalized by, in 0 to 1.
         std: Likewise.
@@ -70,6 +71,7 @@ class Protocol:
     attacks: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     model: str = ""
+    training: str = ""
     weights: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -117,6 +119,7 @@ class Protocol:
             "normalization": self.normalization,
             "recipe": self.banks.get(bank, ""),
             "model": self.model,
+            "training": self.training,
             "model_hash": self.weights,
             "versions": ", ".join(f"{name} {value}" for name, value in self.versions.items()),
             "command": self.command,
@@ -144,6 +147,7 @@ def describe(
     adapted: Mapping[str, str] | None = None,
     *,
     model: str = "",
+    training: str = "",
     command: str = "",
 ) -> Protocol:
     """How a table will be made, all but the images that shifts bring along: these are hashed when they are read.
@@ -155,6 +159,7 @@ def describe(
         shifts: Changes of the data.
         adapted: Recipes of the banks that are made for each shift.
         model: Its name or file.
+        training: How it was trained.
         command: What was typed.
     """
     made = [shift for shift in shifts if shift.images is None]
@@ -171,6 +176,7 @@ def describe(
         attacks={shift.name: shift.adversary.recipe for shift in made if shift.adversary is not None},
         seed=shifts[0].seed,
         model=model,
+        training=training,
         weights=fingerprint(subject.model),
         mean=tuple(subject.mean),
         std=tuple(subject.std),

@@ -45,6 +45,15 @@ class Opened:
         config = config_of(self.about)
         return replace(config, download=config.download or (self.download and config.data in CIFAR))
 
+    @property
+    def training(self) -> str:
+        """How it was trained, in words: norms, branches, what was mixed; nothing if that is not known."""
+        if "config" not in self.about:
+            return ""
+        config = config_of(self.about)
+        words = f"{config.norm} norms, branches {' '.join(config.branches)}, {config.epochs} epochs, seed {config.seed}"
+        return f"{words}, mixed by {self.about['mix']}" if "mix" in self.about else words
+
     def images(self, source: str, split: str = "test") -> Images:
         """Images of the size the model was trained on."""
         download = source in CIFAR and (self.download or self.config.download)
