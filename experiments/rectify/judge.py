@@ -149,8 +149,8 @@ def main() -> None:
         cells, draws = {cell for cell, _ in rows}, {draw for _, draw in rows}
         weights = torch.stack([row["weight"] for row in rows.values()])
         print(
-            f"\n{folder.name}: {len(cells)} cells, {len(draws)} draws, n = {given.size}, auto's mean weight {weights.mean():.2f}, "
-            f"kept the source in {int((weights == 1).sum())} of {len(rows)}"
+            f"\n{folder.name}: {len(cells)} cells, {len(draws)} draws, n = {given.size}, auto's mean weight "
+            f"{weights.mean():.2f}, kept the source in {int((weights == 1).sum())} of {len(rows)}"
         )
         for line in table(rows, given.size):
             print("  ".join(text.ljust(width) for text, width in zip(line, (30, 8, 24, 24, 0), strict=True)))

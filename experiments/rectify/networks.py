@@ -15,11 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import renorm
+from renorm import attacks, augment
 from renorm.data import load
 from renorm.files import write_atomically
 from renorm.models.vgg import CONVOLUTIONS, stage
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
+TRAININGS = ("plain", "randaugment", "augmix", "split", "adversarial")
+EPS = 4 / 255  # of adversarial training by one step
 FAMILIES = ("resnet20", "vgg", "wrn", "mobilenet", "densenet")
 
 
@@ -68,10 +71,40 @@ def moved(x: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat(parts).contiguous(memory_format=torch.channels_last)
 
 
-def train(model: nn.Module, pixels: Tensor, labels: Tensor, epochs: int, seed: int, batch: int = 128) -> None:
+class Shown:
+    """What a network is trained on, given the bytes of a batch: one or two views of each image."""
+
+    def __init__(self, training: str, seed: int) -> None:
+        self.training, self.seed, self.step = training, seed, 0
+        self.generator = torch.Generator().manual_seed(seed)
+        policy = "augmix" if training == "augmix" else "randaugment"
+        self.strong = augment.view("strong", 32, policy=policy)
+
+    def __call__(self, model: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and their labels; two views of an image stand beside each other."""
+        self.step += 1
+        if self.training in ("randaugment", "augmix", "split"):
+            keys = [(self.seed, self.step, i) for i in range(len(pixels))]
+            strong = normalize(augment.seeded_batch(self.strong, pixels, keys))
+        if self.training in ("randaugment", "augmix"):
+            return strong, labels
+        weak = moved(normalize(pixels), self.generator)
+        if self.training == "split":
+            return renorm.interleave(weak, strong), labels.repeat_interleave(2)
+        if self.training == "adversarial":
+            mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+            x = (weak * std + mean).clamp(0, 1)
+            return normalize(attacks.fgsm(model, x, labels, eps=EPS, normalize=normalize)), labels
+        return weak, labels
+
+
+def train(model: nn.Module, pixels: Tensor, labels: Tensor, epochs: int, seed: int, batch: int, training: str) -> None:
     """SGD with Nesterov momentum under a one-cycle rate."""
-    generator = torch.Generator().manual_seed(seed)
+    shown, generator = Shown(training, seed), torch.Generator().manual_seed(seed)
     model.train().to(memory_format=torch.channels_last)
+    if training == "split":
+        renorm.split_(model, ["weak", "strong"])
+        renorm.route_(model, train=("weak", "strong"), eval="weak")
     steps = epochs * (len(pixels) // batch)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps, pct_start=0.15)
@@ -80,8 +113,8 @@ def train(model: nn.Module, pixels: Tensor, labels: Tensor, epochs: int, seed: i
         order = torch.randperm(len(pixels), generator=generator)
         losses = []
         for rows in order[: len(order) // batch * batch].split(batch):
-            x = moved(normalize(pixels[rows]), generator)
-            loss = F.cross_entropy(model(x), labels[rows])
+            x, y = shown(model, pixels[rows], labels[rows])
+            loss = F.cross_entropy(model(x), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -111,6 +144,8 @@ def main() -> None:
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", required=True)
+    parser.add_argument("--images", type=int, help="of the training set, the first so many")
+    parser.add_argument("--training", choices=TRAININGS, default="plain")
     parser.add_argument("--domain", help="of a PACS-like folder: FILE without .parquet")
     parser.add_argument("--size", type=int)
     parser.add_argument("--epochs", type=int, default=8)
@@ -120,11 +155,13 @@ def main() -> None:
     torch.manual_seed(given.seed)
     source = f"{given.data}/{given.domain}.parquet" if given.domain else given.data
     images = load(source, split="train", size=given.size)
-    pixels, labels = images.batch(range(len(images)))
+    pixels, labels = images.batch(range(min(len(images), given.images or len(images))))
     labels = torch.as_tensor(labels)
-    held = torch.arange(len(images)) % 10 == 0 if given.domain else torch.zeros(len(images), dtype=torch.bool)
+    held = (torch.arange(len(pixels)) % 10 == 0) & (given.domain is not None)
     model = build(given.family, len(images.classes))
-    train(model, pixels[~held], labels[~held], given.epochs, given.seed, given.batch)
+    train(model, pixels[~held], labels[~held], given.epochs, given.seed, given.batch, given.training)
+    if given.training == "split":
+        model = renorm.fold(model, "weak")
     if given.domain:
         pixels, labels = pixels[held], labels[held]
     else:
