@@ -1,0 +1,357 @@
+"""Adapting a deployed model to a stream of batches."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from renorm.banks.bank import Statistics
+from renorm.banks.exclusive import exclusive
+from renorm.banks.forward import Forward, call, num_samples, observed
+from renorm.banks.sites import View, resolve, unwrap, views
+from renorm.stream.change import Change
+from renorm.stream.checkpoint import Stored, identity, read, write
+from renorm.stream.distance import distances, overall
+from renorm.stream.memory import Memory, pooled
+from renorm.stream.state import Distance, Event, Settings, State
+from renorm.stream.step import ADAPTED, SOURCE, BrokenImagesError, Source, Step, blended, worth
+
+_OPEN: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Adapter]] = weakref.WeakKeyDictionary()
+
+
+class EmptyBatchError(ValueError):
+    """A batch without images."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no image was given. A stream is made of batches of at least one. Check the loader, or let such batches pass by "
+            "invalid='skip'. Nothing was changed."
+        )
+
+
+class Adapter:
+    r"""A deployed model whose statistics follow the images it is given, batch after batch, without labels.
+
+    At every site the moments of images are pooled exactly, an image's weight falling by :math:`\lambda = (M - 1)/(M + 1)` with
+    each one after it, so that in the end M effective images are known. A batch is added to them first, then the site
+    normalizes by
+
+    .. math:: s \mu_{source} + (1 - s) \mu, \qquad s = \frac{\text{prior}}{\text{prior} + n / c}
+
+    and alike for variances, with n effective images, of which c stand for one where neighbours are alike (the ratio of mean
+    squares between and within blocks of the stream, as known before the batch). The model keeps what the last batch
+    installed. Weights, modes and dropout are left alone.
+
+    Before that, each full block of images is compared with the memory at the first site, whose features no adaptation has
+    touched (:func:`renorm.stream.change.change`). If they look different, the memory is emptied and starts with that block.
+
+    Reduces to: :func:`renorm.adapt_` for the first batch and ``memory=inf``.
+
+    Cost: one forward per batch; two under ``prior="auto"``, which also measures the source's own features.
+
+    Args:
+        prior: how many images the source is worth; ``inf`` is the source bit for bit. ``"auto"`` chooses it after every batch,
+            and keeps the source where what the images show may be chance: see :func:`renorm.banks.auto.auto_weight`.
+        branch: whose statistics follow: by default the active route's, else the only one.
+        memory: M, how many images are known in the end.
+        block: how many images are compared at a time; a larger batch is a block of its own.
+        false_alarms: how often the test takes a block of independent images for a change; 0 is no test.
+        smallest: changes below so many standard deviations of images are none, however certain.
+        on_change: ``"reset"`` starts a new memory; ``"source"`` goes back to the source until :meth:`reset`.
+        invalid: what to do with NaN, infinity or an empty batch: ``"raise"``, or ``"skip"``: answer with the present
+            statistics and learn nothing.
+        forward: ``forward(model, images)`` for images of another form.
+
+    Raises:
+        ValueError: options out of range, a model without running statistics.
+        RuntimeError: another adapter holds the same statistics.
+
+    Reference: Schneider et al., *Improving robustness against common corruptions by covariate shift adaptation*, 2020.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+        >>> with renorm.Adapter(model) as adapter:
+        ...     for images in torch.randn(3, 32, 3, 5, 5):
+        ...         outputs = adapter(images)
+        ...     round(adapter.source_weight, 2)
+        0.41
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        prior: float | Literal["auto"] = 64,
+        branch: str | None = None,
+        *,
+        memory: float = 256,
+        block: int = 16,
+        false_alarms: float = 1e-3,
+        smallest: float = 0.2,
+        on_change: Literal["reset", "source"] = "reset",
+        invalid: Literal["raise", "skip"] = "raise",
+        forward: Forward | None = None,
+    ) -> None:
+        self._settings = Settings(prior, memory, block, false_alarms, smallest, on_change, invalid)
+        self._model, self._branch, self._forward = model, resolve(model, branch), forward
+        targets = views(model, self._branch)
+        self._claim(targets)
+        self._source = {
+            name: Source(view.mean.clone(), view.var.clone(), float(getattr(view.module, "eps", 1e-5)))
+            for name, view in targets.items()
+        }
+        self._installed = _values(targets)
+        self._state = State()
+        self._closed = False
+
+    def __call__(self, images: Any) -> Any:
+        """Add a batch to the memory, adapt the model, and return its outputs for the batch, without gradients.
+
+        Whatever is raised, an interruption too, the model and the memory are as before the batch.
+
+        Args:
+            images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
+
+        Raises:
+            ValueError: no image, NaN or infinity (unless they are skipped), a site that was not reached.
+            RuntimeError: the adapter is closed, or somebody else has changed the statistics or uses the model right now.
+        """
+        self._check_open()
+        with exclusive(self._model):
+            targets = views(self._model, self._branch)
+            self._check_untouched(targets)
+            num_images = num_samples(images)
+            try:
+                if not num_images:
+                    raise EmptyBatchError
+                return self._adapted(images, targets, num_images)
+            except (BrokenImagesError, EmptyBatchError):
+                if self._settings.invalid == "raise":
+                    raise
+                self._state = self._state.noted(Event(self._state.images, "skipped"))
+                with observed(self._model, targets, self._branch, _nothing):
+                    return call(self._model, images, self._forward)
+
+    def _adapted(self, images: Any, targets: dict[str, View], num_images: int) -> Any:
+        step = Step(self._state, self._settings, self._source, num_images)
+        try:
+            if self._settings.prior == "auto":
+                _write(targets, self._source)
+                with observed(self._model, targets, self._branch, step.look):
+                    call(self._model, images, self._forward)
+                _check_reached(targets, step, SOURCE)
+            with observed(self._model, targets, self._branch, step.install):
+                output = call(self._model, images, self._forward)
+            _check_reached(targets, step, ADAPTED)
+            step.read(output)
+            state, installed = step.result(), _values(targets)
+        except BaseException:
+            _write(targets, self._installed)
+            raise
+        self._state, self._installed = state, installed
+        return output
+
+    @property
+    def source_weight(self) -> float:
+        """The weight s that the source kept for the last batch; 1 before the first."""
+        return self._state.weight
+
+    @property
+    def num_images(self) -> int:
+        """How many images were seen."""
+        return self._state.images
+
+    @property
+    def effective_images(self) -> float:
+        """How many independent images the memory is worth."""
+        return worth(self._remembered().weights.effective, self._state.crowd, self._settings.block)
+
+    @property
+    def num_resets(self) -> int:
+        """How often the memory was emptied."""
+        return self._state.resets
+
+    @property
+    def abstaining(self) -> bool:
+        """Whether the model is the source, bit for bit."""
+        return self._state.weight == 1
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What happened, the newest last; the last 1000 are kept."""
+        return self._state.events
+
+    @property
+    def change(self) -> Change | None:
+        """The newest comparison of a block of images with the memory: its size and how often chance does that."""
+        return self._state.change
+
+    @property
+    def distance(self) -> dict[str, Distance]:
+        """How far the images are from the source at each site, and how far chance puts them, in its standard deviations.
+
+        Of a site's features as they are, behind sites that are adapted already.
+        """
+        return distances(self._remembered(), self._state.positions, self._source)
+
+    @property
+    def overall(self) -> Distance:
+        """:attr:`distance` over all sites, as a root mean square."""
+        return overall(self.distance)
+
+    def reset(self) -> None:
+        """Empty the memory and give the model its source statistics back; the next batch starts anew."""
+        self._check_open()
+        with exclusive(self._model):
+            targets = views(self._model, self._branch)
+            self._check_untouched(targets)
+            old = self._state
+            state = State(images=old.images, resets=old.resets + 1, events=old.events).noted(Event(old.images, "reset"))
+            _write(targets, self._source)
+            self._state, self._installed = state, _values(targets)
+
+    def close(self) -> None:
+        """Give the model its source statistics back, bit for bit. A second call does nothing more.
+
+        Raises:
+            RuntimeError: somebody else has changed the statistics since; or uses the model right now.
+        """
+        if self._closed:
+            return
+        with exclusive(self._model):
+            targets = views(self._model, self._branch)
+            self._check_untouched(targets)
+            _write(targets, self._source)
+            self._closed = True
+            _OPEN[unwrap(self._model)].discard(self)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write everything that is remembered to a safetensors file, from which :meth:`load` goes on to the same numbers.
+
+        Raises:
+            OSError: the file cannot be written; a former one is kept.
+        """
+        self._check_open()
+        model = identity(self._model, views(self._model, self._branch), self._source)
+        return write(path, Stored(self._settings, self._branch, self._state, model))
+
+    @classmethod
+    def load(cls, model: nn.Module, path: str | PathLike[str], *, forward: Forward | None = None) -> Adapter:
+        """Go on where a saved adapter was, with the same settings, on a model as it was without it.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not an adapter's file, a broken one, or one of a model with other weights or statistics.
+        """
+        stored = read(path)
+        options = asdict(stored.settings)
+        adapter = cls(model, options.pop("prior"), stored.branch, **options, forward=forward)
+        try:
+            adapter._resume(stored, Path(path))
+        except BaseException:
+            adapter.close()
+            raise
+        return adapter
+
+    def _resume(self, stored: Stored, path: Path) -> None:
+        targets = views(self._model, self._branch)
+        if stored.identity != identity(self._model, targets, self._source):
+            raise ValueError(
+                f"{path} is of a model with other weights or statistics. What it remembers would not fit these features. "
+                f"Load the model as it was before its adapter, which close() gives back."
+            )
+        self._state = stored.state
+        if not stored.state.images or stored.state.weight == 1:
+            return
+        memory, positions = self._remembered(), stored.state.positions
+        blends = {
+            name: blended(
+                site, memory.records[ADAPTED + name], memory.weights, positions[ADAPTED + name], self.source_weight
+            )
+            for name, site in self._source.items()
+        }
+        _write(targets, blends)
+        self._installed = _values(targets)
+
+    def _remembered(self) -> Memory:
+        return pooled(self._state.memory, self._state.block)
+
+    def _claim(self, targets: Mapping[str, View]) -> None:
+        """Two adapters of the same statistics would each take what the other installed for the source."""
+        others = _OPEN.setdefault(unwrap(self._model), weakref.WeakSet())
+        mine = {view.mean.data_ptr() for view in targets.values()}
+        for other in others:
+            if mine & {view.mean.data_ptr() for view in views(self._model, other._branch).values()}:
+                raise RuntimeError(
+                    f"the model has an open adapter already: {other!r}. Two of the same statistics would take each other's "
+                    f"for the source. Close that one first, or copy the model by copy.deepcopy."
+                )
+        others.add(self)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(
+                "the adapter is closed, and its model is the source again. A batch needs an open one. "
+                "Start a new one by renorm.Adapter(model), or load a saved one."
+            )
+
+    def _check_untouched(self, targets: Mapping[str, View]) -> None:
+        now = _values(targets)
+        pairs = [(site, self._installed.get(name)) for name, site in now.items()]
+        if any(was is None or not _same(site, was) for site, was in pairs) or len(now) != len(self._installed):
+            raise RuntimeError(
+                f"the model's statistics are no longer those that the adapter installed: {self!r}. Going on would lose that "
+                f"change. Undo it, or give the adapter its own copy of the model by copy.deepcopy."
+            )
+
+    def __enter__(self) -> Adapter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"adapter, closed after {self.num_images} images"
+        there = self.overall
+        return (
+            f"adapter of {len(self._source)} sites after {self.num_images} images and {self.num_resets} resets: source weight "
+            f"{self.source_weight:.3g}, {there.value:.3g} sd away (noise {there.noise:.2g})"
+        )
+
+
+def _values(targets: Mapping[str, View]) -> dict[str, Statistics]:
+    return {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
+
+
+def _write(targets: Mapping[str, View], values: Mapping[str, Statistics | Source]) -> None:
+    with torch.no_grad():
+        for name, view in targets.items():
+            view.mean.copy_(values[name].mean)
+            view.var.copy_(values[name].var)
+
+
+def _same(a: Statistics, b: Statistics) -> bool:
+    return torch.equal(a.mean, b.mean.to(a.mean.device)) and torch.equal(a.var, b.var.to(a.var.device))
+
+
+def _nothing(name: str, view: View, x: Tensor) -> None:
+    """Observe nothing: the model normalizes by what it has."""
+
+
+def _check_reached(targets: Mapping[str, View], step: Step, kind: str) -> None:
+    missing = [name for name in targets if kind + name not in step.seen]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(targets)} sites were not reached by the images, {missing[0]!r} first. They would keep the "
+            f"source statistics unnoticed. Call the model as a whole, or pass forward= that does."
+        )

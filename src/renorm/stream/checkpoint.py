@@ -1,0 +1,125 @@
+"""A stream's state as a file: tensors in safetensors, the rest as JSON in its metadata; nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from renorm.banks.sites import View, fingerprint
+from renorm.files import write_atomically
+from renorm.stream.change import Change
+from renorm.stream.memory import Look, Memory, Record, Weights
+from renorm.stream.state import Event, Settings, State
+from renorm.stream.step import Source
+
+FORMAT = "renorm.adapter/1"
+SCALARS = ("weight", "crowd", "abstaining", "images", "resets", "positions")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a file holds."""
+
+    settings: Settings
+    branch: str | None
+    state: State
+    identity: str
+
+
+def identity(model: nn.Module, targets: Mapping[str, View], source: Mapping[str, Source]) -> str:
+    """A hash of the model as it is without the stream: its weights, and the source statistics and affine of its sites."""
+    digest = hashlib.sha256(fingerprint(model).encode())
+    for name, site in source.items():
+        view = targets[name]
+        for tensor in (site.mean, site.var, view.weight, view.bias):
+            value = None if tensor is None else tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {None if value is None else value.dtype}".encode())
+            digest.update(b"" if value is None else value.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write(path: str | PathLike[str], stored: Stored) -> Path:
+    """Write a file that is whole or not there at all; a former one is kept until then."""
+    state = stored.state
+    about = {
+        "settings": asdict(stored.settings),
+        "branch": stored.branch,
+        "identity": stored.identity,
+        "state": {key: getattr(state, key) for key in SCALARS},
+        "memory": state.memory.weights,
+        "block": state.block.weights,
+        "change": state.change,
+        "events": state.events,
+        "torch": torch.__version__,
+    }
+    tensors = _tensors("memory", state.memory) | _tensors("block", state.block)
+    metadata = {"format": FORMAT, "renorm": json.dumps(about)}
+    return write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+
+def read(path: str | PathLike[str]) -> Stored:
+    """Read a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an adapter's, truncated, or with broken numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no adapter at {path}. It is a file made by Adapter.save. Check the path.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return _stored(json.loads(metadata["renorm"]), tensors)
+    except (safetensors.SafetensorError, ValueError, OSError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{path} cannot be read as an adapter: {error}. It may be truncated, or another kind of file. "
+            f"Start a new one by renorm.Adapter(model), or load an earlier file."
+        ) from error
+
+
+def _stored(about: dict[str, Any], tensors: dict[str, Tensor]) -> Stored:
+    for key, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{key} is not finite")
+    state = State(
+        _memory("memory", about["memory"], tensors),
+        _memory("block", about["block"], tensors),
+        **{key: about["state"][key] for key in SCALARS},
+        change=None if about["change"] is None else Change(*about["change"]),
+        events=tuple(Event(*event) for event in about["events"]),
+    )
+    return Stored(Settings(**about["settings"]), about["branch"], state, about["identity"])
+
+
+def _tensors(part: str, memory: Memory) -> dict[str, Tensor]:
+    groups: dict[str, Record | Look] = {"look": memory.look} if memory.look is not None else {}
+    groups |= {f"record.{key}": record for key, record in memory.records.items()}
+    return {
+        f"{part}.{group}.{name}": tensor.cpu().contiguous().clone()
+        for group, values in groups.items()
+        for name, tensor in values._asdict().items()
+    }
+
+
+def _memory(part: str, weights: list[Any], tensors: Mapping[str, Tensor]) -> Memory:
+    def fields(group: str, names: tuple[str, ...]) -> list[Tensor]:
+        return [tensors[f"{part}.{group}.{name}"] for name in names]
+
+    keys = [key for key in tensors if key.startswith(f"{part}.record.") and key.endswith(".mean")]
+    sites = [key.removeprefix(f"{part}.record.").removesuffix(".mean") for key in keys]
+    look = Look(*fields("look", Look._fields)) if f"{part}.look.mean" in tensors else None
+    return Memory(Weights(*weights), look, {site: Record(*fields(f"record.{site}", Record._fields)) for site in sites})

@@ -1,0 +1,244 @@
+"""One batch of a stream: what each site adds to the memory, and what it is to normalize by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from renorm.banks.auto import auto_weight
+from renorm.banks.bank import Statistics, interpolate, source_weight
+from renorm.banks.sites import View
+from renorm.functional import Moments, instance_moments
+from renorm.functional import merge as merge_moments
+from renorm.stream.change import Change, change, joined_looks, look_of
+from renorm.stream.memory import Memory, Record, Weights, by_image, joined, record_of, variance, variation, weights_of
+from renorm.stream.state import Event, Settings, State, What
+
+# What a record is of: features behind adapted sites, the source's own features, or the classes images are taken for.
+ADAPTED, SOURCE, CLASSES = "adapted:", "source:", "classes:"
+
+
+class Source(NamedTuple):
+    """What a site has without the stream: its statistics, and the number its norm adds to a variance."""
+
+    mean: Tensor
+    var: Tensor
+    eps: float
+
+    @property
+    def unit(self) -> Tensor:
+        """What squared distances of means are counted in."""
+        return self.var.double() + self.eps
+
+
+class BrokenImagesError(ValueError):
+    """Images, or features of them, that hold NaN or infinity."""
+
+    def __init__(self, site: str) -> None:
+        super().__init__(
+            f"the images' features at site {site!r} hold NaN or infinity. A memory that takes them in is lost. Check the camera "
+            f"or the normalization, or let such batches pass by invalid='skip'. Nothing was changed."
+        )
+
+
+class Step:
+    """What one batch makes of a state. The state itself stays as it is, so a step that fails has no effect."""
+
+    def __init__(self, state: State, settings: Settings, source: Mapping[str, Source], num_images: int) -> None:
+        self.state, self.settings, self.source, self.num_images = state, settings, source, num_images
+        batch, fade = weights_of(num_images, settings.decay), settings.decay**num_images
+        self.memory = replace(state.memory, weights=state.memory.weights.aged(fade))
+        self.before = state.block.weights.aged(fade)
+        self.share = self.before.share_of(batch)
+        self.block = Memory(self.before.joined(batch, one_block=True))
+        self.whole = Memory()
+        self.seen: dict[str, Moments] = {}
+        self.positions: dict[str, int] = {}
+        self.change: Change | None = None
+        self.changed = False
+        self.weight: float | None = None
+
+    def look(self, name: str, view: View, x: Tensor) -> None:
+        """Observe a site that normalizes by the source."""
+        self._record(SOURCE, name, view, x)
+
+    def install(self, name: str, view: View, x: Tensor) -> None:
+        """Observe a site behind adapted ones, and give it what it is to normalize by."""
+        record = self._record(ADAPTED, name, view, x)
+        if self.weight is None:
+            self.weight = self._decided()
+        source = self.source[name]
+        blend = blended(source, record, self.whole.weights, self.positions[ADAPTED + name], self.weight)
+        view.mean.copy_(blend.mean)
+        view.var.copy_(blend.var)
+
+    def read(self, output: Any) -> None:
+        """Remember what classes the images were taken for, where the output is a table of their scores, ``(N, K)``."""
+        if (
+            isinstance(output, Tensor)
+            and output.ndim == 2
+            and output.is_floating_point()
+            and len(output) == self.num_images
+        ):
+            taken = torch.nn.functional.one_hot(output.argmax(1), output.shape[1]).double()
+            self._remember(CLASSES, Moments(taken, torch.zeros_like(taken), 1))
+
+    def _record(self, kind: str, name: str, view: View, x: Tensor) -> Record:
+        images = by_image(instance_moments(x.detach()), self.num_images, name)
+        if self.block.look is None:
+            self._compare(name, images)
+        key = kind + name
+        if key in self.seen:  # a norm that is used twice in a forward
+            images = merge_moments(self.seen[key], images)
+        self.seen[key], self.positions[key] = images, int(images.count)
+        return self._remember(key, images)
+
+    def _remember(self, key: str, images: Moments) -> Record:
+        older, open_block = self.memory.records.get(key), self.state.block.records.get(key)
+        known = open_block if older is None else older
+        batch = record_of(images, self.settings.decay, None if known is None else known.mean)
+        block = joined(open_block, batch, self.share, one_block=True)
+        self.block.records[key] = block
+        self.whole.records[key] = joined(older, block, self.memory.weights.share_of(self.block.weights))
+        return self.whole.records[key]
+
+    def _compare(self, name: str, images: Moments) -> None:
+        """At the first site, before anything else: do the images of a full block look like those remembered?"""
+        batch = look_of(images, self.source[name].var, self.settings.decay)
+        if not batch.covariance.isfinite().all():
+            raise BrokenImagesError(name)
+        look = joined_looks(self.state.block.look, batch, self.share, one_block=True)
+        self.block = replace(self.block, look=look)
+        if self.full and self.memory.weights.images >= self.settings.block:
+            assert self.memory.look is not None
+            self.change = change(self.memory.look, self.memory.weights, look, self.block.weights)
+            alarm = self.change.probability < self.settings.false_alarms
+            self.changed = alarm and self.change.size >= self.settings.smallest
+        if self.changed:
+            self.memory = Memory()
+        share = self.memory.weights.share_of(self.block.weights)
+        whole = self.memory.weights.joined(self.block.weights)
+        self.whole = Memory(whole, joined_looks(self.memory.look, look, share))
+
+    @property
+    def full(self) -> bool:
+        """Whether the open block has enough images to be compared and closed."""
+        return self.block.weights.images >= self.settings.block
+
+    @property
+    def abstaining(self) -> bool:
+        """Whether the source is used whatever the images say."""
+        return self.state.abstaining or (self.changed and self.settings.on_change == "source")
+
+    def _decided(self) -> float:
+        """The source's weight, from everything known before a site is adapted."""
+        if self.abstaining:
+            return 1.0
+        crowd = 1.0 if self.changed else self.state.crowd
+        samples = worth(self.whole.weights.effective, crowd, self.settings.block)
+        if self.settings.prior != "auto":
+            return source_weight(self.settings.prior, samples)
+        self._check_finite()
+        gap, noise, _ = evidence(self.whole, SOURCE, self.source)
+        return auto_weight(gap, noise, max(1, round(samples)))
+
+    def result(self) -> State:
+        """The state after the batch, once every site was reached.
+
+        Raises:
+            BrokenImagesError: numbers that are not finite, at whatever site.
+        """
+        self._check_finite()
+        assert self.weight is not None
+        memory, block = (self.whole, Memory()) if self.full else (self.memory, self.block)
+        images = self.state.images + self.num_images
+        state = State(
+            memory,
+            block,
+            weight=self.weight,
+            crowd=crowd_of(self.whole, self.source),
+            abstaining=self.abstaining,
+            images=images,
+            resets=self.state.resets + self.changed,
+            positions=self.positions,
+            change=self.change or self.state.change,
+            events=self.state.events,
+        )
+        return state.noted(*self._events(images))
+
+    def _check_finite(self) -> None:
+        records = self.whole.records
+        device = next(iter(records.values())).mean.device
+        sums = torch.stack([(record.mean.sum() + record.within.sum()).to(device) for record in records.values()])
+        for key, fine in zip(records, sums.isfinite().tolist(), strict=True):
+            if not fine:
+                raise BrokenImagesError(key.partition(":")[2])
+
+    def _events(self, image: int) -> list[Event]:
+        found = []
+        if self.changed and self.change is not None:
+            found.append(Event(image, "changed", *self.change))
+        if (self.weight == 1) != (self.state.weight == 1):
+            what: What = "abstained" if self.weight == 1 else "resumed"
+            if self.state.images:
+                found.append(Event(image, what))
+        return found
+
+
+def blended(source: Source, record: Record, weights: Weights, positions: int, weight: float) -> Statistics:
+    """``weight`` of the source and the rest of a record, whose variance counts only where there is one."""
+    measured = variance(record, weights, positions)
+    mean = interpolate(source.mean, record.mean.to(source.mean), weight)
+    var = source.var.clone() if measured is None else interpolate(source.var, measured.to(source.var), weight)
+    return Statistics(mean, var)
+
+
+def evidence(memory: Memory, kind: str, source: Mapping[str, Source]) -> tuple[Tensor, Tensor, float]:
+    """Per site how far the mean is from the source's and where chance puts it, ``(S,)``; and how many images stand for one.
+
+    Chance is counted in blocks in place of images where blocks vary more than independent images would.
+    """
+    rows = []
+    for name, site in source.items():
+        record = memory.records.get(kind + name)
+        if record is not None:
+            images, blocks = variation(record, memory.weights, site.unit)
+            gap = ((record.mean - site.mean.double()).square() / site.unit).mean()
+            rows.append(torch.stack([gap, images, torch.maximum(images, blocks)]))
+    gap, images, most = torch.stack([row.to(rows[0].device) for row in rows]).cpu().unbind(1)
+    apart = float(images.mean())
+    crowd = float(most.mean()) / apart if 0 < apart < math.inf else 1.0
+    return gap, most * memory.weights.crowding, crowd
+
+
+def crowd_of(memory: Memory, source: Mapping[str, Source]) -> float:
+    r"""How many images stand for one, the larger of two estimates; 1 for a shuffled stream.
+
+    By the features, how much more the means of blocks vary than those of independent images would. By the classes that K
+    scores take n images for, as differences between classes are no shift:
+
+    .. math:: 1 + n \frac{\sum_k p_k^2 - 1/K}{1 - 1/K}
+
+    with :math:`\sum_k p_k^2` how often two images are of one class. So what one class differs by does not fade with n: a
+    thousand images of one class are one draw of a class.
+    """
+    by_features = evidence(memory, ADAPTED, source)[2]
+    classes, crowding = memory.records.get(CLASSES), memory.weights.crowding
+    if classes is None or crowding > 1 - 1e-9:
+        return by_features
+    pairs = float(classes.mean.square().sum() - crowding / (1 - crowding) * classes.spread.sum())  # of different images
+    chance = 1 / len(classes.mean)
+    return max(by_features, 1 + (pairs - chance) / (1 - chance) / crowding)
+
+
+def worth(effective: float, crowd: float, block: int) -> float:
+    """How many independent images there are; never fewer than a block, if there are as many at all.
+
+    A net whose features are broken takes all images for one class too, and could else never be repaired.
+    """
+    return max(effective / crowd, min(effective, block))
