@@ -27,13 +27,13 @@ def recipe(**changes: Any) -> Classification:
 def seen(made: Classification, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """What each branch of the first step sees, in 0 to 1; the step is made."""
     inputs: list[dict[str, Tensor]] = []
-    original = made._stacked
+    original = made.stacked
 
     def stacked(views: dict[str, Tensor], only: Any = None) -> Any:
         inputs.append({name: x / 255 if x.dtype == torch.uint8 else x for name, x in views.items()})
         return original(views, only)
 
-    monkeypatch.setattr(made, "_stacked", stacked)
+    monkeypatch.setattr(made, "stacked", stacked)
     made.model.train()
     made.step(next(iter(made.batches(0, 0))))
     return {name: torch.cat([each[name] for each in inputs]) for name in inputs[0]}

@@ -29,6 +29,8 @@ class Report:
         banks: Of several runs the bank of each side, or one for all, to compare; by default all banks that all have, else the
             first of each.
         data: Where the images of the table are, if they are elsewhere now; for the examples.
+        gradients: Also show how long each branch's gradient is in every layer, and how far branches agree, as a mean over so
+            many training steps with the final weights; this reads the training images. 0 leaves it out.
         table: Whether to show the table here as well.
     """
 
@@ -37,6 +39,7 @@ class Report:
     png: Path | None = None
     banks: tuple[str, ...] = ()
     data: str | None = None
+    gradients: int = 0
     table: bool = True
 
     def run(self) -> None:
@@ -51,8 +54,11 @@ class Report:
         """Refuse options that would do nothing.
 
         Raises:
-            ValueError: If there is no run, no place for a page of several, or an option of the other kind of page.
+            ValueError: If a number is negative, there is no run or no place for a page of several, or an option is for the
+                other kind of page.
         """
+        if self.gradients < 0:
+            raise ValueError(f"--gradients {self.gradients}: a number of steps is needed. Try 4, or 0 for none.")
         if not self.runs:
             raise ValueError(
                 "no run given: a page needs the folder of one or more. Name one, as in renorm report runs/digits."
@@ -81,7 +87,7 @@ class Report:
             console.print(tables.results(record.results, f"{path}: bank x shift"))
         strips, missing = illustrate(record, self.data)
         where = self.out or Run(path).report
-        write_atomically(where, page.page(record, strips, missing).encode())
+        write_atomically(where, page.page(record, strips, missing, self.asked({"": path})).encode())
         done("report", where)
         if self.png:
             from renorm.report import paper
@@ -92,19 +98,29 @@ class Report:
         """The page of several runs."""
         from renorm.files import write_atomically
         from renorm.report import comparison
-        from renorm.report.records import read_all, sides
+        from renorm.report.records import names, read_all, sides
         from renorm.report.versus import versus
 
         assert self.out is not None
         found = versus(sides(read_all(self.runs)), self.banks)
         for text in found.findings() if self.table else ():
             say(text)
-        write_atomically(self.out, comparison.page(found, " ".join(["renorm", *sys.argv[1:]])).encode())
+        asked = self.asked(dict(zip(names([path.resolve() for path in self.runs]), self.runs, strict=True)))
+        write_atomically(self.out, comparison.page(found, " ".join(["renorm", *sys.argv[1:]]), asked).encode())
         done("report", self.out)
         if self.png:
             from renorm.report import paper
 
             self.draw(paper.of_several(found))
+
+    def asked(self, runs: dict[str, Path]) -> list[str]:
+        """The section of gradients, where it is wanted."""
+        if not self.gradients:
+            return []
+        from renorm.recipes.gradients import of_run
+        from renorm.report.gradients import gradients
+
+        return [gradients({name: of_run(path, self.gradients) for name, path in runs.items()}, self.gradients)]
 
     def draw(self, figures: dict[str, Figure]) -> None:
         """Write pictures."""

@@ -129,7 +129,7 @@ class Classification:
     def _backward(self, views: Tensor, labels: Tensor, keys: Sequence[Key], batch: Batch) -> Tensor:
         """Add the gradients of some of a step's images; their parts of the step's numbers, see :meth:`_numbers`."""
         shown = dict(zip(self.views, views.unbind(1), strict=True))
-        x, spec = self._stacked(with_attacks(self.config, self.network, self.subject, shown, labels, keys))
+        x, spec = self.stacked(with_attacks(self.config, self.network, self.subject, shown, labels, keys))
         with routed(self.model, self.config, spec if self.domain is None else self.domain[[i for _, i in keys]]):
             x = self._mixed(x, spec, batch.place)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
@@ -178,7 +178,7 @@ class Classification:
         numbers = {"loss": loss} | dict(zip(names, found, strict=True))
         return numbers if self.mix is None else numbers | {"own_label": own}
 
-    def _stacked(self, views: Mapping[str, Tensor], only: Sequence[str] | None = None) -> Stacked:
+    def stacked(self, views: Mapping[str, Tensor], only: Sequence[str] | None = None) -> Stacked:
         """Views as one normalized batch, branches in the configuration's order."""
         names = [name for name in self.config.branches if only is None or name in only]
         return renorm.stack({name: self.subject.normalize(views[name]) for name in names}, self.config.layout)
@@ -216,7 +216,7 @@ class Classification:
         shown, still = dict(zip(self.views, views.unbind(1), strict=True)), replace(self.config, attack_mode="eval")
         if set(branches) & set(attacked_branches(self.config)):
             shown = with_attacks(still, self.network, self.subject, shown, labels, keys)
-        x, spec = self._stacked(shown, branches)
+        x, spec = self.stacked(shown, branches)
         with routed(model, self.config, spec):
             return model(x)
 

@@ -34,12 +34,13 @@ DISTANCE_NOTE = "How far the second bank of each run is from its first, at each 
 OPTIONS_NOTE = "Only options that are not the same in all runs."
 
 
-def page(found: Versus, command: str = "") -> str:
+def page(found: Versus, command: str = "", more: Sequence[str] = ()) -> str:
     """The page as HTML.
 
     Args:
         found: What is compared.
         command: That makes this page.
+        more: Further sections, as HTML.
     """
     records = [record for side in found.sides for record in side.records]
     several = len(found.sides) > 1
@@ -57,7 +58,7 @@ def page(found: Versus, command: str = "") -> str:
     curves = [plot(plots.curves(*each)) for each in plots.learned(found.sides).items()]
     if curves:
         sections.append(section("Training", CURVES_NOTE, pair(curves)))
-    sections += _distances(records)
+    sections += [*_distances(records), *more]
     if differing(records):
         sections.append(section("What differs", OPTIONS_NOTE, _options(records)))
     sections.append(section("How to get this again", "", _provenance(records, command)))

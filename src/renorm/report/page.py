@@ -106,13 +106,14 @@ EXAMPLES_NOTE = (
 DISTANCE_AXIS = "distance in sd of {}"
 
 
-def page(record: Record, strips: Sequence[Strip] = (), missing: str = "") -> str:
+def page(record: Record, strips: Sequence[Strip] = (), missing: str = "", more: Sequence[str] = ()) -> str:
     """The page of one run as HTML.
 
     Args:
         record: The run.
         strips: Example images.
         missing: Why there are none.
+        more: Further sections, as HTML.
     """
     config, found = record.config, record.results
     norm, branches = config.get("norm", ""), " and ".join(config.get("branches", []))
@@ -131,6 +132,7 @@ def page(record: Record, strips: Sequence[Strip] = (), missing: str = "") -> str
         sections.append(section("Training", CURVES_NOTE, pair(curves), trained))
     if record.distances():
         sections.append(section("How far apart the banks are", DISTANCE_NOTE, _distances(record), trained))
+    sections += more
     sections.append(
         section("What the images look like", EXAMPLES_NOTE if strips else "", _examples(strips, missing), table)
     )
@@ -262,6 +264,7 @@ def made(protocol: Protocol) -> dict[str, Any]:
     found |= {"input normalization": protocol.normalization}
     if protocol.rounding:
         found["corruptions"] = f"severities for {protocol.scale} pixels, rounding {protocol.rounding}"
+    found |= {f"attack {name}": recipe for name, recipe in protocol.attacks.items()}
     found |= {f"bank {heat.short(name)}": recipe for name, recipe in protocol.banks.items()}
     return found | {"versions": ", ".join(f"{name} {value}" for name, value in protocol.versions.items())}
 
