@@ -170,7 +170,8 @@ def test_evaluation_and_averages_are_not_mixed():
 
 
 def test_mixed_images_and_bf16_and_a_shared_affine_train_together():
-    for changes in ({"share": ("affine",)}, {"norm": "shared", "sync_bn": True}, {"branches": ("weak",)}):
+    shared = {"norm": "shared", "sync_bn": True}
+    for changes in ({"share": ("affine",)}, shared, {"branches": ("weak",)}, {"norm": "sandwich"}):
         recipe = small.recipe(mix="exchange+cutmix", precision="bf16", exchange_norm="gn", exchange_groups=4, **changes)
         assert 1 < recipe.step(first(recipe))["loss"] < 4
 

@@ -62,7 +62,7 @@ class Config:
             published, 0.5 up to 96 pixels (from CIFAR) and 0.9 above (ImageNet), as is all that follows.
         exchange_probability: Of a step that exchanges: 0.25; above 96 pixels 1 without CutMix.
         exchange_norm: Whose moments: ``pono`` (each position), ``in`` (each channel), ``ln`` (each image), or those of groups of
-            channels, ``gpono`` and ``gn``; by default ``pono``, the best on images as published.
+            channels, ``gpono`` and ``gn``; by default ``pono``, as published for images.
         exchange_groups: Groups of ``gn`` and ``gpono``.
         exchange_after: Layer after which to exchange; by default the end of the stem where the kind of model is known.
         exchange_before: Or before which.
