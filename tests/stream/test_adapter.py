@@ -147,7 +147,8 @@ def test_closing_gives_the_source_back_bit_for_bit_and_dropout_stays_off(norm: A
 def test_an_interruption_leaves_the_model_and_the_memory_as_before_the_batch(kind: type[BaseException], prior: Any):
     model, twin = small(), small()
     adapter, other = Adapter(model, prior), Adapter(twin, prior)
-    adapter(images()), other(images())
+    for each in (adapter, other):
+        each(images())
 
     def stop(*_: Any) -> None:
         raise kind("stop")

@@ -105,6 +105,10 @@ def test_blocks_that_always_differ_are_no_change():
         known, weights, block = sorted_stream(8, generator)
         found.append(change(known, weights, look(block), weights_of(16, 1.0)).probability)
     assert sum(p < 0.01 for p in found) <= 6
+
+
+def test_the_law_of_sorted_streams_catches_a_test_that_does_not_know_of_blocks():
+    known, weights, block = sorted_stream(8, torch.Generator().manual_seed(7))
     blind = known._replace(scatter=torch.zeros_like(known.scatter))
     far = change(blind, weights, look(block), weights_of(16, 1.0)).probability
     assert far < change(known, weights, look(block), weights_of(16, 1.0)).probability

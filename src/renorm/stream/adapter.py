@@ -18,7 +18,7 @@ from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, call, num_samples, observed
 from renorm.banks.sites import View, resolve, unwrap, views
 from renorm.stream.change import Change
-from renorm.stream.checkpoint import Stored, identity, read, write
+from renorm.stream.checkpoint import Stored, check_fits, identity, read, write
 from renorm.stream.distance import distances, overall
 from renorm.stream.memory import Memory, pooled
 from renorm.stream.state import Distance, Event, Settings, State
@@ -267,6 +267,7 @@ class Adapter:
                 f"{path} is of a model with other weights or statistics. What it remembers would not fit these features. "
                 f"Load the model as it was before its adapter, which close() gives back."
             )
+        check_fits(path, stored.state, self._source)
         self._state = stored.state
         if not stored.state.images or stored.state.weight == 1:
             return

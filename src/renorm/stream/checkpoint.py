@@ -20,7 +20,7 @@ from renorm.files import write_atomically
 from renorm.stream.change import Change
 from renorm.stream.memory import Look, Memory, Record, Weights
 from renorm.stream.state import Event, Settings, State
-from renorm.stream.step import Source
+from renorm.stream.step import ADAPTED, Source
 
 FORMAT = "renorm.adapter/1"
 SCALARS = ("weight", "crowd", "abstaining", "images", "resets", "positions")
@@ -85,10 +85,7 @@ def read(path: str | PathLike[str]) -> Stored:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return _stored(json.loads(metadata["renorm"]), tensors)
     except (safetensors.SafetensorError, ValueError, OSError, LookupError, TypeError) as error:
-        raise ValueError(
-            f"{path} cannot be read as an adapter: {error}. It may be truncated, or another kind of file. "
-            f"Start a new one by renorm.Adapter(model), or load an earlier file."
-        ) from error
+        raise refused(path, error) from error
 
 
 def _stored(about: dict[str, Any], tensors: dict[str, Tensor]) -> Stored:
@@ -103,6 +100,24 @@ def _stored(about: dict[str, Any], tensors: dict[str, Tensor]) -> Stored:
         events=tuple(Event(*event) for event in about["events"]),
     )
     return Stored(Settings(**about["settings"]), about["branch"], state, about["identity"])
+
+
+def check_fits(path: str | PathLike[str], state: State, source: Mapping[str, Source]) -> None:
+    """Refuse records that are not those of the model's sites."""
+    for memory in (state.memory, state.block):
+        named = {key.partition(":")[2]: record for key, record in memory.records.items() if key.startswith(ADAPTED)}
+        wrong = [site for site in named if site not in source or named[site].mean.shape != source[site].mean.shape]
+        missing = [site for site in source if memory.weights.images and site not in named]
+        if wrong or missing:
+            raise refused(path, f"site {(wrong or missing)[0]!r} is missing or of another size")
+
+
+def refused(path: str | PathLike[str], why: object) -> ValueError:
+    """The error of a file that cannot be used."""
+    return ValueError(
+        f"{path} cannot be read as an adapter: {why}. It may be truncated, or another kind of file. "
+        f"Start a new one by renorm.Adapter(model), or load an earlier file."
+    )
 
 
 def _tensors(part: str, memory: Memory) -> dict[str, Tensor]:

@@ -47,8 +47,9 @@ class Weights(NamedTuple):
 
     def joined(self, newer: Weights, *, one_block: bool = False) -> Weights:
         """The sums over both, as blocks of their own or as one."""
-        both = Weights(*(a + b for a, b in zip(self, newer, strict=True)))
-        return both._replace(pieces=both.squares / both.total) if one_block and both.total else both
+        total, squares = self.total + newer.total, self.squares + newer.squares
+        pieces = squares / total if one_block and total else self.pieces + newer.pieces
+        return Weights(total, squares, pieces, self.images + newer.images)
 
     def share_of(self, newer: Weights) -> float:
         """The newer images' share of the weight of both."""
