@@ -134,8 +134,8 @@ def trade_off(points: Mapping[str, Sequence[Point]], robust: str) -> Figure:
                 _mark(axes, point, run, own if run or not number else next(colors))
         every = [point for found in points.values() for point in found]
         axes.set(xlabel="accuracy on clean images in %", ylabel=robust)
-        axes.set_xlim([100 * end for end in limits([point.clean for point in every])])
-        axes.set_ylim([100 * end for end in limits([point.robust for point in every])])
+        axes.set_xlim(*(100 * end for end in limits([point.clean for point in every])))
+        axes.set_ylim(*(100 * end for end in limits([point.robust for point in every])))
         figure.legend(loc="outside right upper")
     return figure
 
