@@ -1,6 +1,7 @@
 """Prediction-time normalization: every batch, branch or image by its own statistics, and the model as it was."""
 
 import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -323,6 +324,16 @@ def test_an_interruption_changes_nothing(kind: type[BaseException]):
     assert_close(predicted(model, images(), 4), by_hand(small(), images(), 4), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_made_inside_is_the_source(copied: Any):
+    model, x = small().eval(), images()
+    with renorm.prediction_time(model, 4):
+        other = copied(model)
+        assert_close(other(x), small().eval()(x), rtol=0, atol=0)
+        assert_close(model(x), by_hand(small(), x, 4), rtol=1e-4, atol=1e-5)
+    assert_close(other.train().eval()(x), small().eval()(x), rtol=0, atol=0)
+
+
 def test_training_inside_is_refused():
     model = small().train()
     with (
@@ -337,6 +348,7 @@ def test_training_inside_is_refused():
     [
         ({}, images(1, 1, 1), r"site '1' got a single value per channel, .* or a prior, such as 16"),
         ({"per_image": True}, images(4, 1, 1), r"site '1' got a single value per channel"),
+        ({"prior": "auto"}, images(), r"prior=auto was given\. It is a number of images"),
         ({"prior": -1}, images(), r"prior=-1 was given\. It is a number of images"),
         ({"branch": "weak"}, images(), r"branch='weak' was given for a model without branches"),
     ],

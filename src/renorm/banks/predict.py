@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -70,12 +69,52 @@ def prediction_time(
             stack.enter_context(route(model, branch))
         try:
             for name, site in _sites(model):
-                hook = partial(_before, name=name, prior=float(prior), per_image=per_image)
+                hook = ByBatch(name, float(prior), per_image)
                 handles.append(site.register_forward_pre_hook(hook, with_kwargs=True))
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+class ByBatch:
+    """Forward pre-hook of a site, which moves its input. In a copy of the model it does nothing, as no block ends there."""
+
+    def __init__(self, name: str, prior: float, per_image: bool) -> None:
+        self.name, self.prior, self.per_image, self.copied = name, prior, per_image, False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "copied": True}
+
+    def __call__(
+        self, site: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if self.copied:
+            return None
+        if site.training:
+            raise RuntimeError(
+                f"site {self.name!r} is in training mode inside renorm.prediction_time. Training normalizes by the batch anyway "
+                f"and moves the statistics. Call model.eval() first, or train outside the block."
+            )
+        key = None if args else next(iter(kwargs))
+        x = args[0] if key is None else kwargs[key]
+        if math.isinf(self.prior) or not x.numel():
+            return None
+        y = self._moved(site, x, args[1] if len(args) > 1 else kwargs.get("labels"))
+        return ((y, *args[1:]), kwargs) if key is None else (args, {**kwargs, key: y})
+
+    def _moved(self, site: nn.Module, x: Tensor, labels: Tensor | None) -> Tensor:
+        mean, var, population, sizes = _source(site, x, labels)
+        if self.per_image:
+            mean, var = (t if population is None else t[population] for t in (mean, var))
+            population, sizes = torch.arange(len(x), device=x.device), [1]
+        if self.prior == 0 and 1 in [size * positions(x) for size in sizes]:
+            raise ValueError(
+                f"site {self.name!r} got a single value per channel, input {tuple(x.shape)}. The batch alone needs at least two. "
+                f"Give more or larger images, or a prior, such as 16."
+            )
+        count, eps = len(x) if self.per_image else len(mean), float(site.eps)  # pyright: ignore[reportArgumentType]
+        return moved(x, mean, var, self.prior, population=population, num_populations=count, eps=eps)
 
 
 def _sites(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -136,46 +175,20 @@ def moved(
     )[0]
 
 
-def _before(
-    site: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, name: str, prior: float, per_image: bool
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Forward pre-hook of a site: its first argument, moved."""
-    if site.training:
-        raise RuntimeError(
-            f"site {name!r} is in training mode inside renorm.prediction_time. Training normalizes by the batch anyway and moves "
-            f"the statistics. Call model.eval() first, or train outside the block."
-        )
-    key = None if args else next(iter(kwargs))
-    x = args[0] if key is None else kwargs[key]
-    if math.isinf(prior) or not x.numel():
-        return None
-    labels = args[1] if len(args) > 1 else kwargs.get("labels")
-    y = _moved(site, x, labels, name, prior, per_image)
-    return ((y, *args[1:]), kwargs) if key is None else (args, {**kwargs, key: y})
-
-
-def _moved(site: nn.Module, x: Tensor, labels: Tensor | None, name: str, prior: float, per_image: bool) -> Tensor:
+def _source(site: nn.Module, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, list[int]]:
+    """The source's mean and variance by population, the population of each sample, and how many each has."""
     shape = (-1, site.num_features) if isinstance(site, SplitBatchNorm) else (1, -1)
     mean, var = (site.get_buffer(key).view(shape) for key in ("running_mean", "running_var"))
-    population, sizes = None, [len(x)]
-    if len(mean) > 1:
-        assert isinstance(site, SplitBatchNorm)
-        own = site.route
-        visit = own.visit(len(x), False, site.name) if labels is None else own.told(labels, len(x), site.name)
-        population, sizes = _divided(visit, x)
-        if population is None:
-            rows = slice(visit.selection.branches[0], visit.selection.branches[0] + 1)
-            mean, var = mean[rows], var[rows]
-    if per_image:
-        mean, var = (t if population is None else t[population] for t in (mean, var))
-        population, sizes = torch.arange(len(x), device=x.device), [1]
-    if prior == 0 and 1 in [size * positions(x) for size in sizes]:
-        raise ValueError(
-            f"site {name!r} got a single value per channel, input {tuple(x.shape)}. The batch alone needs at least two. "
-            f"Give more or larger images, or a prior, such as 16."
-        )
-    count = len(x) if per_image else len(mean)
-    return moved(x, mean, var, prior, population=population, num_populations=count, eps=float(site.eps))  # pyright: ignore[reportArgumentType]
+    if len(mean) == 1:
+        return mean, var, None, [len(x)]
+    assert isinstance(site, SplitBatchNorm)
+    own = site.route
+    visit = own.visit(len(x), False, site.name) if labels is None else own.told(labels, len(x), site.name)
+    population, sizes = _divided(visit, x)
+    if population is not None:
+        return mean, var, population, sizes
+    row = visit.selection.branches[0]
+    return mean[row : row + 1], var[row : row + 1], None, sizes
 
 
 def _divided(visit: Visit, x: Tensor) -> tuple[Tensor | None, list[int]]:
