@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from renorm.cli import main
+from renorm.cli.compare import notes
+from renorm.evaluate import Protocol
 from tests.cli.conftest import Command
 
 SMALL = ("--num-images", "60", "--shifts", "clean", "contrast", "gaussian_noise:5")
@@ -43,6 +45,13 @@ def test_two_banks_of_one_table(renorm_command: Command, tables: Path):
     assert difference == pytest.approx(b - a, abs=0.11)
     assert low <= difference <= high
     assert "clean" not in result.out
+
+
+def test_models_that_trained_otherwise_are_told_apart():
+    one, other = Protocol(training="shared norms"), Protocol(training="shared norms, mixed by Mix(CutMix())")
+    assert notes(one, other) == ["A trained: shared norms", "B trained: shared norms, mixed by Mix(CutMix())"]
+    assert notes(one, one) == []
+    assert notes(one, Protocol())[1] == "B trained: not said"
 
 
 @pytest.mark.parametrize(

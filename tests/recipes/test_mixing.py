@@ -47,7 +47,7 @@ def newest(recipe: Classification) -> Draw:
 @pytest.mark.parametrize("case", GOLDEN)
 def test_the_first_ten_losses_are_the_golden_ones(case: str):
     mix, norm = case.split(", ")
-    often = {"exchange_probability": 0.6} if "exchange" in mix else {}
+    often: dict[str, Any] = {"exchange_probability": 0.6} if "exchange" in mix else {}
     assert_close(trace(mix=mix, norm=norm, **often), GOLDEN[case], rtol=1e-4, atol=0)
 
 

@@ -133,4 +133,6 @@ def notes(a: Protocol, b: Protocol) -> list[str]:
     found = [f"versions differ: {name} {a.versions.get(name)} and {b.versions.get(name)}" for name in versions]
     if a.weights != b.weights and a.normalization != b.normalization:
         found.append(f"each model has its normalization: {a.normalization}; {b.normalization}")
+    if a.training != b.training:
+        found += [f"{side} trained: {each.training or 'not said'}" for side, each in (("A", a), ("B", b))]
     return found
