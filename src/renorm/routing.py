@@ -232,7 +232,7 @@ def shown(branches: Sequence[str]) -> str:
 
 def check_names(branches: Sequence[str], unknown: bool = False) -> tuple[str, ...]:
     """Branch names as a tuple, or an error."""
-    names = tuple(branches)
+    names = () if isinstance(branches, int) else tuple(branches)
     wrong = [name for name in names if not isinstance(name, str) or not name or "." in name or "@" in name]
     if isinstance(branches, str) or not names or wrong or len(set(names)) != len(names):
         raise ValueError(
@@ -296,6 +296,9 @@ def route(model: nn.Module, *spec: Spec, check: bool = True) -> Iterator[None]:
     - ``route(model, "weak", "strong")``: interleaved, sample i belongs to branch i mod 2 of those named, in their order.
     - ``route(model, {"weak": 96, "strong": 32})``: consecutive blocks, uneven or empty.
     - ``route(model, labels)``: ``(N,)`` int64, the branch index of each sample in the order of the model's branches.
+
+    Where sites have something for samples of no branch, as a sandwich has its shared affine, these are called ``"unknown"`` and
+    their label is -1.
 
     With activation checkpointing call ``backward`` inside the block, see :func:`checkpoint_contexts`.
 

@@ -40,10 +40,10 @@ def arguments(step: int, rank: int, kind: str) -> tuple[Any, ...]:
     return ({"weak": samples.count(0), "strong": samples.count(1)},)
 
 
-def steps(ranks: list[int], kind: str, share: Any = (), sync: Any = None) -> list[Any]:
+def steps(ranks: list[int], kind: str, share: Any = (), sync: Any = None, convert: Any = renorm.split_) -> list[Any]:
     """Losses, gradients and statistics of training on the data of some ranks in this process."""
     model, trace = small(dropout=0.0).train(), []
-    renorm.split_(model, BRANCHES, share=share, sync=sync)
+    convert(model, BRANCHES, share=share, sync=sync)
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     for step, parts in enumerate(STEPS):
         x, target = (torch.cat(ts) for ts in zip(*(data(step, rank) for rank in ranks), strict=True))
@@ -70,6 +70,8 @@ def train(rank: int) -> dict[str, Any]:
         "blocks": steps([rank], "blocks", sync="world"),
         "labels": steps([rank], "labels", sync=dist.group.WORLD),
         "shared statistics": steps([rank], "blocks", "statistics", sync="world"),
+        "sandwich": steps([rank], "labels", "statistics", "world", renorm.sandwich_),
+        "sandwich of statistics per branch": steps([rank], "blocks", (), "world", renorm.sandwich_),
         "local": steps([rank], "blocks"),
     }
 
@@ -79,9 +81,18 @@ def ranks() -> list[Any]:
     return on_ranks(2, train)
 
 
-@pytest.mark.parametrize("kind", ["blocks", "labels", "shared statistics"])
-def test_training_in_step_with_other_ranks_is_training_on_one(kind: str, ranks: list[Any]):
-    expected = steps([0, 1], "labels", "statistics" if kind == "shared statistics" else ())
+@pytest.mark.parametrize(
+    ("kind", "share", "convert"),
+    [
+        ("blocks", (), renorm.split_),
+        ("labels", (), renorm.split_),
+        ("shared statistics", "statistics", renorm.split_),
+        ("sandwich", "statistics", renorm.sandwich_),
+        ("sandwich of statistics per branch", (), renorm.sandwich_),
+    ],
+)
+def test_training_in_step_with_other_ranks_is_training_on_one(kind: str, share: Any, convert: Any, ranks: list[Any]):
+    expected = steps([0, 1], "labels", share, None, convert)
     assert len(expected) == len(STEPS)
     for each in ranks:
         assert_close(each[kind], expected, rtol=1e-5, atol=1e-5)

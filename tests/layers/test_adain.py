@@ -69,7 +69,7 @@ def test_values_and_gradients_equal_the_loop(memory_format, styles):
     g = torch.randn(content.shape, generator=generator)
     own = [t.clone().requires_grad_() for t in (content.contiguous(memory_format=memory_format), style, weight, bias)]
     exact = [t.double().requires_grad_() for t in (content, style, weight, bias)]
-    y, want = functional.adain(*own), loop(*exact)
+    y, want = functional.adain(own[0], own[1], own[2], own[3]), loop(exact[0], exact[1], exact[2], exact[3])
     assert y.stride() == own[0].stride()
     y.backward(g)
     want.backward(g.double())

@@ -41,6 +41,19 @@ def assert_same_step(net, reference):
         assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.parametrize("spec", [*ROUTES, (torch.tensor([0, 1, -1, 0, 1, 0, -1, 1]),)], ids=str)
+def test_a_checkpointed_step_of_a_sandwich_equals_the_plain_one(spec, use_reentrant):
+    reference = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.ReLU())
+    renorm.sandwich_(reference, ["weak", "strong"])
+    net = copy.deepcopy(reference)
+    with renorm.route(reference, *spec):
+        reference(images()).square().sum().backward()
+    with renorm.route(net, *spec):
+        checkpoint(net, images().requires_grad_(), use_reentrant=use_reentrant).square().sum().backward()
+    assert_same_step(net, reference)
+
+
 @pytest.mark.usefixtures("reentrant")
 @pytest.mark.parametrize("inside", [True, False], ids=["backward inside", "backward outside"])
 @pytest.mark.parametrize("spec", ROUTES, ids=str)

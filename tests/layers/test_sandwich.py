@@ -176,7 +176,8 @@ def test_a_branch_may_be_called_unknown_where_there_is_no_other():
 def test_a_route_with_unknown_samples_is_refused_by_layers_that_have_nothing_for_them():
     route = Route(["a", "b"], unknown=True)
     SandwichBatchNorm(4, ["a", "b"], route=route)
-    for kind, options in ((SplitBatchNorm, {}), (ConditionalBatchNorm, {}), (SandwichBatchNorm, {"share": ()})):
+    cases: Any = ((SplitBatchNorm, {}), (ConditionalBatchNorm, {}), (SandwichBatchNorm, {"share": ()}))
+    for kind, options in cases:
         with pytest.raises(ValueError, match=r"a route with samples of no branch was given to a .*Use a sandwich"):
             kind(4, ["a", "b"], route=route, **options)
 
@@ -201,7 +202,7 @@ def test_a_generator_built_by_hand_compiles_and_needs_no_route(kind):
     torch._dynamo.reset()
     generator = torch.Generator().manual_seed(0)
     model = Generator(lambda c: kind(c, 10, init="published", generator=generator))
-    compiled = torch.compile(copy.deepcopy(model), backend="aot_eager", fullgraph=True)
+    compiled: Any = torch.compile(copy.deepcopy(model), backend="aot_eager", fullgraph=True)
     for n in (4, 6):
         z, labels = torch.randn(n, 6, 5, 5), torch.randint(0, 10, (n,))
         y, other = model(z, labels), compiled(z, labels)
@@ -240,7 +241,7 @@ def test_labels_of_a_checkpointed_layer_update_once():
 
 def test_thousands_of_conditions_never_wait_for_the_device(monkeypatch):
     """Nothing of a forward or backward asks a tensor for its value, once the route is open."""
-    norm = SandwichBatchNorm(4, 2000).eval()
+    norm: Any = SandwichBatchNorm(4, 2000).eval()
     x, labels = torch.randn(8, 4, 5, 5, requires_grad=True), torch.randint(-1, 2000, (8,))
 
     def waits(*args: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.optim import SGD, AdamW
 from torch.testing import assert_close
@@ -217,6 +218,28 @@ def test_the_contract_on_a_network_of_timm(name: str):
         exactly(model(x), before)
     assert {key: id(m) for key, m in model.named_modules()} == objects
     exactly(tensors(model), saved)
+
+
+def test_a_wrapped_model_trains_with_absent_branches():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # pyright: ignore[reportPrivateImportUsage]
+    try:
+        model = small()
+        renorm.sandwich_(model, BRANCHES, share=())
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        for spec in (("adv",), ("clean", "adv")):  # a second step waits for every gradient of the first
+            with renorm.route(model, *spec):
+                wrapped(images()).square().sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+        with pytest.raises(ValueError, match="wrapped in DistributedDataParallel"):
+            renorm.sandwich_(wrapped, BRANCHES)
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("branches", [10, "clean", ["clean", "clean"]], ids=str)
+def test_branches_are_distinct_names(branches: Any):
+    with pytest.raises(ValueError, match=r"branches=.* was given. Branches are a list of distinct names.*For example"):
+        renorm.sandwich_(small(), branches)
 
 
 # --- fold, undo, add -------------------------------------------------------------------------------------------------

@@ -105,8 +105,8 @@ def _of_plain(module: nn.Module) -> View:
 
 def _of_split(site: SplitBatchNorm, branch: str) -> View:
     row = site.route.row(branch)
-    statistics = (row_of(t, site.num_populations, row) for t in (site.running_mean, site.running_var) if t is not None)
-    return View(site, *statistics, *affine_of(site, row))
+    mean, var = (row_of(site.get_buffer(key), site.num_populations, row) for key in ("running_mean", "running_var"))
+    return View(site, mean, var, *affine_of(site, row))
 
 
 def versions(model: nn.Module) -> int:
