@@ -27,7 +27,7 @@ class Drawing:
     Args:
         methods: What is compared: auto, replacement, a prior such as 16, each perhaps with :mean or :variance after it to move
             that alone; the source is always among them. By default auto 16 64 replacement.
-        sizes: Numbers of images to adapt to; by default 1 4 8 16 32 64 128, as far as half of the images go.
+        sizes: Numbers of images to adapt to; by default 1 4 8 16 32 64 128, as far as there are images that are not judged.
         draws: How often the images are drawn; each draw adapts anew, and all are judged on the same other images.
         shifts: Corruptions of the images, as renorm evaluate takes them; by default the images as they are.
         out: Picture to write, a .png; the numbers stand beside it as .csv. By default curve.png of the run, or here.

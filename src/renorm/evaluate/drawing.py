@@ -73,7 +73,7 @@ def plan(
     Args:
         images: All there are.
         methods: To compare; the source is always among them.
-        sizes: Numbers of images to adapt to; by default 1, 4, 8, ..., 128 as far as half of the images go.
+        sizes: Numbers of images to adapt to; by default 1, 4, 8, ..., 128 as far as there are images that are not judged.
         draws: How often.
         num_judged: How many to judge on; 0 for half of them.
         seed: Of the division and the draws.
