@@ -44,10 +44,10 @@ class Adapter:
     each one after it, so that in the end M effective images are known. A batch is added to them first, then the site
     normalizes by
 
-    .. math:: s \mu_{source} + (1 - s) \mu, \qquad s = \frac{\text{prior}}{\text{prior} + n / c}
+    .. math:: s \mu_{source} + (1 - s) \mu, \qquad s = \frac{\text{prior}}{\text{prior} + n}
 
-    and alike for variances, with n effective images, of which c stand for one where neighbours are alike (the ratio of mean
-    squares between and within blocks of the stream, as known before the batch). The model keeps what the last batch
+    and likewise for variances, with n independent images. Those remembered count for fewer where images of the stream are
+    alike, as known before the batch (:func:`renorm.stream.step.alikeness`). The model keeps what the last batch
     installed. Weights, modes and dropout are left alone.
 
     Before that, each full block of images is compared with the memory at the first site, whose features no adaptation has
@@ -55,11 +55,11 @@ class Adapter:
 
     Reduces to: :func:`renorm.adapt_` for the first batch and ``memory=inf``.
 
-    Cost: one forward per batch; two under ``prior="auto"``, which also measures the source's own features.
+    Cost: one forward per batch; two under ``prior="auto"``, the first of which measures the source's own features.
 
     Args:
-        prior: how many images the source is worth; ``inf`` is the source bit for bit. ``"auto"`` chooses it after every batch,
-            and keeps the source where what the images show may be chance: see :func:`renorm.banks.auto.auto_weight`.
+        prior: how many images the source is worth; ``inf`` is the source bit for bit. ``"auto"``, the default, reads it off
+            what is remembered, and keeps the source where that may be chance: see :func:`renorm.banks.auto.auto_weight`.
         branch: whose statistics follow: by default the active route's, else the only one.
         memory: M, how many images are known in the end.
         block: how many images are compared at a time; a larger batch is a block of its own.
@@ -78,7 +78,7 @@ class Adapter:
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
-        >>> with renorm.Adapter(model) as adapter:
+        >>> with renorm.Adapter(model, prior=64) as adapter:
         ...     for images in torch.randn(3, 32, 3, 5, 5):
         ...         outputs = adapter(images)
         ...     round(adapter.source_weight, 2)
@@ -88,7 +88,7 @@ class Adapter:
     def __init__(
         self,
         model: nn.Module,
-        prior: float | Literal["auto"] = 64,
+        prior: float | Literal["auto"] = "auto",
         branch: str | None = None,
         *,
         memory: float = 256,
@@ -171,7 +171,7 @@ class Adapter:
     @property
     def effective_images(self) -> float:
         """How many independent images the memory is worth."""
-        return worth(self._remembered().weights.effective, self._state.crowd, self._settings.block)
+        return worth(self._remembered().weights.effective, self._state.alike, self._settings.block)
 
     @property
     def num_resets(self) -> int:

@@ -23,7 +23,7 @@ from renorm.stream.state import Event, Settings, State
 from renorm.stream.step import ADAPTED, Source
 
 FORMAT = "renorm.adapter/1"
-SCALARS = ("weight", "crowd", "abstaining", "images", "resets", "positions")
+SCALARS = ("weight", "alike", "abstaining", "images", "resets", "positions")
 
 
 @dataclass(frozen=True)

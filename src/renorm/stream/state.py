@@ -98,7 +98,7 @@ class State:
         memory: of the blocks that are closed.
         block: of the images since, fewer than a block.
         weight: what the source keeps.
-        crowd: how many images stand for one, as neighbours are alike; 1 or more.
+        alike: how much alike two images of the stream are; 0 where it is shuffled.
         abstaining: whether the source is used until a reset.
         positions: values per image and channel, by record.
         change: the last test.
@@ -107,7 +107,7 @@ class State:
     memory: Memory = field(default_factory=Memory)
     block: Memory = field(default_factory=Memory)
     weight: float = 1.0
-    crowd: float = 1.0
+    alike: float = 0.0
     abstaining: bool = False
     images: int = 0
     resets: int = 0

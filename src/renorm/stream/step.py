@@ -139,8 +139,7 @@ class Step:
         """The source's weight, from everything known before a site is adapted."""
         if self.abstaining:
             return 1.0
-        crowd = 1.0 if self.changed else self.state.crowd
-        samples = worth(self.whole.weights.effective, crowd, self.settings.block)
+        samples = worth(self.whole.weights.effective, self.state.alike, self.settings.block)
         if self.settings.prior != "auto":
             return source_weight(self.settings.prior, samples)
         self._check_finite()
@@ -161,7 +160,7 @@ class Step:
             memory,
             block,
             weight=self.weight,
-            crowd=crowd_of(self.whole, self.source),
+            alike=alikeness(self.whole, self.source),
             abstaining=self.abstaining,
             images=images,
             resets=self.state.resets + self.changed,
@@ -216,29 +215,31 @@ def evidence(memory: Memory, kind: str, source: Mapping[str, Source]) -> tuple[T
     return gap, most * memory.weights.crowding, crowd
 
 
-def crowd_of(memory: Memory, source: Mapping[str, Source]) -> float:
-    r"""How many images stand for one, the larger of two estimates; 1 for a shuffled stream.
+def alikeness(memory: Memory, source: Mapping[str, Source]) -> float:
+    r"""How much alike two images of a stream are, the larger of two estimates; 0 for a shuffled stream.
 
-    By the features, how much more the means of blocks vary than those of independent images would. By the classes that K
-    scores take n images for, as differences between classes are no shift:
+    By the features: n images of which c stand for one, as the means of blocks vary c times as much as those of independent
+    images would, :math:`(c - 1) / n`. By the classes that K scores take images for, as differences between classes are no
+    shift: how often two are of one class, beyond chance,
 
-    .. math:: 1 + n \frac{\sum_k p_k^2 - 1/K}{1 - 1/K}
+    .. math:: \frac{\sum_k p_k^2 - 1/K}{1 - 1/K}
 
-    with :math:`\sum_k p_k^2` how often two images are of one class. So what one class differs by does not fade with n: a
-    thousand images of one class are one draw of a class.
+    It belongs to the stream, not to what its images look like: it outlasts a reset of the memory.
     """
-    by_features = evidence(memory, ADAPTED, source)[2]
-    classes, crowding = memory.records.get(CLASSES), memory.weights.crowding
+    crowding = memory.weights.crowding
+    by_features = (evidence(memory, ADAPTED, source)[2] - 1) * crowding
+    classes = memory.records.get(CLASSES)
     if classes is None or crowding > 1 - 1e-9:
         return by_features
     pairs = float(classes.mean.square().sum() - crowding / (1 - crowding) * classes.spread.sum())  # of different images
     chance = 1 / len(classes.mean)
-    return max(by_features, 1 + (pairs - chance) / (1 - chance) / crowding)
+    return max(by_features, (pairs - chance) / (1 - chance))
 
 
-def worth(effective: float, crowd: float, block: int) -> float:
-    """How many independent images there are; never fewer than a block, if there are as many at all.
+def worth(effective: float, alike: float, block: int) -> float:
+    r"""How many independent images so many are worth, :math:`1 / (1/n + a)`; no fewer than a block, where there are as many.
 
-    A net whose features are broken takes all images for one class too, and could else never be repaired.
+    A thousand images of one class are one draw of a class. But a net whose features are broken takes all images for one class
+    too, and could never be repaired without that block.
     """
-    return max(effective / crowd, min(effective, block))
+    return max(1 / (1 / effective + alike), min(effective, block)) if effective else 0.0
