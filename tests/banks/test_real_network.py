@@ -134,6 +134,21 @@ def test_adapting_to_32_noisy_images_helps_on_noise_and_costs_nothing_on_clean_i
     )
 
 
+def test_the_methods_for_one_batch_or_image_help_on_noise_too(real: Real):
+    model, x, labels = copy.deepcopy(real.model), real.noisy[:200], real.labels[:200]
+    source = accuracy(model, x, labels)
+    with renorm.prediction_time(model, 16):
+        assert accuracy(model, x, labels) > source + 0.15
+    with renorm.prediction_time(model, 16, per_image=True):
+        assert accuracy(model, x, labels) > source + 0.05
+    with renorm.Tent(model) as tent:
+        hits = [
+            (tent(part).argmax(1) == y).float().mean() for part, y in zip(x.split(100), labels.split(100), strict=True)
+        ]
+        assert torch.stack(hits).mean() > source + 0.15
+    assert accuracy(model, x, labels) == source
+
+
 def test_a_second_pass_halves_the_largest_influence_of_batching(real: Real):
     x = real.images[:48]
     one, two = (max(far(real.model, x, passes).values()) for passes in (1, 2))
