@@ -22,6 +22,7 @@ CASES: dict[str, dict[str, Any]] = {
     "shared": {"norm": "shared"},
     "shared statistics": {"share": ("statistics",)},
     "two forwards": {"accumulate": 2},
+    "attacked": {"branches": ("weak", "adv"), "norm": "sandwich", "attack_steps": 2, "ema": 0.9, "ema_images": 21},
     "averaged": {"ema": 0.9, "ema_images": 21, "decay_norms": False},
     "shared, averaged": {"norm": "shared", "ema": 0.9, "ema_images": 21},
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm.cli.console import console, done, progress, say
+from renorm.recipes.adversarial import attack_of, attacked_branches, origin
 from renorm.recipes.config import Config
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ def prepare(config: Config) -> Classification:
     )
     if recipe.mix is not None:
         say(f"mixes by {recipe.mix}", "dim")
+    if config.adversarial:
+        how = "in evaluation mode" if config.attack_mode == "eval" else "in training mode, which moves its statistics"
+        attacked = f"{', '.join(attacked_branches(config))}: images of {origin(config)} under attack"
+        say(f"{attacked}, {attack_of(config)}, {config.attack_steps} steps, {how}, loss {config.adv_loss}", "dim")
     if processes.count > 1:
         say(f"{processes.count} processes; {TOGETHER if config.sync_bn else APART}", "dim")
     elif config.sync_bn:
