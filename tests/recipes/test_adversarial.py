@@ -194,3 +194,15 @@ def test_training_sandwiches(tmp_path: Any):
         assert_close(opened.subject.model(x), plain(x), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match=r"affine"):
         recipe(norm="sandwich", share=("affine",))
+
+
+def test_attacks_are_made_before_images_are_mixed():
+    made = recipe(mix="exchange", exchange_probability=1.0, attack_steps=1)
+    made.model.train()
+    batches = iter(made.batches(0, 0))
+    for numbers in (
+        made.step(next(batches)),
+        made.step(next(batches)),
+    ):  # the second with the exchange of the first behind it
+        assert torch.isfinite(torch.tensor(list(numbers.values()))).all()
+        assert numbers["own_label"] == 0.5
