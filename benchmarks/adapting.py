@@ -17,7 +17,9 @@ def main():
     torch.manual_seed(0)
     device = "cuda" if CUDA else "cpu"
     print(machine())
-    print(f"{'model':28} {'size':>4} {'format':14} {'forward ms':>10} {'adapt_':>7} {'measure':>8} {'2 passes':>9}")
+    print(
+        f"{'model':28} {'size':>4} {'format':14} {'forward ms':>10} {'prior':>7} {'auto':>6} {'measure':>8} {'2 passes':>9}"
+    )
     for name, size in CASES:
         for memory_format in (torch.contiguous_format, torch.channels_last):
             model = renorm.models.create(name, num_classes=10).to(device, memory_format=memory_format).eval()
@@ -35,7 +37,11 @@ def main():
                     model(images)
 
             one = ratios(
-                {"forward": forward, "adapt": lambda m=model, b=batches: renorm.adapt_(m, b[0]).undo()},
+                {
+                    "forward": forward,
+                    "adapt": lambda m=model, b=batches: renorm.adapt_(m, b[0], prior=64).undo(),
+                    "auto": lambda m=model, b=batches: renorm.adapt_(m, b[0], prior="auto").undo(),
+                },
                 rounds=9,
                 repeats=2,
             )
@@ -50,7 +56,8 @@ def main():
             )
             kind = "channels_last" if memory_format == torch.channels_last else "contiguous"
             print(
-                f"{name:28} {size:4} {kind:14} {one['ms']:10.1f} {one['adapt']:7.2f} {many['measure']:8.2f} {many['twice']:9.2f}",
+                f"{name:28} {size:4} {kind:14} {one['ms']:10.1f} {one['adapt']:7.2f} "
+                f"{one['auto']:6.2f} {many['measure']:8.2f} {many['twice']:9.2f}",
                 flush=True,
             )
 

@@ -189,10 +189,26 @@ def automatic(folder: Path, out: Path, model: nn.Module, work: Iterable[tuple[in
         Path(f"{file}.part").rename(file)
 
 
+def tent(folder: Path, out: Path, model: nn.Module, work: Iterable[tuple[int, int, str]]) -> None:
+    """Judge TENT and prediction-time normalization on the judged images as a stream of batches of 100, from the source each."""
+    out.mkdir(parents=True, exist_ok=True)
+    for draw, _, cell in work:
+        file = out / f"{cell.replace(':', '-')}.{draw}.tent.safetensors"
+        if file.exists():
+            continue
+        _, many, labels = drawn(folder, cell, draw)
+        batches = networks.normalize(many).split(100)
+        with renorm.Tent(model) as adapting:
+            learned = torch.cat([adapting(x).argmax(1) for x in batches])
+        with torch.no_grad(), renorm.prediction_time(model):
+            normalized = torch.cat([model(x).argmax(1) for x in batches])
+        save_file({"tent": (learned == labels).to(torch.uint8), "batch": (normalized == labels).to(torch.uint8)}, file)
+
+
 def main() -> None:
     """Cache images, or judge priors."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("cache", "cache-domains", "grid", "auto"))
+    parser.add_argument("what", choices=("cache", "cache-domains", "grid", "auto", "tent"))
     parser.add_argument("cache", type=Path)
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--data")
@@ -227,7 +243,9 @@ def main() -> None:
         outputs = next(v for k, v in reversed(num.items()) if k.endswith(("linear.bias", "classifier.bias")))
         model = networks.opened(given.family, given.weights, len(outputs))
     work = jobs(given.domains or CELLS, given.draws, given.sizes, given.severities)
-    if given.what == "auto":
+    if given.what == "tent":
+        tent(given.cache, given.out, model, work)
+    elif given.what == "auto":
         automatic(given.cache, given.out, model, work)
     else:
         grid(given.cache, given.out, model, work, given.priors)
