@@ -52,9 +52,10 @@ def measure(rank: int, sizes: list[list[int]]) -> dict[str, Any]:
     found["recalibrated"] = tensors(renorm.Bank.of(model))
     installed.undo()
 
-    report = renorm.adapt_(model, torch.cat(batches or shares([[0]])[0]), prior=8, group=everyone)
-    found["adapted"] = [tensors(renorm.Bank.of(model)), report.samples, report.source_weight, report.output]
-    report.undo()
+    for prior in ("auto", 8):
+        report = renorm.adapt_(model, torch.cat(batches or shares([[0]])[0]), prior, group=everyone)
+        found[f"adapted {prior}"] = [tensors(renorm.Bank.of(model)), report.samples, report.source_weight, report.output]
+        report.undo()
 
     before = tensors(renorm.Bank.of(model))
     last = dist.get_world_size() - 1
@@ -107,14 +108,16 @@ def test_all_ranks_install_the_same(ranks: tuple[Parts, list[Any]]):
         assert_close(each["recalibrated"], tensors(renorm.Bank.of(model)), rtol=1e-5, atol=1e-6)
 
 
-def test_adapting_on_ranks_is_adapting_to_all_their_images(ranks: tuple[Parts, list[Any]]):
+@pytest.mark.parametrize("prior", ["auto", 8])
+def test_adapting_on_ranks_is_adapting_to_all_their_images(ranks: tuple[Parts, list[Any]], prior: Any):
     parts, found = ranks
     model, images = small(), [torch.cat(own or [torch.zeros(0, 3, 4, 4)]) for own in parts]
-    report = renorm.adapt_(model, torch.cat(images), prior=8)
+    report = renorm.adapt_(model, torch.cat(images), prior)
+    assert report.source_weight < 1
     outputs = report.output.split([len(x) for x in images])
     for each, output in zip(found, outputs, strict=True):
         expected = [tensors(renorm.Bank.of(model)), report.samples, report.source_weight, output]
-        assert_close(each["adapted"], expected, rtol=1e-5, atol=1e-5)
+        assert_close(each[f"adapted {prior}"], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_failure_on_one_rank_is_an_error_on_all(ranks: tuple[Parts, list[Any]]):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from renorm.banks.forward import Forward, call, num_samples, observed
 from renorm.banks.sites import View
-from renorm.functional import Moments, all_merge, instance_moments
+from renorm.functional import Moments, all_merge, instance_moments, pool
 
 SINGLE = 64.0  # prior for one image, which cannot tell a shift from chance
 IMAGES = 16.0  # that the source is worth at a distance of one standard deviation
@@ -110,7 +110,7 @@ def evidence(
 
     def observe(name: str, view: View, x: Tensor) -> None:
         means = image_means(x, num_local)
-        m = Moments(means.mean(0, keepdim=True), means.var(0, correction=0, keepdim=True), float(len(means)))
+        m = pool(Moments(means, torch.zeros_like(means), 1))  # no image on this rank: zeros that count nothing
         if everyone is not None:
             m = everyone(m)
         rows[name].append(compared(m, view))
