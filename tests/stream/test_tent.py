@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
 import renorm
 from renorm.stream.tent import entropy
@@ -150,6 +151,17 @@ def test_which_branch_is_meant_is_asked():
         renorm.Tent(model)
     with renorm.route(model, "strong"):
         assert renorm.Tent(model).branch == "strong"
+
+
+def test_steps_before_training_with_checkpoints_do_not_confuse_it():
+    model, x = classifier(dropout=0.0).train(), images().requires_grad_()
+    renorm.split_(model, ["weak", "strong"])
+    with renorm.Tent(model, branch="strong") as tent:
+        tent(images())
+    with renorm.route(model, "weak"):
+        y: Any = checkpoint(model, x, use_reentrant=False)
+        y.sum().backward()
+    assert x.grad is not None
 
 
 def test_other_norms_and_fused_ones():

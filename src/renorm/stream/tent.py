@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +17,7 @@ from renorm.banks.forward import Forward, call, evaluating, num_samples
 from renorm.banks.predict import prediction_time
 from renorm.banks.sites import resolve, views
 from renorm.layers import SandwichBatchNorm
+from renorm.routing import untraced
 
 
 class Tent:
@@ -83,6 +84,7 @@ class Tent:
         images = tree_map_only(Tensor, lambda t: t.clone() if t.is_inference() else t, images)
         with exclusive(self.model), torch.inference_mode(False), torch.enable_grad():
             with (
+                nullcontext() if self.branch is None else untraced(self.model),
                 evaluating(self.model),
                 _tracking(self.model, self._parameters),
                 prediction_time(self.model, branch=self.branch),
@@ -101,7 +103,7 @@ class Tent:
             RuntimeError: the parameters are no longer those of the last step: something else moved or loaded them.
         """
         with exclusive(self.model), torch.inference_mode(False), torch.no_grad():
-            if not all(map(torch.equal, self._parameters, self._present)):
+            if not all(torch.equal(p, v.to(p.device)) for p, v in zip(self._parameters, self._present, strict=True)):
                 raise RuntimeError(
                     f"the scales and biases have changed since: {self!r}. Going back would lose that change, or mix two models. "
                     f"Undo the later change first, or load the weights you want and make another Tent."
