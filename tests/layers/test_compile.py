@@ -1,6 +1,7 @@
 """Compiled equals eager, without a graph break, whatever the number of branches and the sizes of blocks."""
 
 import copy
+from functools import partial
 
 import pytest
 import timm
@@ -46,11 +47,20 @@ def small():
     return net
 
 
-@pytest.mark.parametrize("share", [(), "statistics", "affine"])
+CONVERSIONS = {
+    "split": renorm.split_,
+    "statistics": partial(renorm.split_, share="statistics"),
+    "affine": partial(renorm.split_, share="affine"),
+    "sandwich": partial(renorm.sandwich_, share=()),
+    "sandwich of shared statistics": renorm.sandwich_,
+}
+
+
+@pytest.mark.parametrize("convert", CONVERSIONS.values(), ids=CONVERSIONS)
 @pytest.mark.parametrize("kind", ["whole", "interleaved", "blocks", "labels"])
-def test_twelve_branches_compile_to_at_most_two_graphs(kind, share):
+def test_twelve_branches_compile_to_at_most_two_graphs(kind, convert):
     net = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 7, 1), nn.BatchNorm2d(7))
-    renorm.split_(net, BRANCHES, share=share)
+    convert(net, BRANCHES)
     eager = copy.deepcopy(net)
     for training in (True, False):
         backend = Counting()

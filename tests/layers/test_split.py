@@ -1,4 +1,4 @@
-"""SplitBatchNorm against a slow float64 loop, and the laws every branched layer obeys."""
+"""Branched layers against slow float64 loops, and the laws that all of them obey."""
 
 import copy
 import io
@@ -14,8 +14,9 @@ from torch.testing import assert_close
 
 import renorm
 from renorm import kernels
-from renorm.layers import SplitBatchNorm
+from renorm.layers import SandwichBatchNorm, SplitBatchNorm
 from tests.oracles.norm import branch_norm
+from tests.oracles.sandwich import sandwich_norm
 
 BRANCHES = ["a", "b", "c"]
 ROUTES = {
@@ -27,6 +28,11 @@ ROUTES = {
     "labels": ((torch.tensor([0, 2, 2, 1, 0, 0]),), [0, 2, 2, 1, 0, 0]),
 }
 SHARES = [(), "statistics", "affine", ("statistics", "affine")]
+SANDWICH, SANDWICHES = (
+    "sandwich",
+    ["sandwich", "sandwich of shared statistics"],
+)  # what stands for a share, but is a class
+KINDS = [*SHARES, *SANDWICHES]
 FORMATS = {2: [torch.contiguous_format, torch.channels_last], 3: [torch.contiguous_format, torch.channels_last_3d]}
 
 
@@ -36,13 +42,18 @@ def passes(request, monkeypatch):
     monkeypatch.setattr(kernels, "FEWEST", 0 if request.param == "own passes" else 10**9)
 
 
+def make(share: Any = (), channels: int = 5, **options: Any) -> Any:
+    if share in SANDWICHES:
+        return SandwichBatchNorm(channels, BRANCHES, share=() if share == SANDWICH else "statistics", **options)
+    return SplitBatchNorm(channels, BRANCHES, share=share, **options)
+
+
 def layer(share: Any = (), dtype=torch.float32, channels=5, **options) -> Any:
-    norm: Any = SplitBatchNorm(channels, BRANCHES, share=share, dtype=dtype, **options)
+    norm = make(share, channels, dtype=dtype, **options)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for tensor in (norm.weight, norm.bias):
-            if tensor is not None:
-                tensor.copy_(torch.randn(tensor.shape, generator=generator, dtype=torch.float64))
+        for tensor in norm.parameters():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator, dtype=torch.float64))
     return norm
 
 
@@ -52,17 +63,21 @@ def features(*shape, dtype=torch.float32, memory_format=torch.contiguous_format,
 
 
 def expected(norm, x, samples, given=None):
-    """y, and the populations' moments, by the oracle; differentiable in x, weight and bias of float64 copies."""
+    """y, and the populations' moments, by the oracle; differentiable in float64 copies of x and the parameters."""
     population = [0] * len(samples) if "statistics" in norm.share else samples
     row = [0] * len(samples) if "affine" in norm.share else samples
-    x64, weight, bias = (t.detach().double().requires_grad_() for t in (x, norm.weight, norm.bias))
-    tables = weight.view(norm.num_rows, -1), bias.view(norm.num_rows, -1)
-    y, found = branch_norm(x64, population, row, *tables, norm.eps, given)
-    return y, found, (x64, weight, bias)
+    x64, *leaves = (t.detach().double().requires_grad_() for t in (x, *norm.parameters()))
+    tables = [t.view(-1, norm.num_features) for t in leaves]
+    if isinstance(norm, SandwichBatchNorm):
+        shared, own = (tables[0][0], tables[1][0]), tables[2:]
+        y, found = sandwich_norm(x64, population, samples, shared, own, norm.eps, given)
+    else:
+        y, found = branch_norm(x64, population, row, tables[0], tables[1], norm.eps, given)
+    return y, found, (x64, *leaves)
 
 
 @pytest.mark.usefixtures("passes")
-@pytest.mark.parametrize("share", SHARES, ids=str)
+@pytest.mark.parametrize("share", KINDS, ids=str)
 @pytest.mark.parametrize("name", ROUTES)
 @pytest.mark.parametrize("shape", [(6, 5, 7, 3), (6, 5, 11), (6, 5, 2, 3, 7)], ids=str)
 def test_training_equals_the_loop(shape, name, share):
@@ -78,7 +93,7 @@ def test_training_equals_the_loop(shape, name, share):
         want, found, leaves = expected(norm, x, samples)
         want.backward(g.double())
         assert_close(y.double(), want.detach(), rtol=1e-4, atol=1e-5)
-        for own, leaf in zip((x, norm.weight, norm.bias), leaves, strict=True):
+        for own, leaf in zip((x, *norm.parameters()), leaves, strict=True):
             assert_close(own.grad.to(leaf.grad), leaf.grad, rtol=1e-4, atol=1e-4)
         assert y.stride() == x.stride()
         means, variances = norm.running_mean.view(-1, 5), norm.running_var.view(-1, 5)
@@ -91,7 +106,7 @@ def test_training_equals_the_loop(shape, name, share):
 
 
 @pytest.mark.usefixtures("passes")
-@pytest.mark.parametrize("share", SHARES, ids=str)
+@pytest.mark.parametrize("share", KINDS, ids=str)
 @pytest.mark.parametrize("name", ROUTES)
 def test_evaluation_equals_the_loop(name, share):
     spec, samples = ROUTES[name]
@@ -112,34 +127,40 @@ def test_evaluation_equals_the_loop(name, share):
 
 @pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("memory_format", FORMATS[2], ids=str)
-@pytest.mark.parametrize("name", ROUTES)
-def test_first_and_second_derivatives(name, memory_format):
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [*((name, ()) for name in ROUTES), *((name, SANDWICHES[1]) for name in ("whole", "interleaved", "labels"))],
+    ids=str,
+)
+def test_first_and_second_derivatives(name, share, memory_format):
     spec, _ = ROUTES[name]
-    norm = layer(dtype=torch.float64, channels=2).requires_grad_()
+    norm = layer(share, dtype=torch.float64, channels=2).requires_grad_()
     x = features(6, 2, 3, 2, dtype=torch.float64, memory_format=memory_format).requires_grad_()
 
-    def run(x, weight, bias):
-        with renorm.frozen_statistics(norm), renorm.route(norm, *spec):
-            return torch.func.functional_call(norm, {"weight": weight, "bias": bias}, x)
+    own = {key: p.detach().clone().requires_grad_() for key, p in norm.named_parameters()}
 
-    weight, bias = (t.detach().clone().requires_grad_() for t in (norm.weight, norm.bias))
-    assert torch.autograd.gradcheck(run, (x, weight, bias))
-    assert torch.autograd.gradgradcheck(run, (x, weight, bias))
+    def run(x, *values):
+        with renorm.frozen_statistics(norm), renorm.route(norm, *spec):
+            return torch.func.functional_call(norm, dict(zip(own, values, strict=True)), x)
+
+    assert torch.autograd.gradcheck(run, (x, *own.values()))
+    assert torch.autograd.gradgradcheck(run, (x, *own.values()))
 
 
 @pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("offset", [0, 100, 1000])
+@pytest.mark.parametrize("share", [(), SANDWICHES[1]], ids=str)
 @pytest.mark.parametrize("name", ROUTES)
-def test_large_means_do_not_cancel(name, offset):
+def test_large_means_do_not_cancel(name, share, offset):
     """As exact as PyTorch's own norm, up to the rounding of the input itself."""
     spec, samples = ROUTES[name]
     for memory_format in FORMATS[2]:
-        norm, x = layer(), features(6, 5, 11, 13, offset=offset, memory_format=memory_format).requires_grad_()
+        norm, x = layer(share), features(6, 5, 11, 13, offset=offset, memory_format=memory_format).requires_grad_()
         with renorm.route(norm, *spec):
             y = norm(x)
         g = torch.randn(y.shape, generator=torch.Generator().manual_seed(3))
         y.backward(g)
-        want, _, (x64, _, _) = expected(norm, x, samples)
+        want, _, (x64, *_) = expected(norm, x, samples)
         want.backward(g.double())
         tolerance = 1e-5 + 1e-6 * offset
         assert_close(y.double(), want.detach(), rtol=0, atol=10 * tolerance)
@@ -147,14 +168,15 @@ def test_large_means_do_not_cancel(name, offset):
 
 
 @pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("share", [(), SANDWICH], ids=str)
 @pytest.mark.parametrize("momentum", [0.1, 0.3, None])
 @pytest.mark.parametrize(
     ("plain", "shape"), [(nn.BatchNorm1d, (7, 5)), (nn.BatchNorm2d, (7, 5, 2, 3)), (nn.BatchNorm3d, (7, 5, 2, 3, 2))]
 )
-def test_reduces_to_batch_norm(plain, shape, momentum):
+def test_reduces_to_batch_norm(plain, shape, momentum, share):
     """One branch is PyTorch's norm, and so is each of several under its own route."""
     norms = {name: plain(5, momentum=momentum) for name in BRANCHES}
-    split: Any = SplitBatchNorm(5, BRANCHES, momentum=momentum)
+    split = make(share, momentum=momentum)
     for step in range(4):
         for name in BRANCHES[: 1 + step % 3]:
             x = features(*shape, offset=step)
@@ -169,14 +191,15 @@ def test_reduces_to_batch_norm(plain, shape, momentum):
             assert_close(split(x), norm.eval()(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("share", [(), *SANDWICHES], ids=str)
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=2, max_size=12), st.booleans())
-def test_labels_interleaving_and_blocks_agree(labels, own):
+def test_labels_interleaving_and_blocks_agree(share, labels, own):
     """A route is only a partition: sorting samples into blocks gives the same outputs and statistics."""
     counts = [labels.count(k) for k in range(3)]
     few, kernels.FEWEST = kernels.FEWEST, 0 if own else 10**9
     try:
-        by_label, by_block = layer(), layer()
+        by_label, by_block = layer(share), layer(share)
         x = features(len(labels), 5, 2, 3)
         order = torch.tensor(labels).argsort(stable=True)
         with renorm.route(by_label, torch.tensor(labels)):
@@ -190,10 +213,11 @@ def test_labels_interleaving_and_blocks_agree(labels, own):
 
 
 @pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("share", [(), *SANDWICHES], ids=str)
 @pytest.mark.parametrize("name", ROUTES)
-def test_half_in_half_out_with_statistics_in_float32(name):
+def test_half_in_half_out_with_statistics_in_float32(name, share):
     spec, _ = ROUTES[name]
-    norm, exact = layer(), layer()
+    norm, exact = layer(share), layer(share)
     x = features(6, 5, 7, 3)
     for training in (True, False):
         norm.train(training)
@@ -208,15 +232,16 @@ def test_half_in_half_out_with_statistics_in_float32(name):
     assert_close(norm.running_var, exact.running_var, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("share", [(), *SANDWICHES], ids=str)
 @pytest.mark.parametrize("name", ROUTES)
-def test_autocast(name):
+def test_autocast(name, share):
     spec, _ = ROUTES[name]
-    model: Any = nn.Sequential(nn.Conv2d(3, 5, 1), layer(), nn.Conv2d(5, 2, 1))
+    model: Any = nn.Sequential(nn.Conv2d(3, 5, 1), layer(share), nn.Conv2d(5, 2, 1))
     with torch.autocast("cpu", torch.bfloat16), renorm.route(model, *spec):
         y = model(features(6, 3, 7, 5))
     assert y.dtype == torch.bfloat16
     y.float().sum().backward()
-    assert model[1].weight.grad.dtype == torch.float32
+    assert {p.grad.dtype for p in model[1].parameters()} == {torch.float32}
 
 
 def test_absent_branches_do_not_move_and_get_zero_gradients():
@@ -233,9 +258,10 @@ def test_absent_branches_do_not_move_and_get_zero_gradients():
     assert norm.weight.grad.view(3, 5)[1].abs().sum() > 0
 
 
+@pytest.mark.parametrize("share", [(), SANDWICH], ids=str)
 @pytest.mark.parametrize("spec", [("a",), ("a", "b"), ({"a": 1, "b": 3},)], ids=str)
-def test_one_value_per_channel_is_refused(spec):
-    norm = layer()
+def test_one_value_per_channel_is_refused(spec, share):
+    norm = layer(share)
     x = features({1: 1, 2: 2}[len(spec)] if not isinstance(spec[0], dict) else 4, 5, 1, 1)
     before = copy.deepcopy(norm.state_dict())
     with pytest.raises(ValueError, match=r"1 value per channel.*more than one.*drop_last"), renorm.route(norm, *spec):
@@ -253,8 +279,9 @@ def test_one_labelled_value_normalizes_to_the_bias_and_moves_the_mean_only():
     assert_close(norm.running_var.view(3, 5)[2], torch.ones(5), rtol=0, atol=0)
 
 
-def test_affine_false_and_no_running_statistics():
-    norm = SplitBatchNorm(5, BRANCHES, affine=False, track_running_stats=False)
+@pytest.mark.parametrize("share", [(), SANDWICH], ids=str)
+def test_affine_false_and_no_running_statistics(share):
+    norm = make(share, affine=False, track_running_stats=False)
     assert list(norm.state_dict()) == []
     x = features(6, 5, 7, 3)
     with renorm.route(norm, *BRANCHES):
@@ -264,13 +291,14 @@ def test_affine_false_and_no_running_statistics():
     assert_close(trained[::3].mean((0, 2, 3)), torch.zeros(5), rtol=0, atol=1e-5)
 
 
-def test_time_folded_into_the_batch_repeats_each_sample():
+@pytest.mark.parametrize("share", [(), *SANDWICHES], ids=str)
+def test_time_folded_into_the_batch_repeats_each_sample(share):
     """A site that sees m * N samples gives each frame its sample's branch."""
 
     class Video(nn.Module):
         def __init__(self):
             super().__init__()
-            self.stem, self.frames = layer(), layer()
+            self.stem, self.frames = layer(share), layer(share)
 
         def forward(self, x):  # (N, T, C, H, W)
             n, t = x.shape[:2]
@@ -286,11 +314,11 @@ def test_time_folded_into_the_batch_repeats_each_sample():
         model.register_forward_hook(renorm_route.end)
         with renorm.route(model, *spec):
             y = model(x)
-        alone = layer()
+        alone = layer(share)
         with renorm.route(alone, *spec):
             first = alone(x.movedim(1, 2)).movedim(2, 1).flatten(0, 1)
         per_frame = torch.tensor(samples).repeat_interleave(7)
-        frames = layer()
+        frames = layer(share)
         with renorm.route(frames, per_frame):
             want = frames(first)
         assert_close(y.flatten(0, 1), want, rtol=1e-4, atol=1e-4)
@@ -313,7 +341,7 @@ def test_wrong_channels_are_refused_by_name():
         norm(features(6, 4, 2, 3))
 
 
-@pytest.mark.parametrize("share", SHARES, ids=str)
+@pytest.mark.parametrize("share", KINDS, ids=str)
 def test_deepcopy_pickle_and_state_dict_round_trip(share):
     norm = layer(share)
     with renorm.route(norm, *BRANCHES):
@@ -328,6 +356,18 @@ def test_deepcopy_pickle_and_state_dict_round_trip(share):
         assert other.route is not norm.route
         with renorm.route(other, "b"):
             other(features(6, 5, 2, 3))
+
+
+@pytest.mark.parametrize("share", [(), *SANDWICHES], ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_labels_given_by_hand_are_a_route_by_sample(training, share):
+    routed, told, labels = layer(share), layer(share), torch.tensor([0, 2, 2, 1, 0, 0])
+    x = features(6, 5, 7, 3)
+    with renorm.route(routed.train(training), labels):
+        expected = routed(x)
+    with renorm.route(told.train(training), "b"):  # which they overrule
+        assert_close(told(x, labels), expected, rtol=0, atol=0)
+    assert_close(told.state_dict(), routed.state_dict(), rtol=0, atol=0)
 
 
 def test_the_loop_catches_a_norm_that_ignores_its_route():
