@@ -85,7 +85,7 @@ def rule(row: Row, size: int) -> float:
 
 def by_variance(row: Row, size: int) -> float:
     """The rule with standard deviations compared in place of means."""
-    return auto_weight(row["evidence"][:, 2], row["evidence"][:, 3], size) if size > 1 else 64 / 65
+    return auto_weight(row["evidence"][:, 2], row["evidence"][:, 3], size) if size > 1 else 16 / 17
 
 
 RULES: dict[str, Callable[[Row, int], float]] = {

@@ -83,16 +83,15 @@ def test_it_equals_the_number_it_chose():
 
 def test_the_rule():
     gap, noise = torch.tensor([0.26, 0.01, 0.9]), torch.tensor([0.01, 0.01, 0.01])
-    prior = 16 / math.sqrt(0.25)
-    assert auto_weight(gap, noise, 32) == pytest.approx(prior / (prior + 32))
-    assert auto_weight(gap, noise, 8) == pytest.approx(prior / (prior + 8)), "N does not depend on the number of images"
+    assert auto_weight(gap, noise, 32) == pytest.approx(1 / (1 + 2 * 0.5))
+    assert auto_weight(gap, noise, 2) == pytest.approx(1 / (1 + 2 * 0.5 / 2)), "a sixteenth of the images, half the odds"
     assert auto_weight(torch.tensor([0.019]), torch.tensor([0.01]), 32) == 1, "less than twice its noise is chance"
     assert auto_weight(torch.tensor([0.0]), torch.tensor([0.0]), 32) == 1
 
 
-def test_one_image_counts_as_one_of_64():
+def test_one_image_counts_as_one_of_17():
     report = renorm.adapt_(source(), images(1, offset=3.0), "auto")
-    assert report.source_weight == 64 / 65
+    assert report.source_weight == 16 / 17
 
 
 def test_correlated_values_are_not_taken_for_many():

@@ -16,8 +16,8 @@ from renorm.banks.forward import Forward, call, num_samples, observed
 from renorm.banks.sites import View
 from renorm.functional import Moments, all_merge, instance_moments, pool
 
-SINGLE = 64.0  # prior for one image, which cannot tell a shift from chance
-IMAGES = 16.0  # that the source is worth at a distance of one standard deviation
+SINGLE = 16.0  # prior for one image, which cannot tell a shift from chance: that of single-image normalization
+REFERENCE = 32  # images at which a shift of half a standard deviation gives source and images equal weight
 CHANCE = 2.0  # squared distances up to so many times their noise may be chance
 
 
@@ -46,14 +46,14 @@ class Evidence:
 def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
     r"""The weight that the source keeps when its statistics are moved to those of a few images.
 
-    .. math:: s = \frac{N}{N + n}, \qquad N = \frac{16}{d}, \qquad d^2 = \operatorname{median}_{sites}(\delta - \nu)
+    .. math:: s = \frac{1}{1 + 2 d \, (n / 32)^{1/4}}, \qquad d^2 = \operatorname{median}_{sites}(\delta - \nu)
 
     where :math:`\delta` is the gap and :math:`\nu` its noise, so d is the distance that is no chance, in standard deviations
-    of the source. The further the shift, the less the source counts; N does not depend on how many images there are. Where
-    the medians say :math:`\delta \le 2 \nu` the gap may be chance, and the source is kept bit for bit (s = 1). One image
-    cannot tell: N = 64.
+    of the source. The further the shift, the less the source counts; more images say more, but slowly: even the statistics of
+    many shifted images are not those the weights were trained with. Where the medians say :math:`\delta \le 2 \nu` the gap
+    may be chance, and the source is kept bit for bit (s = 1). One image cannot tell: s = 16/17.
 
-    The form and its one constant were chosen on one network and fifteen corruptions; what it was then worth elsewhere is
+    The form and its constants were chosen on one network and fifteen corruptions; what it was then worth elsewhere is
     measured in the method's card.
 
     Shape: ``(S,)`` each, one number per site.
@@ -81,8 +81,7 @@ def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
     excess = float((gap - noise).median())
     if excess <= 0 or float(gap.median()) <= CHANCE * float(noise.median()):
         return 1.0
-    prior = IMAGES / math.sqrt(excess)
-    return prior / (prior + samples)
+    return 1 / (1 + 2 * math.sqrt(excess) * (samples / REFERENCE) ** 0.25)
 
 
 def evidence(
