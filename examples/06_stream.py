@@ -2,9 +2,10 @@
 
     python examples/06_stream.py
 
-Trains a ResNet-8 on scikit-learn's digits, then shows it the test digits in small batches: as they are, without contrast, and as they
-are again. Prints what the adapter noticed, and the accuracy of the source and of the adapted model in each part. The digits come
-writer by writer, and another hand may look like a change too. About 15 s on one core; needs `pip install 'renorm[recipes]'`.
+Trains a ResNet-8 on scikit-learn's digits, then shows it the test digits in small batches: as they are, without contrast, and
+as they are again. Prints what the adapter noticed, and the accuracy of the source and of the adapted model in each part. The
+digits come writer by writer, and another hand may look like a change too. About 15 s on one core; needs
+`pip install 'renorm[recipes]'`.
 """
 
 import copy

@@ -10,16 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from renorm.banks.bank import Statistics
 from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, call, num_samples, observed
 from renorm.banks.sites import View, resolve, unwrap, views
 from renorm.stream.change import Change
 from renorm.stream.checkpoint import Stored, check_fits, identity, read, write
 from renorm.stream.distance import distances, overall
+from renorm.stream.held import check_reached, fill, nothing, same, values
 from renorm.stream.memory import Memory, pooled
 from renorm.stream.state import Distance, Event, Settings, State
 from renorm.stream.step import ADAPTED, SOURCE, BrokenImagesError, Source, Step, blended, worth
@@ -107,7 +106,7 @@ class Adapter:
             name: Source(view.mean.clone(), view.var.clone(), float(getattr(view.module, "eps", 1e-5)))
             for name, view in targets.items()
         }
-        self._installed = _values(targets)
+        self._installed = values(targets)
         self._state = State()
         self._closed = False
 
@@ -136,24 +135,24 @@ class Adapter:
                 if self._settings.invalid == "raise":
                     raise
                 self._state = self._state.noted(Event(self._state.images, "skipped"))
-                with observed(self._model, targets, self._branch, _nothing):
+                with observed(self._model, targets, self._branch, nothing):
                     return call(self._model, images, self._forward)
 
     def _adapted(self, images: Any, targets: dict[str, View], num_images: int) -> Any:
         step = Step(self._state, self._settings, self._source, num_images)
         try:
             if self._settings.prior == "auto":
-                _write(targets, self._source)
+                fill(targets, self._source)
                 with observed(self._model, targets, self._branch, step.look):
                     call(self._model, images, self._forward)
-                _check_reached(targets, step, SOURCE)
+                check_reached(targets, step, SOURCE)
             with observed(self._model, targets, self._branch, step.install):
                 output = call(self._model, images, self._forward)
-            _check_reached(targets, step, ADAPTED)
+            check_reached(targets, step, ADAPTED)
             step.read(output)
-            state, installed = step.result(), _values(targets)
+            state, installed = step.result(), values(targets)
         except BaseException:
-            _write(targets, self._installed)
+            fill(targets, self._installed)
             raise
         self._state, self._installed = state, installed
         return output
@@ -214,8 +213,8 @@ class Adapter:
             self._check_untouched(targets)
             old = self._state
             state = State(images=old.images, resets=old.resets + 1, events=old.events).noted(Event(old.images, "reset"))
-            _write(targets, self._source)
-            self._state, self._installed = state, _values(targets)
+            fill(targets, self._source)
+            self._state, self._installed = state, values(targets)
 
     def close(self) -> None:
         """Give the model its source statistics back, bit for bit. A second call does nothing more.
@@ -228,7 +227,7 @@ class Adapter:
         with exclusive(self._model):
             targets = views(self._model, self._branch)
             self._check_untouched(targets)
-            _write(targets, self._source)
+            fill(targets, self._source)
             self._closed = True
             _OPEN[unwrap(self._model)].discard(self)
 
@@ -278,8 +277,8 @@ class Adapter:
             )
             for name, site in self._source.items()
         }
-        _write(targets, blends)
-        self._installed = _values(targets)
+        fill(targets, blends)
+        self._installed = values(targets)
 
     def _remembered(self) -> Memory:
         return pooled(self._state.memory, self._state.block)
@@ -304,9 +303,9 @@ class Adapter:
             )
 
     def _check_untouched(self, targets: Mapping[str, View]) -> None:
-        now = _values(targets)
+        now = values(targets)
         pairs = [(site, self._installed.get(name)) for name, site in now.items()]
-        if any(was is None or not _same(site, was) for site, was in pairs) or len(now) != len(self._installed):
+        if any(was is None or not same(site, was) for site, was in pairs) or len(now) != len(self._installed):
             raise RuntimeError(
                 f"the model's statistics are no longer those that the adapter installed: {self!r}. Going on would lose that "
                 f"change. Undo it, or give the adapter its own copy of the model by copy.deepcopy."
@@ -327,32 +326,4 @@ class Adapter:
         return (
             f"adapter of {len(self._source)} sites after {self.num_images} images and {self.num_resets} resets: source weight "
             f"{self.source_weight:.3g}, {there.value:.3g} sd away (noise {there.noise:.2g})"
-        )
-
-
-def _values(targets: Mapping[str, View]) -> dict[str, Statistics]:
-    return {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
-
-
-def _write(targets: Mapping[str, View], values: Mapping[str, Statistics | Source]) -> None:
-    with torch.no_grad():
-        for name, view in targets.items():
-            view.mean.copy_(values[name].mean)
-            view.var.copy_(values[name].var)
-
-
-def _same(a: Statistics, b: Statistics) -> bool:
-    return torch.equal(a.mean, b.mean.to(a.mean.device)) and torch.equal(a.var, b.var.to(a.var.device))
-
-
-def _nothing(name: str, view: View, x: Tensor) -> None:
-    """Observe nothing: the model normalizes by what it has."""
-
-
-def _check_reached(targets: Mapping[str, View], step: Step, kind: str) -> None:
-    missing = [name for name in targets if kind + name not in step.seen]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(targets)} sites were not reached by the images, {missing[0]!r} first. They would keep the "
-            f"source statistics unnoticed. Call the model as a whole, or pass forward= that does."
         )
