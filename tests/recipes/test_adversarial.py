@@ -147,6 +147,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path: Any):
         ),
         ({"adv_loss": "trades", "branches": ("adv",)}, r"--adv-loss trades with the branches adv: it compares"),
         ({"adv_loss": "trades", "trades_beta": 0.0}, r"--trades-beta 0.0: a weight above 0 is needed"),
+        ({"adv_loss": "trades", "attack_start": False}, r"--adv-loss trades with --no-attack-start: these exclude"),
         ({"adv_loss": "trades", "attack_mode": "train"}, r"--adv-loss trades with --attack-mode train: these exclude"),
         (
             {"attack_mode": "train", "mix": "cutmix"},

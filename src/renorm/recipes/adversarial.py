@@ -20,6 +20,7 @@ from renorm.attacks.radius import radius
 from renorm.attacks.trades import search_apart
 from renorm.corruptions.draw import stable_seed
 from renorm.evaluate.subject import Subject
+from renorm.recipes.views import Key
 
 if TYPE_CHECKING:
     from renorm.recipes.config import Config
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 VIEW = "adv"
 BASE = "weak"  # the view that is attacked where no other branch has one
 AdvLoss = Literal["cross-entropy", "trades"]
-Key = tuple[int, int]  # epoch, index of the example
 Loss = TypeVar("Loss", Tensor, float)
 
 
@@ -129,6 +129,7 @@ def check_attack(config: Config) -> None:
         raise ValueError(f"--trades-beta {config.trades_beta}: a weight above 0 is needed. Leave it out for 6.")
     for given, wanted in (
         (config.adv_loss == "trades" and config.attack_mode == "train", "--adv-loss trades with --attack-mode train"),
+        (config.adv_loss == "trades" and not config.attack_start, "--adv-loss trades with --no-attack-start"),
         (
             bool(attacked) and config.attack_mode == "train" and config.mix is not None,
             f"--attack-mode train with --mix {config.mix}",
@@ -136,5 +137,5 @@ def check_attack(config: Config) -> None:
     ):
         if given:
             raise ValueError(
-                f"{wanted}: these exclude each other, as no one has said what both together are. Leave one out."
+                f"{wanted}: these exclude each other, as nobody has said what both together are. Leave one out."
             )
