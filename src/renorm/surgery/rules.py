@@ -81,8 +81,10 @@ def sandwich(
     site = SandwichBatchNorm(*_settings(norm, route), share=share, sync=_sync(norm, sync), route=route, device="meta")
     for key in ("weight", "bias"):
         given = norm._parameters[key]
-        own = None if given is None else given.new_empty(site.num_rows * site.num_features)
-        site._parameters[f"branch_{key}"] = None if own is None else nn.Parameter(own, given.requires_grad)
+        site._parameters[f"branch_{key}"] = None
+        if given is not None:
+            own = given.new_empty(site.num_rows * site.num_features)
+            site._parameters[f"branch_{key}"] = nn.Parameter(own, given.requires_grad)
     _filled(site, norm)
     site.initialize_(init, generator, shared=init != "identity")
     return site
