@@ -84,7 +84,9 @@ def test_it_equals_the_number_it_chose():
 def test_the_rule():
     gap, noise = torch.tensor([0.26, 0.01, 0.9]), torch.tensor([0.01, 0.01, 0.01])
     assert auto_weight(gap, noise, 32) == pytest.approx(1 / (1 + 2 * 0.5))
-    assert auto_weight(gap, noise, 2) == pytest.approx(1 / (1 + 2 * 0.5 / 2)), "a sixteenth of the images, half the odds"
+    assert auto_weight(gap, noise, 2) == pytest.approx(1 / (1 + 2 * 0.5 / 2)), (
+        "a sixteenth of the images, half the odds"
+    )
     assert auto_weight(torch.tensor([0.019]), torch.tensor([0.01]), 32) == 1, "less than twice its noise is chance"
     assert auto_weight(torch.tensor([0.0]), torch.tensor([0.0]), 32) == 1
 

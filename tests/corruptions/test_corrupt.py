@@ -46,7 +46,9 @@ def test_unknown_choices_say_what_there_is(name: str, severity: int, scale: int 
 def test_wrong_images_say_what_to_do():
     x = pictures()
     for wrong in (x[:, :1], torch.cat((x, x[:, :1]), 1), x[0]):
-        with pytest.raises(ValueError, match=r"\(N, 3, H, W\) is needed. Add the batch dimension .*x.expand.*x\[:, :3\]"):
+        with pytest.raises(
+            ValueError, match=r"\(N, 3, H, W\) is needed. Add the batch dimension .*x.expand.*x\[:, :3\]"
+        ):
             corrupt(wrong, "contrast", 1, range(len(wrong)))
     with pytest.raises(ValueError, match=r"images of 7 x 23 pixels: at least 8 x 8 is needed. Resize them first"):
         corrupt(x[..., :7, :], "contrast", 1, range(5))

@@ -54,7 +54,12 @@ def measure(rank: int, sizes: list[list[int]]) -> dict[str, Any]:
 
     for prior in ("auto", 8):
         report = renorm.adapt_(model, torch.cat(batches or shares([[0]])[0]), prior, group=everyone)
-        found[f"adapted {prior}"] = [tensors(renorm.Bank.of(model)), report.samples, report.source_weight, report.output]
+        found[f"adapted {prior}"] = [
+            tensors(renorm.Bank.of(model)),
+            report.samples,
+            report.source_weight,
+            report.output,
+        ]
         report.undo()
 
     before = tensors(renorm.Bank.of(model))

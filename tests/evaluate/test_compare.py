@@ -138,7 +138,9 @@ def test_what_cannot_be_compared_says_why():
         differences(A, replace(B, hits={}))
     with pytest.raises(ValueError, match=r"no cell in common for the banks weak and y: .*banks weak under.*--banks"):
         differences(A, B, banks=("weak", "y"))
-    with pytest.raises(ValueError, match=r"cannot ignore 'data': one of scale, rounding, view, attack, seed, normalization"):
+    with pytest.raises(
+        ValueError, match=r"cannot ignore 'data': one of scale, rounding, view, attack, seed, normalization"
+    ):
         differences(A, B, ignore=["data"])
     with pytest.raises(ValueError, match=r"no weak under fog: it has banks weak under clean, contrast"):
         mean_accuracy(A, "weak", ["fog"])
