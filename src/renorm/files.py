@@ -33,6 +33,8 @@ def opened_atomically(path: str | os.PathLike[str], scratch: Path | None = None)
         OSError: the disk is full or the folder cannot be written; the former file is still there.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder. The name of a file is needed. Add one, such as {path / 'file'}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=scratch or path.parent, prefix=f".{path.name}.")
     try:

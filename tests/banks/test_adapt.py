@@ -332,3 +332,13 @@ def test_gradients_are_not_kept_and_parameters_not_touched():
         report = renorm.adapt_(model, x)
     report.undo()
     model(x).sum().backward()
+
+
+@pytest.mark.parametrize("prior", ["auto", 0])
+def test_the_output_is_that_of_evaluation_where_a_norm_is_used_twice_too(prior: Any):
+    norm = nn.BatchNorm2d(3)
+    model = nn.Sequential(norm, nn.Conv2d(3, 3, 3), norm).eval()
+    x = images() + 2
+    report = renorm.adapt_(model, x, prior)
+    assert report.source_weight < 1
+    assert_close(report.output, model(x), rtol=0, atol=0)

@@ -98,7 +98,7 @@ def test_adapted_banks_are_those_of_adapt_(subject: Subject, images: Images):
     assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())
     indices = torch.randperm(48, generator=torch.Generator().manual_seed(0))[:32]
     x = subject.normalize(shift(images.batch(indices)[0], indices))
-    adaptation = renorm.adapt_(subject.model, x, branch="strong")
+    adaptation = renorm.adapt_(subject.model, x, prior=64, branch="strong")
     expected = outputs(subject, images, Choice("strong"))
     adaptation.undo()
     assert_close(outputs(subject, images, made["adapted@strong"]), expected)

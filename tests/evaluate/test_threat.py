@@ -77,7 +77,7 @@ def test_a_bank_is_adapted_to_attacks_on_its_branch(subject: Subject, images: Im
     indices = torch.randperm(48, generator=torch.Generator().manual_seed(3))[:32]
     pixels, labels = images.batch(indices)
     found = fgsm(subject.model, pixels / 255, labels, eps=16 / 255, branch="strong", normalize=subject.normalize)
-    renorm.adapt_(subject.model, subject.normalize(found), branch="strong")
+    renorm.adapt_(subject.model, subject.normalize(found), prior=64, branch="strong")
     expected, bank = renorm.Bank.of(subject.model, branch="strong"), banks["adapted@strong"].bank
     assert bank is not None
     assert_close(bank.sites["bn1"].mean, expected.sites["bn1"].mean)

@@ -84,7 +84,8 @@ def adapt_(
         (1 - s) \tfrac{m}{m - 1} \sigma^2_{batch}, \qquad s = \frac{\text{prior}}{\text{prior} + n}
 
     with n images and m values per channel. Every site normalizes by exactly what it installs, so the forward's output equals
-    evaluation afterwards (where each norm is used once in a forward). Weights, modes and dropout are left alone.
+    evaluation afterwards. (A norm used several times is pooled over its uses, and one more forward makes the output.) Weights,
+    modes and dropout are left alone.
 
     Args:
         images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
@@ -125,8 +126,12 @@ def adapt_(
         report = Adaptation(model, branch, chosen, samples, only, found)
         report._source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
         try:
-            with observed(model, targets, branch, _observer(report, group)):
+            seen: dict[str, int] = {}
+            with observed(model, targets, branch, _observer(report, group, seen)):
                 report.output = call(model, images, forward)
+            if max(seen.values(), default=1) > 1:  # an earlier use of a norm saw less than is installed now
+                with observed(model, {}, branch, lambda name, view, x: None):
+                    report.output = call(model, images, forward)
             _check_reached(targets, report._installed)
             check_all_finite(report._installed)
         except BaseException:
@@ -135,8 +140,8 @@ def adapt_(
     return report
 
 
-def _observer(report: Adaptation, group: dist.ProcessGroup | None) -> Observer:
-    """What installs, before each forward of a site, the statistics it is to normalize by."""
+def _observer(report: Adaptation, group: dist.ProcessGroup | None, uses: dict[str, int]) -> Observer:
+    """What installs, before each forward of a site, the statistics it is to normalize by, and counts its uses."""
     seen: dict[str, Moments] = {}
     everyone = None if group is None else partial(all_merge, group=group)
 
@@ -148,7 +153,7 @@ def _observer(report: Adaptation, group: dist.ProcessGroup | None) -> Observer:
             batch = Moments(mean[0], var[0], torch.as_tensor(count)[0])
         if name in seen:
             batch = merge(seen[name], batch)
-        seen[name] = batch
+        seen[name], uses[name] = batch, uses.get(name, 0) + 1
         if float(batch.count) < 2 and report.source_weight < 1 and report.only != "mean":
             raise ValueError(
                 f"site {name!r} got a single value per channel. A variance needs at least two. "
