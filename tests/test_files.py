@@ -57,6 +57,6 @@ def test_a_disk_that_fills_up_while_writing(tmp_path: Path):
 
 def test_a_folder_in_the_way(tmp_path: Path):
     (tmp_path / "file").mkdir()
-    with pytest.raises(IsADirectoryError, match="file is a folder. The name of a file is needed. Add one"):
+    with pytest.raises(IsADirectoryError, match=r"file is a folder\. The name of a file is needed\. Add one"):
         write_atomically(tmp_path / "file", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
