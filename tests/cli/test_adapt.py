@@ -252,7 +252,7 @@ def test_a_curve_is_a_picture_with_its_numbers_beside_it(renorm_command: Command
     assert {line["shift"] for line in lines} == {"clean", "contrast", "mean"}
     assert {line["images"] for line in lines} == {"2", "8"}
     assert {(line["draws"], line["judged"], line["seed"]) for line in lines} == {("2", "20", "0")}
-    assert all(line["command"].startswith("renorm ") and line["model_hash"] for line in lines)
+    assert all(line["command"].startswith("renorm") and line["model_hash"] for line in lines)
     assert all(float(line["low"]) <= float(line["accuracy"]) <= float(line["high"]) for line in lines)
     assert "mean over 2 shifts; resnet8 w.safetensors on digits" in result.out
     assert re.search(r"prior 16, mean only +\d+\.\d ±", result.out)

@@ -117,7 +117,14 @@ class Counting:
         return lookup_backend("aot_eager")(graph, inputs)
 
 
-@pytest.mark.parametrize("changes", [{}, {"norm": "shared"}, {"memory_format": "channels_last"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        pytest.param({"norm": "shared"}, marks=pytest.mark.slow),
+        pytest.param({"memory_format": "channels_last"}, marks=pytest.mark.slow),
+    ],
+)
 def test_compiled_steps_are_eager_steps_in_at_most_two_graphs(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]):
     backend = Counting()
     torch._dynamo.reset()

@@ -52,7 +52,10 @@ def test_an_interrupted_run_continues_to_equal_numbers(whole: Run, tmp_path: Pat
     same(small.start(tmp_path / "run", resume=True), whole)
 
 
-@pytest.mark.parametrize("options", OPTIONS)
+SLOW = ("shared, averaged, bf16", "dropout")
+
+
+@pytest.mark.parametrize("options", [pytest.param(o, marks=pytest.mark.slow if o in SLOW else ()) for o in OPTIONS])
 def test_it_does_so_with_every_option(tmp_path: Path, options: str):
     def interrupt(event: Event) -> None:
         if event.step == 7:
