@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from renorm.banks.auto import Evidence, evidence
 from renorm.banks.bank import Bank, Statistics, check_all_finite, interpolate, source_weight
 from renorm.banks.exclusive import exclusive
-from renorm.banks.forward import Forward, Observer, call, num_samples, observed
+from renorm.banks.forward import Forward, Observer, call, check_reached, nothing, num_samples, observed
 from renorm.banks.install import Installation
 from renorm.banks.sites import View, resolve, views
 from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
@@ -121,7 +120,7 @@ def adapt_(
         found = None
         if weight is None and prior in (None, "auto"):
             found = evidence(model, images, targets, branch, samples, group=group, forward=forward)
-            _check_reached(targets, found.sites)
+            check_reached(targets, found.sites)
         chosen = _chosen_weight(prior, weight, samples, found)
         report = Adaptation(model, branch, chosen, samples, only, found)
         report._source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
@@ -130,9 +129,9 @@ def adapt_(
             with observed(model, targets, branch, _observer(report, group, seen)):
                 report.output = call(model, images, forward)
             if max(seen.values(), default=1) > 1:  # an earlier use of a norm saw less than is installed now
-                with observed(model, {}, branch, lambda name, view, x: None):
+                with observed(model, {}, branch, nothing):
                     report.output = call(model, images, forward)
-            _check_reached(targets, report._installed)
+            check_reached(targets, report._installed)
             check_all_finite(report._installed)
         except BaseException:
             report.give_back()
@@ -216,12 +215,3 @@ def _count(model: nn.Module, images: Any, group: dist.ProcessGroup | None) -> in
     if samples == 0:
         raise ValueError("no image was given. Adapting needs at least one. Check the folder or the loader.")
     return samples
-
-
-def _check_reached(targets: dict[str, View], seen: Collection[str]) -> None:
-    missing = [name for name in targets if name not in seen]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(targets)} sites were not reached by the images, {missing[0]!r} first. They would keep the "
-            f"source statistics unnoticed. Call the model as a whole, or pass forward= that does."
-        )

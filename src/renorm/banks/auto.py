@@ -53,8 +53,8 @@ def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
     many shifted images are not those the weights were trained with. Where the medians say :math:`\delta \le 2 \nu` the gap
     may be chance, and the source is kept bit for bit (s = 1). One image cannot tell: s = 16/17.
 
-    The form and its constants were chosen on one network and fifteen corruptions; what it was then worth elsewhere is
-    measured in the method's card.
+    The form and its constants are empirical: the card of the method says on what they were chosen, and what they are worth on
+    networks that were not looked at.
 
     Shape: ``(S,)`` each, one number per site.
 
@@ -65,7 +65,7 @@ def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
         samples: how many images.
 
     Raises:
-        ValueError: numbers that are not finite, or no image.
+        ValueError: gaps that are not finite, other shapes, or no image.
 
     Example:
         >>> round(auto_weight(torch.tensor([0.1, 0.2]), torch.tensor([0.002, 0.002]), 32), 3)

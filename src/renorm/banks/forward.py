@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -106,3 +106,17 @@ def call(model: nn.Module, batch: Any, forward: Forward | None) -> Any:
 
 def _alike(a: Any, b: Any) -> bool:
     return isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim > 2 and a.shape == b.shape
+
+
+def nothing(name: str, view: View, x: Tensor) -> None:
+    """Observe nothing: the model normalizes by what it has."""
+
+
+def check_reached(targets: Mapping[str, View], seen: Collection[str]) -> None:
+    """Refuse a forward that left out sites."""
+    missing = [name for name in targets if name not in seen]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(targets)} sites were not reached by the images, {missing[0]!r} first. They would keep the "
+            f"source statistics unnoticed. Call the model as a whole, or pass forward= that does."
+        )

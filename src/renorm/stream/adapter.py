@@ -13,12 +13,12 @@ from typing import Any, Literal
 from torch import nn
 
 from renorm.banks.exclusive import exclusive
-from renorm.banks.forward import Forward, call, num_samples, observed
+from renorm.banks.forward import Forward, call, check_reached, nothing, num_samples, observed
 from renorm.banks.sites import View, resolve, unwrap, views
 from renorm.stream.change import Change
 from renorm.stream.checkpoint import Stored, check_fits, identity, read, write
 from renorm.stream.distance import distances, overall
-from renorm.stream.held import check_reached, fill, nothing, same, values
+from renorm.stream.held import fill, same, values
 from renorm.stream.memory import Memory, pooled
 from renorm.stream.state import Distance, Event, Settings, State
 from renorm.stream.step import ADAPTED, SOURCE, BrokenImagesError, Source, Step, blended, worth
@@ -145,10 +145,10 @@ class Adapter:
                 fill(targets, self._source)
                 with observed(self._model, targets, self._branch, step.look):
                     call(self._model, images, self._forward)
-                check_reached(targets, step, SOURCE)
+                check_reached(targets, step.reached(SOURCE))
             with observed(self._model, targets, self._branch, step.install):
                 output = call(self._model, images, self._forward)
-            check_reached(targets, step, ADAPTED)
+            check_reached(targets, step.reached(ADAPTED))
             step.read(output)
             state, installed = step.result(), values(targets)
         except BaseException:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from renorm.banks.bank import Statistics
 from renorm.banks.sites import View
-from renorm.stream.step import Source, Step
+from renorm.stream.step import Source
 
 
 def values(targets: Mapping[str, View]) -> dict[str, Statistics]:
@@ -28,17 +27,3 @@ def fill(targets: Mapping[str, View], given: Mapping[str, Statistics | Source]) 
 def same(a: Statistics, b: Statistics) -> bool:
     """Whether two are alike bit for bit, on whatever devices."""
     return torch.equal(a.mean, b.mean.to(a.mean.device)) and torch.equal(a.var, b.var.to(a.var.device))
-
-
-def nothing(name: str, view: View, x: Tensor) -> None:
-    """Observe nothing: the model normalizes by what it has."""
-
-
-def check_reached(targets: Mapping[str, View], step: Step, kind: str) -> None:
-    """Refuse a forward that left out sites."""
-    missing = [name for name in targets if kind + name not in step.seen]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(targets)} sites were not reached by the images, {missing[0]!r} first. They would keep the "
-            f"source statistics unnoticed. Call the model as a whole, or pass forward= that does."
-        )

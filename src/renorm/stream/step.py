@@ -67,6 +67,10 @@ class Step:
         """Observe a site that normalizes by the source."""
         self._record(SOURCE, name, view, x)
 
+    def reached(self, kind: str) -> list[str]:
+        """The sites that a forward of a kind has come to."""
+        return [key.removeprefix(kind) for key in self.seen if key.startswith(kind)]
+
     def install(self, name: str, view: View, x: Tensor) -> None:
         """Observe a site behind adapted ones, and give it what it is to normalize by."""
         record = self._record(ADAPTED, name, view, x)
