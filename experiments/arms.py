@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from renorm.files import write_atomically
 from renorm.metrics import over_runs
 
-COLUMNS = ("bank", "shift", "severity", "accuracy", "low", "high", "nll", "ece", "images", "seed")
+COLUMNS: tuple[str, ...] = ("bank", "shift", "severity", "accuracy", "low", "high", "nll", "ece", "images", "seed")
 VIEWS = ("clean", "weak", "strong")
 CORRUPTED = "corrupted"
 
@@ -25,54 +27,74 @@ Table = Mapping[Arm, Mapping[int, Mapping[str, float]]]  # arm and bank, seed, c
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Args:
+        setting: Which network, schedule and evaluation.
+        arm: Which of the things compared.
+        seed: Of everything random.
+        data: Images, as ``renorm train`` takes them; None where the setting says.
+    """
+
+    setting: str
+    arm: str
+    seed: int
+    data: str | None = None
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study trains and evaluates.
 
     Args:
         folder: Where tables of finished runs go: ``results/SETTING/ARM-SEED.csv``.
-        arms: Options of ``renorm train`` that make each arm, the most telling first, so that a study cut short says most.
-        settings: Options of all arms.
-        evaluate: Options of ``renorm evaluate`` for an arm of a setting.
+        arms: Things compared, the most telling first, so that a study cut short says most.
+        settings: Networks and schedules to choose from.
+        train: Options of ``renorm train`` for a run, but for data and seed.
+        evaluate: Options of ``renorm evaluate`` for a run, of one call or several, whose tables are joined.
     """
 
     folder: Path
-    arms: Mapping[str, Sequence[str]]
-    settings: Mapping[str, Sequence[str]]
-    evaluate: Callable[[str, str], Sequence[str]]
+    arms: Sequence[str]
+    settings: Sequence[str]
+    train: Callable[[Cell], Sequence[str]]
+    evaluate: Callable[[Cell], Sequence[Sequence[str]]]
 
     def main(self, description: str | None) -> None:
         """Run what is not finished, seed by seed."""
         parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("setting", choices=self.settings)
         parser.add_argument("out", type=Path, help="folder of the runs")
-        parser.add_argument("--data", help="CIFAR-10, as renorm train takes it")
+        parser.add_argument("--data", help="images, as renorm train takes them")
         parser.add_argument("--seeds", type=int, nargs="+", default=[0])
         parser.add_argument("--arms", nargs="+", choices=self.arms, default=list(self.arms))
         parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-        parser.add_argument("--num-images", type=int, default=0, help="test images; 0 for all")
         options = parser.parse_args()
-        cells = [(seed, arm) for seed in options.seeds for arm in options.arms]
+        cells = [Cell(options.setting, arm, seed, options.data) for seed in options.seeds for arm in options.arms]
+        threads = max(1, (os.cpu_count() or 1) // options.jobs)
         with ThreadPoolExecutor(options.jobs) as pool:
-            for _ in pool.map(lambda cell: self.work(*cell, options), cells):
+            for _ in pool.map(lambda cell: self.work(cell, options.out, threads), cells):
                 pass
 
-    def work(self, seed: int, arm: str, options: argparse.Namespace) -> None:
+    def work(self, cell: Cell, out: Path, threads: int) -> None:
         """Train and evaluate one arm with one seed, or go on with it."""
-        results = self.folder / "results" / options.setting / f"{arm}-{seed}.csv"
+        results = self.folder / "results" / cell.setting / f"{cell.arm}-{cell.seed}.csv"
         if results.exists():
             return
-        run = options.out / f"{arm}-{seed}"
-        threads = max(1, (os.cpu_count() or 1) // options.jobs)
+        run = out / f"{cell.arm}-{cell.seed}"
         train = ["train", "--out", str(run), "--table-images", "0"]
         if (run / "config.json").exists():
             renorm(*train, "--resume", threads=threads)
         else:
-            data = ["--data", options.data] if options.data else []
-            settings = [*self.settings[options.setting], *data, *self.arms[arm]]
-            renorm(*train, *settings, "--seed", str(seed), threads=threads)
-        images = ["--num-images", str(options.num_images)]
-        renorm("evaluate", str(run), *self.evaluate(options.setting, arm), *images, threads=threads)
-        keep(run / "results.csv", results)
+            data = ["--data", cell.data] if cell.data else []
+            renorm(*train, *self.train(cell), *data, "--seed", str(cell.seed), threads=threads)
+        tables = []
+        for call, options in enumerate(self.evaluate(cell)):
+            tables.append(run / f"evaluated{call}.csv")
+            if not tables[-1].exists():
+                renorm("evaluate", str(run), *options, "--out", str(tables[-1]), threads=threads)
+        keep(tables, results)
 
 
 def renorm(*arguments: str, threads: int) -> None:
@@ -81,15 +103,21 @@ def renorm(*arguments: str, threads: int) -> None:
     subprocess.run([sys.executable, "-m", "renorm", *arguments], check=True, env=environment)
 
 
-def keep(table: Path, results: Path) -> None:
-    """Copy what summaries read; the run's own table also says how it was made."""
-    with table.open() as file:
-        rows = [{name: row[name] for name in COLUMNS} for row in csv.DictReader(file)]
+def keep(tables: Sequence[Path], results: Path) -> None:
+    """Copy what summaries read; the run's own tables also say how they were made."""
+    rows = [{name: row[name] for name in COLUMNS} for table in tables for row in rows_of(table)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     results.parent.mkdir(parents=True, exist_ok=True)
-    with results.open("w") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_atomically(results, text.getvalue().encode())
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    """Of a CSV."""
+    with table.open() as file:
+        return list(csv.DictReader(file))
 
 
 def read(folder: Path) -> Table:
@@ -98,24 +126,26 @@ def read(folder: Path) -> Table:
     for path in sorted(folder.glob("*.csv")):
         arm, _, seed = path.stem.rpartition("-")
         cells: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        with path.open() as file:
-            for row in csv.DictReader(file):
-                column = CORRUPTED if int(row["severity"]) else row["shift"]
-                cells[row["bank"]][column].append(100 * float(row["accuracy"]))
+        for row in rows_of(path):
+            column = CORRUPTED if int(row["severity"]) else row["shift"]
+            cells[row["bank"]][column].append(100 * float(row["accuracy"]))
         for bank, found in cells.items():
             table[arm, bank][int(seed)] = {column: fmean(values) for column, values in found.items()}
     return table
 
 
 def differences(table: Table, a: Arm, b: Arm, columns: Sequence[str]) -> dict[str, list[float]]:
-    """Of each column, over the seeds that both have."""
+    """Of each column that both have, over the seeds that both have."""
     seeds = sorted(set(table.get(a, {})) & set(table.get(b, {})))
-    return {column: [table[a][s][column] - table[b][s][column] for s in seeds] for column in columns}
+    pairs = [(table[a][seed], table[b][seed]) for seed in seeds]
+    return {c: [x[c] - y[c] for x, y in pairs] for c in columns if all(c in x and c in y for x, y in pairs)}
 
 
 def shown(values: Sequence[float], sign: bool = False) -> str:
-    """Mean ± half of the interval over seeds (Student's t); one seed has none."""
+    """Mean ± half of the interval over seeds (Student's t); one seed has none, none at all no text."""
     text = "+.1f" if sign else ".1f"
+    if not values:
+        return ""
     if len(values) == 1:
         return f"{values[0]:{text}}"
     interval = over_runs(values)
@@ -131,12 +161,13 @@ def markdown(
     for arm in arms:
         for (name, bank), seeds in table.items():
             if name == arm:
-                cells = [shown([found[c] for found in seeds.values()]) for c in columns]
+                cells = [shown([found[c] for found in seeds.values() if c in found]) for c in columns]
                 lines.append(f"| {arm} ({len(seeds)}) | {bank} | {' | '.join(cells)} |")
     lines += ["", f"| difference in points | seeds {head}"]
     for question, (a, b) in questions.items():
         found = differences(table, a, b, columns)
-        if found[columns[0]]:
-            cells = [shown(found[c], sign=True) for c in columns]
-            lines.append(f"| {question} | {len(found[columns[0]])} | {' | '.join(cells)} |")
+        count = max(map(len, found.values()), default=0)
+        if count:
+            cells = [shown(found.get(c, []), sign=True) for c in columns]
+            lines.append(f"| {question} | {count} | {' | '.join(cells)} |")
     return "\n".join(lines)

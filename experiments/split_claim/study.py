@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from experiments.arms import Study
+from experiments.arms import Cell, Study
 
 SPLIT = ["--norm", "split", "--branches", "weak", "strong"]
 SHARED = ["--norm", "shared", "--branches"]
@@ -50,11 +50,15 @@ def banks(arm: str) -> list[str]:
     ]
 
 
-def evaluated(setting: str, arm: str) -> list[str]:
+def trained(cell: Cell) -> list[str]:
+    """What an arm is trained with."""
+    return [*SETTINGS[cell.setting], *ARMS[cell.arm]]
+
+
+def evaluated(cell: Cell) -> list[list[str]]:
     """The banks of an arm, under the usual shifts."""
-    del setting
-    return ["--banks", *banks(arm)]
+    return [["--banks", *banks(cell.arm)]]
 
 
 if __name__ == "__main__":
-    Study(Path(__file__).parent, ARMS, SETTINGS, evaluated).main(__doc__)
+    Study(Path(__file__).parent, list(ARMS), list(SETTINGS), trained, evaluated).main(__doc__)

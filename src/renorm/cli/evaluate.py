@@ -102,7 +102,7 @@ class Evaluate:
 
     def results(self, group: dist.ProcessGroup | None) -> tuple[Results, Kept | None]:
         """The table, made under a progress bar, and where its finished shifts are kept meanwhile."""
-        from renorm.evaluate import Adapted, Kept, describe, evaluate
+        from renorm.evaluate import Adapted, Kept, describe, evaluate, unknown
 
         opened = self.source.open(self.model)
         train, images = self.images(opened)
@@ -110,7 +110,8 @@ class Evaluate:
         if self.alexnet is not None:
             check_standard(chosen)
         choices = self.choices(opened, train)
-        adapt = Adapted(opened.subject, images, opened.branches, self.adapt, self.prior) if self.adapt else None
+        owners = (*opened.branches, *unknown(opened.subject.model))
+        adapt = Adapted(opened.subject, images, owners, self.adapt, self.prior) if self.adapt else None
         weights = f" {self.source.weights}" if self.source.weights else ""
         about = {"model": f"{self.model}{weights}", "training": opened.training}
         about["command"] = " ".join(["renorm", *sys.argv[1:]])

@@ -125,7 +125,7 @@ class Adapted:
     Args:
         subject: The model.
         images: To draw from, the same ones for every shift of a seed; a shift with images of its own draws from these.
-        branches: Those of the model; each is adapted.
+        branches: Those of the model to adapt, each by itself; ``unknown`` may be among them.
         num_images: How many.
         prior: How many images the source bank counts for; ``"auto"`` reads it off each shift's images.
     """
