@@ -34,6 +34,12 @@ def test_domains_as_branches(renorm_command: Command, tmp_path: Path):
         assert shown in result.out
     again = renorm_command("train", "--resume", "--out", "./run", "--table-images", "0")
     assert again.status == 0, again.err
+    adapted = renorm_command(
+        "evaluate", "./run", "--shifts", "sketch", "--adapt", "4", "--banks", "photo", "--out", "a.csv"
+    )
+    assert adapted.status == 0, adapted.err
+    rows = (tmp_path / "a.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["photo", "adapted@photo", "adapted@art", "adapted@unknown"]
     attacked = renorm_command("evaluate", "./run", "--shifts", "fgsm", "--eps", "4/255", "--banks", "photo", "art")
     assert attacked.status == 0, attacked.err
     text = (tmp_path / "run" / "results.csv").read_text()

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 import renorm
 from renorm.attacks import pgd, trades
 from renorm.corruptions.draw import stable_seed
+from renorm.layers import SandwichBatchNorm
 from renorm.recipes import classify
 from renorm.recipes.classify import Classification, Config, check
 from renorm.recipes.opened import open_run
@@ -183,6 +184,19 @@ def test_sandwiches_have_statistics_per_branch_and_affines_that_do_not_decay():
     assert not free & {id(p) for p in convolutions}
     plain = recipe(norm="split", weight_decay=0.1)
     assert [group["weight_decay"] for group in plain.optimizer.param_groups] == [0.1]
+
+
+def test_sandwiches_start_as_published_if_asked():
+    drawn, again = (recipe(norm="sandwich", sandwich_init="published", seed=3).model for _ in range(2))
+    sites = [site for site in drawn.modules() if isinstance(site, SandwichBatchNorm)]
+    scales = torch.cat([t.detach() for site in sites for t in (site.weight, site.branch_weight) if t is not None])
+    assert_close(scales.mean().item(), 1.0, atol=0.01, rtol=0)
+    assert_close(scales.std().item(), 0.02, atol=0.004, rtol=0)
+    assert all(torch.equal(a, b) for a, b in zip(drawn.parameters(), again.parameters(), strict=True))
+    plain = recipe(norm="sandwich", seed=3).model
+    assert all(bool((site.weight == 1).all()) for site in plain.modules() if isinstance(site, SandwichBatchNorm))
+    with pytest.raises(ValueError, match=r"--sandwich-init published with --norm split: .*Leave it out"):
+        recipe(norm="split", sandwich_init="published")
 
 
 def test_training_sandwiches(tmp_path: Any):

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.data import Images
-from renorm.evaluate import Adapted, Choice, choose, domains, evaluate, unknown
+from renorm.evaluate import Adapted, Choice, Shift, choose, domains, evaluate, unknown
 from renorm.evaluate.choices import TrainingImages
 from renorm.recipes.classify import Classification, Config
 from tests.recipes import small
@@ -87,6 +87,20 @@ def test_the_shared_affine_of_a_sandwich_meets_an_unseen_domain():
     with renorm.route(made.model, torch.full((len(x),), -1)), torch.no_grad():
         expected = made.model(x).argmax(1) == sketch.images.labels
     assert torch.equal(results.hits["unknown", "sketch", 0], expected)
+    adapt = Adapted(made.subject, None, ["unknown"], num_images=4)
+    results = evaluate(made.subject, None, choices, [sketch], adapt=adapt)
+    adaptation = renorm.adapt_(made.model, x[adapted_rows(sketch, 4)], prior=64, branch="unknown")
+    with renorm.route(made.model, "unknown"), torch.no_grad():
+        expected = made.model(x).argmax(1) == sketch.images.labels
+    adaptation.undo()
+    assert torch.equal(results.hits["adapted@unknown", "sketch", 0], expected)
+
+
+def adapted_rows(shift: Shift, count: int) -> torch.Tensor:
+    """Which images a bank is adapted to."""
+    assert shift.images is not None
+    generator = torch.Generator().manual_seed(shift.seed)
+    return torch.randperm(len(shift.images), generator=generator)[:count]
 
 
 def test_adaptation_meets_an_unseen_domain():

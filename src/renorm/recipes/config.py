@@ -44,6 +44,8 @@ class Config:
         norm: ``split`` gives each branch its own statistics and affine; ``sandwich`` its own statistics, and an affine of its own
             on top of one for all, none of which decays; ``shared`` is the plain model on the same batches.
         share: What branches have in common all the same: ``statistics``, ``affine``.
+        sandwich_init: Where the affines of sandwich norms start: ``identity``, or ``published``, scales drawn from N(1, 0.02),
+            for a model that is trained from random weights.
         sync_bn: Normalize by the batches of all processes together. Without it each normalizes by its own, and running
             statistics are pooled over processes before they are used.
         strong: Policy of the strong view.
@@ -116,6 +118,7 @@ class Config:
     views: tuple[str, ...] = ()
     norm: Literal["split", "sandwich", "shared"] = "split"
     share: tuple[Literal["statistics", "affine"], ...] = ()
+    sandwich_init: Literal["identity", "published"] = "identity"
     sync_bn: bool = False
     strong: augment.Policy = "randaugment"
     num_ops: int | None = None
@@ -240,6 +243,7 @@ def check(config: Config, images: Images, processes: int = 1) -> None:
     _check_branches(config, images)
     _check_batch(config, images, processes)
     _check_ranges(config)
+    _check_init(config)
     check_mix(config)
     check_partners(config, processes)
     check_attack(config)
@@ -283,6 +287,17 @@ def _check_batch(config: Config, images: Images, processes: int) -> None:
         raise ValueError(
             f"--accumulate {config.accumulate} on {processes} process{'es' * (processes > 1)} divides the {config.examples} "
             f"images of a step: each forward needs one. Use 1 to {max(1, config.examples // processes)}, or a larger --batch."
+        )
+
+
+def _check_init(config: Config) -> None:
+    if config.sandwich_init == "identity":
+        return
+    if config.norm != "sandwich" or config.weights is not None:
+        given = f"--norm {config.norm}" if config.norm != "sandwich" else f"--weights {config.weights}"
+        raise ValueError(
+            f"--sandwich-init {config.sandwich_init} with {given}: it draws the affines of sandwich norms of a model that starts "
+            "from random weights. Leave it out."
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -54,9 +55,13 @@ def build(config: Config, num_classes: int) -> nn.Module:
 
 def branched(model: nn.Module, config: Config) -> nn.Module:
     """A plain model with the branches of a configuration."""
-    if config.split:
-        convert = renorm.sandwich_ if config.norm == "sandwich" else renorm.split_
-        convert(model, list(config.populations), share=config.share, sync="world" if config.sync_bn else None)
+    names, sync = list(config.populations), "world" if config.sync_bn else None
+    if config.norm == "sandwich":
+        generator = torch.Generator().manual_seed(config.seed)
+        init = config.sandwich_init
+        renorm.sandwich_(model, names, share=config.share, sync=sync, init=init, generator=generator)
+    elif config.norm == "split":
+        renorm.split_(model, names, share=config.share, sync=sync)
     return model
 
 
