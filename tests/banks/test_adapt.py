@@ -187,6 +187,23 @@ def test_what_cannot_be_adapted_is_an_error_and_changes_nothing(model: Any, x: T
         renorm.adapt_(model, x)
 
 
+def test_bytes_are_asked_to_be_normalized():
+    model = small()
+    bytes_ = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
+    with unchanged(model), pytest.raises(TypeError, match=r"a batch of bytes .* normalized floats. Convert the images"):
+        renorm.adapt_(model, bytes_)
+    normalized = renorm.adapt_(
+        model, bytes_, prior=4, forward=lambda net, x: net(x / 255)
+    ).output  # whoever converts may
+    assert normalized.isfinite().all()
+
+
+@pytest.mark.parametrize("prior", [True, False])
+def test_a_prior_is_no_switch(prior: bool):
+    with pytest.raises(ValueError, match=r"prior=(True|False) was given. It is a number of images"):
+        renorm.adapt_(small(), torch.randn(8, 3, 8, 8), prior=prior)
+
+
 def test_a_wrong_prior_and_images_of_another_kind():
     model = small()
     with unchanged(model):

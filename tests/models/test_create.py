@@ -35,6 +35,16 @@ def test_the_names_that_messages_offer_are_of_a_family():
     assert set(families) == set(FAMILIES)
 
 
+@pytest.mark.filterwarnings("ignore:The default weight init")
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_heads_that_only_training_calls_are_left_out(name: str):
+    with torch.device("meta"):
+        plain, full = create(f"torchvision:{name}"), create(f"torchvision:{name}", aux_logits=True)
+    extra = set(full.state_dict()) - set(plain.state_dict())
+    assert extra
+    assert all(key.lower().startswith("aux") for key in extra)
+
+
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
 def test_other_libraries_by_name(library: str):
     network = create(f"{library}:resnet18", num_classes=3)

@@ -294,6 +294,10 @@ def test_a_network_of_another_kind_needs_the_name_of_a_layer():
         ({"mix": "exchange", "exchange_after": "layr1"}, r"'layr1' is not a layer of ResNet.*Did you mean 'layer1'"),
         ({"mix": "exchange", "exchange_after": "bn1", "exchange_before": "layer1"}, r"An exchange has one position"),
         ({"mix": "exchange", "exchange_norm": "gn"}, r"norm='gn'.*groups"),
+        (
+            {"mix": "exchange", "exchange_norm": "gn", "exchange_groups": 7},
+            r"exchange before 'layer1': 16 channels cannot be divided by 7.*Pass a divisor of 16",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str):

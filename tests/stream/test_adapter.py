@@ -1,5 +1,6 @@
 """A stream: exact against a slow oracle, equal to evaluation afterwards, and the source bit for bit when it is closed."""
 
+import copy
 import gc
 import threading
 from collections.abc import Sequence
@@ -406,6 +407,46 @@ def test_statistics_that_somebody_else_changed_are_not_overwritten():
             act()
     with torch.no_grad():
         model[5].running_var -= 1
+
+
+def test_what_somebody_else_changed_is_let_go_if_asked():
+    model = small()
+    source = copy.deepcopy(model.state_dict())
+    adapter = Adapter(model, prior=4)
+    adapter(images())
+    with torch.no_grad():
+        model[5].running_var += 1
+    adapter.close(discard=True)
+    assert all(torch.equal(value, source[key]) for key, value in model.state_dict().items())
+    Adapter(model).close()
+
+
+def test_the_error_of_a_block_is_not_hidden_by_a_refusal_to_close():
+    model = small()
+
+    def broken() -> None:
+        with Adapter(model, prior=4) as adapter:
+            adapter(images())
+            model[5].running_var.add_(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        broken()
+    assert "no longer those that the adapter installed" in raised.value.__notes__[0]
+
+
+def test_a_dropped_adapter_is_not_taken_for_the_source():
+    model = small()
+    source = copy.deepcopy(model.state_dict())
+    Adapter(model, prior=4)(images())
+    assert any(not torch.equal(value, source[key]) for key, value in model.state_dict().items())
+    Adapter(model, prior=4).close()
+    assert all(torch.equal(value, source[key]) for key, value in model.state_dict().items())
+    Adapter(model, prior=4)(images())
+    model[5].running_var.add_(1)  # now it is somebody else's
+    changed = copy.deepcopy(model.state_dict())
+    Adapter(model, prior=4).close()
+    assert all(torch.equal(value, changed[key]) for key, value in model.state_dict().items())
 
 
 def test_a_second_thread_is_refused_and_the_first_is_not_disturbed():

@@ -190,7 +190,7 @@ def blend(source: Bank, target: Bank, prior: float = 64) -> Bank:
 
 def source_weight(prior: float, samples: float) -> float:
     """``prior / (prior + samples)``, 1 for an infinite prior."""
-    if isinstance(prior, str) or not prior >= 0:
+    if isinstance(prior, (str, bool)) or not prior >= 0:
         raise ValueError(
             f"prior={prior} was given. It is a number of images, 0 or more. Use 64, or float('inf') for the source."
         )

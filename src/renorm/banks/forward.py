@@ -91,9 +91,18 @@ def call(model: nn.Module, batch: Any, forward: Forward | None) -> Any:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     batch = dict(batch) if isinstance(batch, Mapping) else batch
     batch = tree_map_only(Tensor, lambda t: t.to(device), batch)
-    if forward is not None:
-        return forward(model, batch)
-    inner = unwrap(model)
+    try:
+        return forward(model, batch) if forward is not None else _called(unwrap(model), batch)
+    except RuntimeError as error:
+        if any(isinstance(leaf, Tensor) and leaf.dtype == torch.uint8 for leaf in tree_leaves(batch)):
+            raise TypeError(
+                "a batch of bytes (torch.uint8) was given, and the model cannot take it. It needs what it was trained on: "
+                "normalized floats. Convert the images as in training, for instance (images / 255 - mean) / std."
+            ) from error
+        raise
+
+
+def _called(inner: nn.Module, batch: Any) -> Any:
     if isinstance(batch, dict):
         return inner(**batch)
     if not isinstance(batch, Tensor) and len(batch) > 1 and _alike(batch[0], batch[1]):

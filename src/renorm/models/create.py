@@ -47,7 +47,8 @@ def create(name: str, num_classes: int | None = 10, **options: Any) -> nn.Module
             alpha), ``"pyramidnet-200-240-bottleneck"``.
         num_classes: number of outputs; None keeps what the named library gives, as trained weights need.
         options: further arguments of the network: ``in_channels``, ``dropout``, or the named library's own;
-            ``pretrained=True`` asks timm or torchvision for trained weights.
+            ``pretrained=True`` asks timm or torchvision for trained weights. Torchvision's auxiliary heads are left out unless
+            ``aux_logits=True``: their norms never see an image in evaluation.
 
     Raises:
         ValueError: no network has this name; the message lists the nearest.
@@ -81,9 +82,15 @@ def from_torchvision(name: str, options: dict[str, Any]) -> nn.Module:
         raise unknown(name, models.list_models(module=models), prefix="torchvision:")
     if options.pop("pretrained", False):
         options["weights"] = "DEFAULT"
+    if name in WITH_AUXILIARY:
+        options.setdefault("aux_logits", False)
     return models.get_model(name, **options)
 
 
+WITH_AUXILIARY = (
+    "googlenet",
+    "inception_v3",
+)  # torchvision's with further heads in training, which evaluation never calls
 LIBRARIES = {"timm": from_timm, "torchvision": from_torchvision}
 
 

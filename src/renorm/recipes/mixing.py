@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.augment.views import SMALL
+from renorm.banks.forward import evaluating
 from renorm.corruptions.draw import stable_seed
 from renorm.layers.exchange import MomentExchange
 from renorm.mix import CutMix, Mix, Mixup
@@ -61,15 +62,18 @@ POSITIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
 
 
 def mix_of(config: Config, model: nn.Module, size: int) -> Mix | None:
-    """The mix of a configuration, on a model for images of a size; the exchange is made in the model.
+    """The mix of a configuration, on a model for images of a size; the exchange is made in the model and tried once.
 
     Raises:
-        ValueError: No position is known for the model, there is no such layer, or a number is out of its range.
+        ValueError: No position is known for the model, there is no such layer, a number is out of its range, or the features
+            there cannot be exchanged so.
     """
     if config.mix is None:
         return None
     usual = CIFAR if size <= SMALL else IMAGENET
     exchange = exchange_of(config, model, usual) if "exchange" in config.mix else None
+    if exchange is not None:
+        exchange.settings.exchange(features_at(exchange, size), torch.tensor([1, 0]))
     return Mix(images_of(config, usual), exchange, model=None if exchange else model)
 
 
@@ -88,6 +92,27 @@ def exchange_of(config: Config, model: nn.Module, usual: Usual) -> MomentExchang
         probability=_or(config.exchange_probability, probability),
         channel_dim=config.exchange_channel_dim,
     )
+
+
+def features_at(exchange: MomentExchange, size: int) -> Tensor:
+    """What the layer of an exchange passes for two blank images, in evaluation mode, where nothing is exchanged."""
+    model, found = exchange.model, list[Any]()
+    layer = model.get_submodule(exchange.settings.layer)
+    if exchange.settings.after is None:
+        hook = layer.register_forward_pre_hook(lambda module, args: found.extend(args[:1]))
+    else:
+        hook = layer.register_forward_hook(lambda module, args, output: found.append(output))
+    try:
+        with evaluating(model), torch.no_grad():
+            model(torch.zeros(2, 3, size, size, device=next(model.parameters()).device))
+    finally:
+        hook.remove()
+    if not found:
+        raise ValueError(
+            f"the images never pass {exchange.settings.layer!r}: an exchange needs a layer that the forward calls. Name "
+            "another by --exchange-after or --exchange-before."
+        )
+    return found[0].cpu()
 
 
 def images_of(config: Config, usual: Usual) -> CutMix | Mixup | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -14,16 +12,14 @@ from torch import nn
 
 from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, call, check_reached, nothing, num_samples, observed
-from renorm.banks.sites import View, resolve, unwrap, views
+from renorm.banks.sites import View, resolve, views
 from renorm.stream.change import Change
 from renorm.stream.checkpoint import Stored, check_fits, identity, read, write
 from renorm.stream.distance import distances, overall
-from renorm.stream.held import fill, same, values
+from renorm.stream.held import claim, fill, noted, release, values
 from renorm.stream.memory import Memory, pooled
 from renorm.stream.state import Distance, Event, Settings, State
-from renorm.stream.step import ADAPTED, SOURCE, BrokenImagesError, Source, Step, blended, worth
-
-_OPEN: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Adapter]] = weakref.WeakKeyDictionary()
+from renorm.stream.step import ADAPTED, SOURCE, BrokenImagesError, Step, blended, worth
 
 
 class EmptyBatchError(ValueError):
@@ -69,6 +65,8 @@ class Adapter:
             statistics and learn nothing.
         forward: ``forward(model, images)`` for images of another form.
 
+    An adapter that is dropped unclosed leaves the model adapted; the next one of that model starts from the source all the same.
+
     Raises:
         ValueError: options out of range, a model without running statistics.
         RuntimeError: another adapter holds the same statistics.
@@ -100,13 +98,9 @@ class Adapter:
     ) -> None:
         self._settings = Settings(prior, memory, block, false_alarms, smallest, on_change, invalid)
         self._model, self._branch, self._forward = model, resolve(model, branch), forward
-        targets = views(model, self._branch)
-        self._claim(targets)
-        self._source = {
-            name: Source(view.mean.clone(), view.var.clone(), float(getattr(view.module, "eps", 1e-5)))
-            for name, view in targets.items()
-        }
-        self._installed = values(targets)
+        with exclusive(model):
+            self._claim = claim(model, self._branch, self)
+        self._source = self._claim.source
         self._state = State()
         self._closed = False
 
@@ -152,9 +146,9 @@ class Adapter:
             step.read(output)
             state, installed = step.result(), values(targets)
         except BaseException:
-            fill(targets, self._installed)
+            fill(targets, self._claim.installed)
             raise
-        self._state, self._installed = state, installed
+        self._state, self._claim.installed = state, installed
         return output
 
     @property
@@ -214,10 +208,13 @@ class Adapter:
             old = self._state
             state = State(images=old.images, resets=old.resets + 1, events=old.events).noted(Event(old.images, "reset"))
             fill(targets, self._source)
-            self._state, self._installed = state, values(targets)
+            self._state, self._claim.installed = state, values(targets)
 
-    def close(self) -> None:
+    def close(self, *, discard: bool = False) -> None:
         """Give the model its source statistics back, bit for bit. A second call does nothing more.
+
+        Args:
+            discard: also overwrite what somebody else has changed since, a forward in training mode for example.
 
         Raises:
             RuntimeError: somebody else has changed the statistics since; or uses the model right now.
@@ -226,10 +223,11 @@ class Adapter:
             return
         with exclusive(self._model):
             targets = views(self._model, self._branch)
-            self._check_untouched(targets)
+            if not discard:
+                self._check_untouched(targets)
             fill(targets, self._source)
             self._closed = True
-            _OPEN[unwrap(self._model)].discard(self)
+            release(self._model, self._claim)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write everything that is remembered to a safetensors file, from which :meth:`load` goes on to the same numbers.
@@ -278,22 +276,10 @@ class Adapter:
             for name, site in self._source.items()
         }
         fill(targets, blends)
-        self._installed = values(targets)
+        self._claim.installed = values(targets)
 
     def _remembered(self) -> Memory:
         return pooled(self._state.memory, self._state.block)
-
-    def _claim(self, targets: Mapping[str, View]) -> None:
-        """Two adapters of the same statistics would each take what the other installed for the source."""
-        others = _OPEN.setdefault(unwrap(self._model), weakref.WeakSet())
-        mine = {view.mean.data_ptr() for view in targets.values()}
-        for other in others:
-            if mine & {view.mean.data_ptr() for view in views(self._model, other._branch).values()}:
-                raise RuntimeError(
-                    f"the model has an open adapter already: {other!r}. Two of the same statistics would take each other's "
-                    f"for the source. Close that one first, or copy the model by copy.deepcopy."
-                )
-        others.add(self)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -302,13 +288,11 @@ class Adapter:
                 "Start a new one by renorm.Adapter(model), or load a saved one."
             )
 
-    def _check_untouched(self, targets: Mapping[str, View]) -> None:
-        now = values(targets)
-        pairs = [(site, self._installed.get(name)) for name, site in now.items()]
-        if any(was is None or not same(site, was) for site, was in pairs) or len(now) != len(self._installed):
+    def _check_untouched(self, targets: dict[str, View]) -> None:
+        if not self._claim.left(targets):
             raise RuntimeError(
                 f"the model's statistics are no longer those that the adapter installed: {self!r}. Going on would lose that "
-                f"change. Undo it, or give the adapter its own copy of the model by copy.deepcopy."
+                f"change. Undo it, or let it go by close(discard=True), or give the adapter a copy of the model of its own."
             )
 
     def __enter__(self) -> Adapter:
@@ -317,7 +301,8 @@ class Adapter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with noted(error):
+            self.close()
 
     def __repr__(self) -> str:
         if self._closed:

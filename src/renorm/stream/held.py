@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from renorm.banks.bank import Statistics
-from renorm.banks.sites import View
+from renorm.banks.sites import View, unwrap, views
 from renorm.stream.step import Source
 
 
@@ -27,3 +31,79 @@ def fill(targets: Mapping[str, View], given: Mapping[str, Statistics | Source]) 
 def same(a: Statistics, b: Statistics) -> bool:
     """Whether two are alike bit for bit, on whatever devices."""
     return torch.equal(a.mean, b.mean.to(a.mean.device)) and torch.equal(a.var, b.var.to(a.var.device))
+
+
+@dataclass(eq=False)
+class Claim:
+    """The statistics of a model that somebody moves: which, as they were, and as they were left last.
+
+    Args:
+        owner: who moves them, gone where it was dropped.
+        branch: whose they are.
+        source: what the owner started from.
+        installed: what the owner wrote last.
+    """
+
+    owner: weakref.ref[object]
+    branch: str | None
+    source: Mapping[str, Source]
+    installed: Mapping[str, Statistics]
+
+    def found(self, model: nn.Module) -> dict[str, View]:
+        """The sites, none where the model has lost the branch."""
+        try:
+            return views(model, self.branch)
+        except ValueError:
+            return {}
+
+    def left(self, targets: Mapping[str, View]) -> bool:
+        """Whether a model has just what the owner wrote last."""
+        now = values(targets)
+        return now.keys() == self.installed.keys() and all(same(now[name], self.installed[name]) for name in now)
+
+
+_CLAIMS: weakref.WeakKeyDictionary[nn.Module, list[Claim]] = weakref.WeakKeyDictionary()
+
+
+def claim(model: nn.Module, branch: str | None, owner: object) -> Claim:
+    """Start to move a branch's statistics. What an owner that was dropped unclosed had written is taken back first.
+
+    Raises:
+        RuntimeError: another owner moves the same statistics: each would take what the other wrote for the source.
+    """
+    targets, claims = views(model, branch), _CLAIMS.setdefault(unwrap(model), [])
+    mine = {view.mean.data_ptr() for view in targets.values()}
+    for other in list(claims):
+        theirs, holder = other.found(model), other.owner()
+        if not mine & {view.mean.data_ptr() for view in theirs.values()}:
+            continue
+        if holder is not None:
+            raise RuntimeError(
+                f"the model has an open adapter already: {holder!r}. Two of the same statistics would take each other's "
+                f"for the source. Close that one first, or copy the model by copy.deepcopy."
+            )
+        if other.left(theirs):
+            fill(theirs, other.source)
+        claims.remove(other)
+    source = {
+        name: Source(view.mean.clone(), view.var.clone(), float(getattr(view.module, "eps", 1e-5)))
+        for name, view in targets.items()
+    }
+    claims.append(Claim(weakref.ref(owner), branch, source, values(targets)))
+    return claims[-1]
+
+
+@contextmanager
+def noted(error: BaseException | None) -> Iterator[None]:
+    """Let a refusal in the block be a note of the error that is on its way already, and not hide it."""
+    try:
+        yield
+    except RuntimeError as refusal:
+        if error is None:
+            raise
+        error.add_note(str(refusal))
+
+
+def release(model: nn.Module, claimed: Claim) -> None:
+    """Move the statistics no longer."""
+    _CLAIMS[unwrap(model)].remove(claimed)

@@ -18,6 +18,7 @@ from renorm.banks.predict import prediction_time
 from renorm.banks.sites import resolve, views
 from renorm.layers import SandwichBatchNorm
 from renorm.routing import untraced
+from renorm.stream.held import noted
 
 
 class Tent:
@@ -124,7 +125,8 @@ class Tent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with noted(error):
+            self.close()
 
     def __repr__(self) -> str:
         sites, steps = (
