@@ -56,9 +56,21 @@ CONVERSIONS = {
 }
 
 
-@pytest.mark.parametrize("convert", CONVERSIONS.values(), ids=CONVERSIONS)
-@pytest.mark.parametrize("kind", ["whole", "interleaved", "blocks", "labels"])
-def test_twelve_branches_compile_to_at_most_two_graphs(kind, convert):
+KINDS = ["whole", "interleaved", "blocks", "labels"]
+USUAL = [("split", kind) for kind in KINDS] + [("sandwich of shared statistics", "labels"), ("affine", "blocks")]
+
+
+@pytest.mark.parametrize(
+    ("convert", "kind"),
+    [
+        pytest.param(
+            CONVERSIONS[name], kind, id=f"{name}, {kind}", marks=() if (name, kind) in USUAL else pytest.mark.slow
+        )
+        for name in CONVERSIONS
+        for kind in KINDS
+    ],
+)
+def test_twelve_branches_compile_to_at_most_two_graphs(convert, kind):
     net = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 7, 1), nn.BatchNorm2d(7))
     convert(net, BRANCHES)
     eager = copy.deepcopy(net)
@@ -95,7 +107,7 @@ def test_resnet18_has_no_graph_break():
     assert backend.graphs == 1
 
 
-@pytest.mark.parametrize("kind", ["whole", "interleaved", "blocks", "labels"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_batches_of_changing_size(kind):
     net, backend = small(), Counting()
     compiled = torch.compile(net, backend=backend, fullgraph=True)

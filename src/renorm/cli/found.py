@@ -66,8 +66,12 @@ def weighed(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str) ->
     if weight == 1:
         why = "abstained" if fixed is None else "as asked"
         return f"{why}: the source statistics are kept bit for bit, nothing was changed ({count}{only})"
-    chosen = "; chosen from the images" if fixed is None else f"; auto would keep {fixed.weight:.3f}"
-    return f"adapted to {count}{only}; the source keeps a weight of {weight:.3f}{chosen}"
+    chosen = "; chosen from the images" if fixed is None else f"; auto would keep {_share(fixed.weight)}"
+    return f"adapted to {count}{only}; the source keeps a weight of {_share(weight)}{chosen}"
+
+
+def _share(weight: float) -> str:
+    return "more than 0.999" if 0.9995 <= weight < 1 else f"{weight:.3f}"
 
 
 def judge(

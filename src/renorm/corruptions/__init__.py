@@ -54,6 +54,7 @@ CORRUPTIONS: dict[str, Callable[..., Tensor]] = {  # in the published order
 }
 ON_BYTES = ("pixelate", "jpeg_compression")  # which keep bytes where they are given them
 STANDARD, HELD_OUT = tuple(CORRUPTIONS)[:15], tuple(CORRUPTIONS)[15:]
+GROUPS = {"standard": STANDARD, "held-out": HELD_OUT, "corruptions": STANDARD + HELD_OUT}
 
 
 @torch.no_grad()

@@ -10,14 +10,13 @@ from pathlib import Path
 import torch
 
 import renorm
-from renorm.corruptions import CORRUPTIONS, HELD_OUT, SEVERITIES, STANDARD, corrupt, nearest_scale
+from renorm.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, corrupt, nearest_scale
 from renorm.data.coding import QUALITY
 from renorm.data.decode import SMALL
 from renorm.data.images import Images
 from renorm.data.manifest import Manifest, Settings
 from renorm.extras import require
 
-GROUPS = {"standard": STANDARD, "held-out": HELD_OUT, "corruptions": STANDARD + HELD_OUT}
 FORMATS = {"cifar-c": None, "imagenet-c": "jpeg", "parquet": "png"}
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from renorm.augment import NAMES as VIEWS
 from renorm.augment import View, seeded
-from renorm.corruptions import CORRUPTIONS, HELD_OUT, SEVERITIES, STANDARD, corrupt
+from renorm.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from renorm.corruptions import GROUPS as CORRUPTION_GROUPS
 from renorm.corruptions.draw import stable_seed
 from renorm.data import Images
 from renorm.evaluate.threat import FORMS as ATTACKS
@@ -22,7 +23,7 @@ Rounding = Literal["none", "8-bit", "jpeg"]
 
 JPEG_QUALITY = 85  # of the published ImageNet-C
 QUICK = ("gaussian_noise", "gaussian_blur", "contrast", "jpeg_compression")
-GROUPS = {"quick": QUICK, "standard": STANDARD, "held-out": HELD_OUT, "corruptions": (*STANDARD, *HELD_OUT)}
+GROUPS = {"quick": QUICK, **CORRUPTION_GROUPS}
 DEFAULT = (*VIEWS, "quick")
 USUAL = Threat()
 FORMS = (
