@@ -74,6 +74,14 @@ def test_a_lasting_route_follows_the_mode_and_can_be_undone():
         net.train()(batch)
 
 
+def test_of_many_branches_the_first_and_the_last_are_named():
+    norm = renorm.layers.ConditionalBatchNorm(2, 5000)
+    with pytest.raises(
+        ValueError, match=r"'c9' is not a branch of this model. Its branches are \['0', '1', ... '4999'\]"
+    ):
+        norm.route.row("c9")
+
+
 def test_a_lasting_route_that_is_wrong_changes_nothing():
     net = model()
     with pytest.raises(ValueError, match="'wek' is not a branch"):

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.weak import WeakTensorKeyDictionary
 
 Spec = str | Sequence[str] | Mapping[str, int] | Tensor
+Labels = Tensor | str | int  # of samples; or one branch for all, by its name or index
 UNKNOWN = -1  # the label of a sample of no branch; by name "unknown"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -99,10 +100,13 @@ class Route:
         selection, size = self._recall(training, site)
         return Visit(selection, _repeats(selection, num_samples, size, site), True)
 
-    def told(self, labels: Tensor, num_samples: int, site: str) -> Visit:
+    def told(self, labels: Labels, num_samples: int, site: str) -> Visit:
         """The selection of a site that is given labels in place of a route; they are checked once per tensor."""
         compiling = torch.compiler.is_compiling()
-        selection = self._labels(labels, None, check=not compiling)
+        if isinstance(labels, Tensor):
+            selection = self._labels(labels, None, check=not compiling)
+        else:
+            selection = self.parse((self._named(labels),), None)
         again = not compiling and torch._C._current_graph_task_id() != -1
         return Visit(selection, _repeats(selection, num_samples, None, site), again)
 
@@ -152,9 +156,25 @@ class Route:
             return UNKNOWN
         close = difflib.get_close_matches(name, self.branches, n=1)
         raise ValueError(
-            f"{name!r} is not a branch of this model. Its branches are {list(self.branches)}. "
+            f"{name!r} is not a branch of this model. Its branches are {shown(self.branches)}. "
             + (f"Did you mean {close[0]!r}?" if close else "Use one of them, or add it by renorm.add_branch_.")
         )
+
+    def _named(self, label: str | int) -> str:
+        """The branch of a whole batch, by its name or index."""
+        if not isinstance(label, (str, int)) or isinstance(label, bool):
+            raise TypeError(
+                f"labels of type {type(label).__name__} were given. A site takes a tensor (N,) int64, or for the whole batch one "
+                f"branch, its name or index. Convert them by torch.tensor(...)."
+            )
+        if isinstance(label, str):
+            return label
+        if not (UNKNOWN if self.unknown else 0) <= label < len(self.branches):
+            raise ValueError(
+                f"label {label} was given. The {len(self.branches)} branches {shown(self.branches)} are 0 to "
+                f"{len(self.branches) - 1}. Map the label to a branch first."
+            )
+        return self.name_of(label)
 
     def name_of(self, row: int) -> str:
         """Name of a branch by index."""

@@ -169,12 +169,27 @@ def test_an_attack_describes_itself():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"eps": 0.0}, ValueError, r"eps=0.0 was given. An attack needs a radius above 0. Use the published eps=8/255"),
+        (
+            {"eps": 0.0},
+            ValueError,
+            r"eps=0.0 was given. An attack needs a radius above 0.* Use the published eps=8/255",
+        ),
         ({"step": -1.0}, ValueError, r"step=-1.0 was given. An attack needs a length above 0"),
         ({"steps": 0}, ValueError, r"steps=0 was given. An attack needs 1 step or more"),
         ({"norm": "l1"}, ValueError, r"norm='l1' was given. .* one of \['linf', 'l2'\]. Choose 'linf'"),
         ({"mode": "both"}, ValueError, r"mode='both' was given. .*\['eval', 'train'\]. Use 'eval'"),
         ({"mode": "train"}, ValueError, r"mode='train' was given for a model in evaluation mode.*Call model.train\(\)"),
+        ({"eps": "8/255"}, TypeError, r"eps='8/255' was given.*numbers, without quotes"),
+        ({"eps": None}, TypeError, r"eps=None was given"),
+        ({"eps": torch.full((7,), 0.1)}, TypeError, r"eps=tensor.* was given. An attack needs a radius"),
+        ({"eps": 8.0}, ValueError, r"eps=8.0 was given.*for linf is at most 1"),
+        ({"eps": float("inf"), "norm": "l2"}, ValueError, r"eps=inf was given"),
+        ({"steps": 2.5}, TypeError, r"steps=2.5 was given. An attack needs 1 step or more"),
+        ({"steps": True}, TypeError, r"steps=True was given"),
+        ({"random": 0}, TypeError, r"random=0 was given. Random starts need .*range\(len\(images\)\)"),
+        ({"random": [0.1] * 7}, TypeError, r"random=\[0.1.* a whole number from 0 for each image"),
+        ({"random": [2**70] * 7}, TypeError, r"a whole number from 0"),
+        ({"normalize": (0.5, 0.5)}, TypeError, r"normalize=\(0.5, 0.5\) was given. .*a function"),
         ({"random": [1]}, ValueError, r"1 seeds were given for 7 images.*Pass as many"),
         ({"branch": "adv"}, ValueError, r"branch='adv' was given for a model without branches.*Leave branch out"),
     ],
@@ -201,14 +216,39 @@ def test_settings_that_cannot_be(changes: dict[str, Any], error: type[Exception]
             ValueError,
             r"images between 1.2 and 1.2.*before normalization.*normalize=",
         ),
-        (torch.full((2, 3, 6, 6), float("nan")), None, ValueError, r"images between nan and nan"),
+        (torch.full((2, 3, 6, 6), float("nan")), None, ValueError, r"images with NaN were given.*Drop or repair"),
         (torch.zeros(2, 3, 6, 6), torch.zeros(2), TypeError, r"labels of type torch.float32.*by .long\(\)"),
         (torch.zeros(2, 3, 6, 6), torch.zeros(3).long(), ValueError, r"labels of shape \(3,\) were given for 2 images"),
+        (torch.zeros(2, 3, 6, 6), torch.tensor([0, -100]), ValueError, r"labels down to -100 were given.*Leave such"),
+        (
+            torch.zeros(2, 3, 6, 6),
+            torch.tensor([0, 99]),
+            ValueError,
+            r"labels up to 99 were given for outputs of shape",
+        ),
     ],
 )
 def test_what_cannot_be_attacked(images: Any, labels: Any, error: type[Exception], message: str):
     with pytest.raises(error, match=message):
         pgd(convolutional(), images, torch.zeros(2).long() if labels is None else labels)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: (x.flatten(1), x), r"the model returned a tuple. .* one tensor of logits"),
+        (lambda x: x.flatten(1).detach(), r"the model's output has no gradient.*torch.no_grad or detach"),
+    ],
+)
+def test_models_that_cannot_be_attacked(answer: Any, message: str):
+    class Model(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return answer(x)
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        pgd(Model(), torch.rand(2, 3, 2, 2), torch.zeros(2).long())
+    with pytest.raises(TypeError, match=r"a model of type function was given. .*torch.nn.Module"):
+        pgd(answer, torch.rand(2, 3, 2, 2), torch.zeros(2).long())
 
 
 def test_a_gradient_that_is_no_number_is_an_error():

@@ -230,6 +230,36 @@ def test_wrong_labels_by_hand_are_refused_every_time():
         norm(x, torch.tensor([0, 2]))
 
 
+@pytest.mark.parametrize("kind", [SandwichBatchNorm, ConditionalBatchNorm])
+@pytest.mark.parametrize("training", [True, False])
+def test_one_label_is_that_of_the_whole_batch(kind, training):
+    norm = kind(4, ["cat", "dog", "cow"], init="published", generator=torch.Generator().manual_seed(0)).train(training)
+    x, labels = torch.randn(6, 4, 5), torch.full((6,), 2)
+    want = copy.deepcopy(norm)(x, labels)
+    for label in ("cow", 2):
+        assert_close(copy.deepcopy(norm)(x, label), want)
+    if kind is SandwichBatchNorm:
+        assert_close(copy.deepcopy(norm)(x, "unknown"), copy.deepcopy(norm)(x, torch.full((6,), -1)))
+        assert_close(copy.deepcopy(norm)(x, -1), copy.deepcopy(norm)(x, torch.full((6,), -1)))
+    compiled: Any = torch.compile(copy.deepcopy(norm), backend="aot_eager", fullgraph=True)
+    assert_close(compiled(x, 2), want)
+
+
+@pytest.mark.parametrize(
+    ("label", "error", "message"),
+    [
+        (3, ValueError, r"label 3 was given. The 3 branches \['0', '1', '2'\] are 0 to 2. Map the label"),
+        (-1, ValueError, r"label -1 was given"),
+        ("4", ValueError, r"'4' is not a branch"),
+        ([0, 1], TypeError, r"labels of type list were given. A site takes a tensor .* its name or index"),
+        (True, TypeError, r"labels of type bool were given"),
+    ],
+)
+def test_one_label_that_is_none_is_refused(label, error, message):
+    with pytest.raises(error, match=message):
+        ConditionalBatchNorm(4, 3)(torch.randn(2, 4, 5), label)
+
+
 def test_labels_of_a_checkpointed_layer_update_once():
     norm, x, labels = varied(4, 3), torch.randn(6, 4, 5, requires_grad=True), torch.tensor([0, 1, 2, 2, -1, 0])
     plain = copy.deepcopy(norm)

@@ -62,6 +62,12 @@ def test_a_view_may_be_used_twice_and_draws_by_the_name_of_its_branch():
     assert weak.step(next(iter(weak.batches(0, 0)))).keys() >= {"accuracy/weak", "accuracy/again"}
 
 
+def test_a_step_has_256_rows_or_the_nearest_below_that_divides():
+    for branches, rows, examples in ((("weak",), 256, 256), (("weak", "strong", "adv"), 255, 85)):
+        config = Config(branches=branches)
+        assert (config.rows, config.examples) == (rows, examples)
+
+
 def test_one_branch_is_plain_batch_normalization():
     split = trace(norm="split", branches=("weak",))
     assert_close(split, trace(norm="shared", branches=("weak",)), rtol=1e-5, atol=0)
@@ -118,6 +124,7 @@ def test_a_source_without_splits_is_divided(tmp_path: Any):
         ({"branches": ("weak", "weak")}, r"Branches are a list of distinct names .* For example"),
         ({"views": ("weak",)}, r"1 views \(weak\) for the 2 branches weak, clean: each branch needs one. Name as many"),
         ({"views": ("weak", "stong")}, r"no view makes the branch 'stong'"),
+        ({"batch": 64, "branches": ("weak", "strong", "adv")}, r"a batch of 64 does not divide among the 3 branches"),
         ({"batch": 65}, r"a batch of 65 does not divide among the 2 branches weak, clean: .* Use --batch 64"),
         ({"batch": 4096}, r"160 training images in digits: one step needs 2048. Lower --batch to 320"),
         ({"model": "resnet21"}, r"a depth of 21 is not 6n \+ 2"),

@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -18,6 +19,12 @@ def test_the_table_averages_severities():
     text = shown(tables.results(results()))
     assert re.search(r"contrast 1-2\s+50.0 ±\d.\d\s+70.0 ±\d.\d\s+51.0 ±\d.\d", text)
     assert "200 images" in text
+
+
+def test_shifts_of_unlike_sizes_are_told_apart():
+    found = results()
+    uneven = replace(found, rows=[replace(row, images=12 if row.shift == "clean" else 1500) for row in found.rows])
+    assert "over 12 to 1,500 images" in shown(tables.results(uneven), width=120)
 
 
 def test_a_missing_cell_is_a_dash():

@@ -110,6 +110,12 @@ def test_a_model_that_asks_for_the_class_of_its_norms_is_found_by_the_probe():
     assert [m.training for m in model.modules()] == modes
 
 
+def test_copies_that_give_nan_prove_nothing():
+    model = trained(small())
+    with pytest.raises(ValueError, match=r"branch 'weak' of the model gives NaN for the probe.*Look for NaN"):
+        renorm.fold(model, "weak", probe=images() * float("nan"))
+
+
 def test_a_site_that_does_not_fold_to_an_equal_layer_is_found_without_a_probe():
     model: Any = small()
     renorm.split_(model, BRANCHES)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import get_args
 
 import torch
@@ -32,7 +34,8 @@ class Attack:
             batch and every step moves the branch's running statistics once (inside :func:`renorm.frozen_statistics`: none).
 
     Raises:
-        ValueError: For a radius, step or number of steps that is not positive, an unknown norm or mode.
+        TypeError: For a radius, step or number of steps that is no number.
+        ValueError: For one that is not positive, a radius of more than all values in [0, 1], an unknown norm or mode.
 
     Example:
         >>> Attack(steps=20)
@@ -48,14 +51,19 @@ class Attack:
 
     def __post_init__(self) -> None:
         check_norm(self.norm)
-        if self.step is None:
-            object.__setattr__(self, "step", self.eps / QUARTER)
-        for name, needed in (("eps", "a radius above 0"), ("step", "a length above 0"), ("steps", "1 step or more")):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} was given. An attack needs {needed}. Use the published eps=8/255, "
-                    f"step=2/255, steps=7, or leave it out."
-                )
+        for name, kind, needed in (
+            ("eps", Real, "a radius above 0, which for linf is at most 1"),
+            ("step", Real, "a length above 0"),
+            ("steps", Integral, "1 step or more"),
+        ):
+            given = getattr(self, name)
+            if name == "step" and given is None:
+                object.__setattr__(self, name, given := self.eps / QUARTER)
+            usual = "Use the published eps=8/255, step=2/255, steps=7 (numbers, without quotes), or leave it out."
+            if not isinstance(given, kind) or isinstance(given, bool):
+                raise TypeError(f"{name}={given!r} was given. An attack needs {needed}. {usual}")
+            if not 0 < given < math.inf or (name == "eps" and self.norm == "linf" and given > 1):
+                raise ValueError(f"{name}={given} was given. An attack needs {needed}. {usual}")
         if self.mode not in get_args(Mode):
             raise ValueError(
                 f"mode={self.mode!r} was given. The attacked model is in one of the modes {list(get_args(Mode))}. Use 'eval', "
@@ -75,9 +83,15 @@ class Attack:
         """Attack images, as :func:`pgd` does."""
         sign = -1 if self.targeted else 1
         images, target = checked(images), _checked_target(target, images)
+        highest = int(target.max()) if len(target) else -1
 
         def loss(logits: Logits) -> Callable[[Tensor], Tensor]:
-            return lambda x: sign * F.cross_entropy(logits(x.to(images.dtype)), target, reduction="sum")
+            def raised(x: Tensor) -> Tensor:
+                found = logits(x.to(images.dtype))
+                _check_classes(found, highest)
+                return sign * F.cross_entropy(found, target, reduction="sum")
+
+            return raised
 
         centre = wide(images)
         start = centre if random is None else in_ball(centre, self.eps, self.norm, _checked(random, images))
@@ -159,8 +173,9 @@ def pgd(
         mode: ``eval``, or ``train`` as published with sandwich batch norm; see :class:`Attack`.
 
     Raises:
-        ValueError: Images outside [0, 1], labels of another number, an unknown branch, or none where there are several.
-        TypeError: Images that are not floating point, labels that are not int64.
+        ValueError: Images outside [0, 1], labels of another number or of no class, an unknown branch, or none where there are
+            several; a radius or step that is not positive.
+        TypeError: Images that are not floating point, labels that are not int64, settings or outputs of another kind.
         FloatingPointError: A gradient that is not finite.
 
     Reference: Madry, Makelov, Schmidt, Tsipras & Vladu, *Towards deep learning models resistant to adversarial attacks*,
@@ -226,6 +241,10 @@ def checked(images: Tensor) -> Tensor:
     if images.ndim < 2:
         raise ValueError(f"images of shape {tuple(images.shape)} were given. A batch (N, ...) is needed. Stack them.")
     low, high = (float(edge) for edge in images.detach().aminmax()) if images.numel() else (0.0, 1.0)
+    if math.isnan(low) or math.isnan(high):
+        raise ValueError(
+            "images with NaN were given. An attack needs finite numbers in [0, 1]. Drop or repair such images."
+        )
     if not (low >= 0 and high <= 1):
         raise ValueError(
             f"images between {low:.3g} and {high:.3g} were given. Images are attacked in [0, 1], before normalization. Pass "
@@ -243,12 +262,32 @@ def _checked_target(target: Tensor, images: Tensor) -> Tensor:
         raise ValueError(
             f"labels of shape {tuple(target.shape)} were given for {len(images)} images. Each image needs one. Pass (N,) labels."
         )
+    if len(target) and int(target.min()) < 0:
+        raise ValueError(
+            f"labels down to {int(target.min())} were given. An attack needs a class for each image, 0 or more; -100 would be "
+            f"ignored, and its image not attacked. Leave such images out."
+        )
     with torch.inference_mode(False):
         return target.to(images.device, copy=True)
 
 
+def _check_classes(logits: Tensor, highest: int) -> None:
+    if logits.ndim != 2 or highest >= logits.shape[1]:
+        raise ValueError(
+            f"labels up to {highest} were given for outputs of shape {tuple(logits.shape)}. An attack needs logits (N, C) and "
+            f"labels below C. Give the labels of this model's classes."
+        )
+
+
 def _checked(random: Random, images: Tensor) -> Random:
-    if not isinstance(random, torch.Generator) and len(random) != len(images):
+    if isinstance(random, torch.Generator):
+        return random
+    if not isinstance(random, Sequence) or not all(isinstance(seed, Integral) and 0 <= seed < 2**63 for seed in random):
+        raise TypeError(
+            f"random={random!r} was given. Random starts need a torch.Generator, or a whole number from 0 for each image. "
+            f"Use range(len(images)), for example."
+        )
+    if len(random) != len(images):
         raise ValueError(
             f"{len(random)} seeds were given for {len(images)} images. Random starts need one seed for each image, or a "
             f"torch.Generator. Pass as many."

@@ -25,6 +25,16 @@ def opened(model: nn.Module, branch: str | None, normalize: Change | None, mode:
     Every module's mode and every parameter's ``requires_grad`` are given back, also after an error; gradients are nobody's
     but the image's. Parallel wrappers are passed by, as an attack is each process's own affair; compiled code stays.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"a model of type {type(model).__name__} was given. An attack needs a torch.nn.Module, whose modes and gradients it "
+            f"gives back. Wrap a function in one."
+        )
+    if normalize is not None and not callable(normalize):
+        raise TypeError(
+            f"normalize={normalize!r} was given. An attack needs a function from images in [0, 1] to the model's input. "
+            f"Pass lambda x: (x - mean) / std."
+        )
     inner = alone(model)
     modes = [(module, module.training) for module in inner.modules()]
     trained = [parameter for parameter in inner.parameters() if parameter.requires_grad]
@@ -38,7 +48,7 @@ def opened(model: nn.Module, branch: str | None, normalize: Change | None, mode:
                     module.training = False
             for parameter in trained:
                 parameter.requires_grad = False
-            yield lambda images: _wide(inner(images if normalize is None else normalize(images)))
+            yield lambda images: _checked(inner(images if normalize is None else normalize(images)), images)
         finally:
             for module, training in modes:
                 module.training = training
@@ -67,5 +77,16 @@ def _enter_route(stack: ExitStack, model: nn.Module, branch: str | None, mode: M
         stack.enter_context(route(model, branch))
 
 
-def _wide(logits: Tensor) -> Tensor:
+def _checked(logits: Tensor, images: Tensor) -> Tensor:
+    """Logits in at least float32, if they depend on the images."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"the model returned a {type(logits).__name__}. An attack needs one tensor of logits. Wrap the model in a module "
+            f"that returns it."
+        )
+    if images.requires_grad and not logits.requires_grad:
+        raise ValueError(
+            "the model's output has no gradient. An attack follows it to the image. Look for "
+            "torch.no_grad or detach in its forward."
+        )
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

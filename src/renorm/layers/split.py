@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from renorm import functional, kernels
 from renorm.functional import Moments
 from renorm.layers.copies import check_branches
-from renorm.routing import UNKNOWN, Route, Selection, shown
+from renorm.routing import UNKNOWN, Labels, Route, Selection, shown
 
 SHARABLE = ("statistics", "affine")
 Rows = slice | Tensor
@@ -37,7 +37,7 @@ class SplitBatchNorm(nn.Module):
     An absent branch gets zero gradients, so momentum and weight decay still move its affine.
 
     A layer of a network of your own can be given the branch of each sample in place of a route: ``norm(x, labels)``, ``(N,)``
-    int64. They are checked once per tensor, in eager code.
+    int64, which are checked once per tensor, in eager code; or that of the whole batch, ``norm(x, "weak")`` or ``norm(x, 0)``.
 
     Shape: ``(N, C, *)`` to the same, in the same dtype and memory format.
 
@@ -133,7 +133,7 @@ class SplitBatchNorm(nn.Module):
         """Scales and biases of some branches, ``(R, C)``; one row where they are shared."""
         return self._pick(self.weight, rows), self._pick(self.bias, rows)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, labels: Labels | None = None) -> Tensor:
         self._check(x)
         if labels is None:
             visit = self.route.visit(x.shape[0], self.training, self.name)

@@ -18,6 +18,7 @@ from renorm.routing import check_names
 
 PRETRAINED = "pretrained"
 VIEWS = (*augment.NAMES, VIEW)
+ROWS = 256  # of a step
 Precision = Literal["no", "bf16"]
 
 
@@ -85,7 +86,8 @@ class Config:
             ``trades_beta`` times how far predictions of attacked images are from those of the images.
         trades_beta: Its weight.
         epochs: Passes over the data.
-        batch: Rows of one step over all processes, the views of all branches counted: a multiple of the number of branches.
+        batch: Rows of one step over all processes, the views of all branches counted: a multiple of the number of branches; by
+            default 256, or the nearest below.
         accumulate: Divide each step into so many forwards, to need less memory. The gradient is that of the whole batch,
             but norms see the statistics of each forward.
         keep_last: Train on the last, short batch of an epoch too, if each forward of each process gets an image of it.
@@ -145,7 +147,7 @@ class Config:
     adv_loss: AdvLoss = "cross-entropy"
     trades_beta: float = BETA
     epochs: int = 30
-    batch: int = 256
+    batch: int | None = None
     accumulate: int = 1
     keep_last: bool = False
     rate: float = 0.1
@@ -165,9 +167,14 @@ class Config:
     seed: int = 0
 
     @property
+    def rows(self) -> int:
+        """Rows of one step, the views of all branches counted."""
+        return ROWS // len(self.branches) * len(self.branches) if self.batch is None else self.batch
+
+    @property
     def examples(self) -> int:
         """Images of one step; each is seen once per branch."""
-        return self.batch // len(self.branches)
+        return self.rows // len(self.branches)
 
     @property
     def view_names(self) -> tuple[str, ...]:
@@ -272,10 +279,10 @@ def _check_branches(config: Config, images: Images) -> None:
 
 def _check_batch(config: Config, images: Images, processes: int) -> None:
     branches = config.branches
-    if config.batch % len(branches) or config.batch < 1:
-        lower = max(1, config.batch // len(branches)) * len(branches)
+    if config.rows % len(branches) or config.rows < 1:
+        lower = max(1, config.rows // len(branches)) * len(branches)
         raise ValueError(
-            f"a batch of {config.batch} does not divide among the {len(branches)} branches {', '.join(branches)}: "
+            f"a batch of {config.rows} does not divide among the {len(branches)} branches {', '.join(branches)}: "
             f"each needs as many rows. Use --batch {lower} or another multiple of {len(branches)}."
         )
     if len(images) < config.examples:

@@ -68,8 +68,9 @@ def finding(results: Results) -> str:
     if not found:
         return _leader(results)
     accurate, robust = best(found)
+    clean = next(row.images for row in results.rows if row.shift == "clean")
     sentences = [
-        f"On {min(row.images for row in results.rows):,} clean images the bank {accurate.bank} is the most accurate: "
+        f"On {clean:,} clean images the bank {accurate.bank} is the most accurate: "
         f"{percent(accurate.clean.value)} (± {_points(halves(accurate.clean))})."
     ]
     where = under(away(shifts_of(results)))

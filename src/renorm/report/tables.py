@@ -14,7 +14,7 @@ from renorm.evaluate.curve import Curve
 from renorm.report.grid import MEAN, Line, accuracies, banks_of, grid, halves, shifts_of
 
 BAR = "\N{FULL BLOCK}"
-CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images:,} images"
+CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images} images"
 
 
 def results(found: Results, title: str = "bank x shift") -> Group:
@@ -30,7 +30,9 @@ def results(found: Results, title: str = "bank x shift") -> Group:
         severities = [part.name for part in line.parts]
         span = f" {severities[0]}-{severities[-1]}" if severities else ""
         table.add_row(line.name + span, *_cells(line))
-    caption = CAPTION.format(images=min(row.images for row in found.rows))
+    sizes = sorted({row.images for row in found.rows})
+    images = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    caption = CAPTION.format(images=images)
     return Group(Text(title, style="bold"), table, Text(caption, style="dim"))
 
 

@@ -103,7 +103,13 @@ def _prove_site(site: rules.Site, norm: nn.Module, branch: str) -> None:
 
 def _prove(model: nn.Module, folded: nn.Module, branch: str, probe: Any) -> None:
     with _evaluating(model, folded, branch):
-        _compare(type(model).__name__, branch, _called(model, probe), _called(folded, probe))
+        output = _called(model, probe)
+        if any(leaf.isnan().any() for leaf in tree_leaves(output) if isinstance(leaf, Tensor)):
+            raise ValueError(
+                f"branch {branch!r} of the model gives NaN for the probe. Copies that give NaN prove nothing. "
+                f"Look for NaN in the weights and the probe, or give another one."
+            )
+        _compare(type(model).__name__, branch, output, _called(folded, probe))
 
 
 @contextmanager
