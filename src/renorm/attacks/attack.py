@@ -62,7 +62,7 @@ class Attack:
             usual = "Use the published eps=8/255, step=2/255, steps=7 (numbers, without quotes), or leave it out."
             if not isinstance(given, kind) or isinstance(given, bool):
                 raise TypeError(f"{name}={given!r} was given. An attack needs {needed}. {usual}")
-            if not 0 < given < math.inf or (name == "eps" and self.norm == "linf" and given > 1):
+            if not 0 < float(given) < math.inf or (name == "eps" and self.norm == "linf" and float(given) > 1):
                 raise ValueError(f"{name}={given} was given. An attack needs {needed}. {usual}")
         if self.mode not in get_args(Mode):
             raise ValueError(
