@@ -14,11 +14,12 @@ def test_gradients_are_on_the_page_if_asked_for(renorm_command: Command, trained
     one = (tmp_path / "one.html").read_text()
     assert TITLE in one
     assert "a mean over 1 step of" in one
-    result = renorm_command("report", *runs, "--gradients", "1", "--out", "both.html", "--no-table")
+    result = renorm_command("report", *runs, "--gradients", "1", "--out", "both.html", "--no-table", "--png", "png")
     assert result.status == 0, result.err
     both = (tmp_path / "both.html").read_text()
     assert TITLE in both
     assert "b: weak and strong" in both
+    assert (tmp_path / "png" / "gradients.png").read_bytes().startswith(b"\x89PNG")
     assert TITLE not in (trained / "report.html").read_text()
     wrong = renorm_command("report", runs[0], "--gradients", "-1")
     assert wrong.status == 1

@@ -14,6 +14,8 @@ from renorm.cli.console import console, done, say
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from renorm.report.gradients import Layers
+
 
 @dataclass(frozen=True)
 class Report:
@@ -86,13 +88,13 @@ class Report:
         if self.table:
             console.print(tables.results(record.results, f"{path}: bank x shift"))
         strips, missing = illustrate(record, self.data)
-        where = self.out or Run(path).report
-        write_atomically(where, page.page(record, strips, missing, self.asked({"": path})).encode())
+        where, layers = self.out or Run(path).report, self.layers({"": path})
+        write_atomically(where, page.page(record, strips, missing, self.asked(layers)).encode())
         done("report", where)
         if self.png:
             from renorm.report import paper
 
-            self.draw(paper.of_run(record))
+            self.draw({**paper.of_run(record), **paper.of_layers(layers)})
 
     def several(self) -> None:
         """The page of several runs."""
@@ -105,22 +107,28 @@ class Report:
         found = versus(sides(read_all(self.runs)), self.banks)
         for text in found.findings() if self.table else ():
             say(text)
-        asked = self.asked(dict(zip(names([path.resolve() for path in self.runs]), self.runs, strict=True)))
-        write_atomically(self.out, comparison.page(found, " ".join(["renorm", *sys.argv[1:]]), asked).encode())
+        layers = self.layers(dict(zip(names([path.resolve() for path in self.runs]), self.runs, strict=True)))
+        text = comparison.page(found, " ".join(["renorm", *sys.argv[1:]]), self.asked(layers))
+        write_atomically(self.out, text.encode())
         done("report", self.out)
         if self.png:
             from renorm.report import paper
 
-            self.draw(paper.of_several(found))
+            self.draw({**paper.of_several(found), **paper.of_layers(layers)})
 
-    def asked(self, runs: dict[str, Path]) -> list[str]:
-        """The section of gradients, where it is wanted."""
+    def layers(self, runs: dict[str, Path]) -> Layers:
+        """The gradients of runs, where they are wanted."""
         if not self.gradients:
-            return []
+            return {}
         from renorm.recipes.gradients import of_run
+
+        return {name: of_run(path, self.gradients) for name, path in runs.items()}
+
+    def asked(self, layers: Layers) -> list[str]:
+        """The section of gradients, where there are any."""
         from renorm.report.gradients import gradients
 
-        return [gradients({name: of_run(path, self.gradients) for name, path in runs.items()}, self.gradients)]
+        return [gradients(layers, self.gradients)] if layers else []
 
     def draw(self, figures: dict[str, Figure]) -> None:
         """Write pictures."""

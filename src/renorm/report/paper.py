@@ -4,6 +4,7 @@ from matplotlib.figure import Figure
 
 from renorm.report import pictures, plots
 from renorm.report.comparison import distances_of
+from renorm.report.gradients import Layers, cosines, lengths
 from renorm.report.grid import accuracies, banks_of, grid, shifts_of
 from renorm.report.page import DISTANCE_AXIS, robust_axis
 from renorm.report.records import Record, Side
@@ -24,6 +25,11 @@ def of_run(record: Record) -> dict[str, Figure]:
         axis = DISTANCE_AXIS.format(one)
         found[f"distances-{one}-{other}"] = pictures.distances({f"{one} to {other}": sites}, axis)
     return found
+
+
+def of_layers(found: Layers) -> dict[str, Figure]:
+    """The gradients of branches, by name; nothing where none were measured."""
+    return {"gradients": pictures.gradients(lengths(found), cosines(found))} if found else {}
 
 
 def of_several(found: Versus) -> dict[str, Figure]:

@@ -174,17 +174,40 @@ def distances(moved: Mapping[str, Mapping[str, float]], axis: str) -> Figure:
     with mpl.rc_context(RULES):
         figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
         axes = figure.add_subplot()
-        for (name, sites), color in zip(moved.items(), cycle(LINES), strict=False):
-            if len(moved) == 1:
-                axes.bar(list(sites), list(sites.values()), color=color, width=0.75)
-            else:
-                axes.plot(list(sites), list(sites.values()), "o-", color=color, markersize=3, label=name)
-        names = list(next(iter(moved.values())))
-        shown = names[:: -(-len(names) // MANY)]
-        axes.set_xticks([names.index(name) for name in shown], shown, rotation=90, fontsize=7)
-        axes.set(xlabel="site, from input to output", ylabel=axis, xlim=(-0.6, len(names) - 0.4))
+        _by_place(axes, moved, bars=len(moved) == 1)
+        axes.set(xlabel="site, from input to output", ylabel=axis)
         axes.set_ylim(bottom=0)
-        axes.grid(visible=False, axis="x")
         if len(moved) > 1:
             figure.legend(loc="outside upper center", ncols=4)
     return figure
+
+
+def gradients(lengths: Mapping[str, Mapping[str, float]], cosines: Mapping[str, Mapping[str, float]]) -> Figure:
+    """How long the gradient of each branch is in every layer, and how far those of two branches agree."""
+    with mpl.rc_context(RULES):
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+        for axes, found, axis in (
+            (left, lengths, "length of the gradient"),
+            (right, cosines, "cosine between branches"),
+        ):
+            _by_place(axes, found)
+            axes.set(xlabel="layer, from input to output", ylabel=axis)
+            axes.legend(loc="best", fontsize=6)
+        left.set_ylim(bottom=0)
+        right.axhline(0, color=INK, linewidth=0.8)
+    return figure
+
+
+def _by_place(axes: Axes, found: Mapping[str, Mapping[str, float]], *, bars: bool = False) -> None:
+    """A line for each name over the places of a model, in its order; or bars."""
+    for (name, places), color in zip(found.items(), cycle(LINES), strict=False):
+        if bars:
+            axes.bar(list(places), list(places.values()), color=color, width=0.75)
+        else:
+            axes.plot(list(places), list(places.values()), "o-", color=color, markersize=3, label=name)
+    names = list(next(iter(found.values())))
+    shown = names[:: -(-len(names) // MANY)]
+    axes.set_xticks([names.index(name) for name in shown], shown, rotation=90, fontsize=7)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.grid(visible=False, axis="x")
