@@ -15,13 +15,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from experiments.arms import Cell, Study
 
-DOMAINS = ("photo", "art painting", "cartoon")
+DOMAINS = ("photo", "art_painting", "cartoon")
 NORMS = {
     "shared": ["--norm", "shared"],
     "split": ["--norm", "split"],
     "sandwich": ["--norm", "sandwich", "--share", "statistics"],
 }
-ARMS = [f"{norm}-without-{domain.replace(' ', '_')}" for domain in DOMAINS for norm in NORMS]
+ARMS = [f"{norm}-without-{domain}" for domain in DOMAINS for norm in NORMS]
 SETTINGS = {
     "pacs-wrn-10-1": [
         *["--size", "32", "--model", "wrn-10-1", "--epochs", "8", "--batch", "64"],
@@ -45,7 +45,6 @@ SETTINGS = {
 def parts(arm: str) -> tuple[str, str, list[str]]:
     """Norm, the domain left out, the domains trained on."""
     norm, _, left = arm.partition("-without-")
-    left = left.replace("_", " ")
     return norm, left, [domain for domain in DOMAINS if domain != left]
 
 
@@ -63,7 +62,7 @@ def evaluated(cell: Cell) -> list[list[str]]:
         "split": [*seen, "+".join(f"{name}:0.5" for name in seen)],
         "sandwich": [*seen, "unknown"],
     }
-    unseen = ["--data", f"{cell.data}/{left.replace(' ', '_')}.parquet", "--shifts", left]
+    unseen = ["--data", f"{cell.data}/{left}.parquet", "--shifts", left]
     adapted = ["--adapt", "32", "--prior", "auto", "--seed", str(cell.seed)]
     return [["--banks", *banks[norm], "--shifts", *seen], ["--banks", *banks[norm], *unseen, *adapted]]
 

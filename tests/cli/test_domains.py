@@ -63,3 +63,9 @@ def test_domains_as_branches(renorm_command: Command, tmp_path: Path):
     wrong = renorm_command("evaluate", "./run", "--shifts", "pgd:2", "--attack-branch", "arts")
     assert wrong.status == 1
     assert "unknown bank 'arts'" in wrong.err
+    wrong = renorm_command(
+        "train", "--data", "data", "--branches", "domains", "--domains", "photo", "clip", "--out", "other"
+    )
+    assert wrong.status == 1
+    assert "two or more of photo, art, sketch are needed" in wrong.err
+    assert not (tmp_path / "other").exists()

@@ -278,7 +278,7 @@ class Classification:
 def read(config: Config) -> tuple[Images, Images]:
     """Images to train on and to test on, these of all domains; a source without splits of its own is divided."""
     train, test = _read(config)
-    return trained_on(config, train), test
+    return trained_on(resolved(config, train), train), test
 
 
 def _read(config: Config) -> tuple[Images, Images]:
