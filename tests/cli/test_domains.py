@@ -67,5 +67,5 @@ def test_domains_as_branches(renorm_command: Command, tmp_path: Path):
         "train", "--data", "data", "--branches", "domains", "--domains", "photo", "clip", "--out", "other"
     )
     assert wrong.status == 1
-    assert "two or more of photo, art, sketch are needed" in wrong.err
+    assert "two or more of art, photo, sketch are needed" in wrong.err
     assert not (tmp_path / "other").exists()
