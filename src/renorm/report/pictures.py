@@ -185,7 +185,7 @@ def distances(moved: Mapping[str, Mapping[str, float]], axis: str) -> Figure:
 def gradients(lengths: Mapping[str, Mapping[str, float]], cosines: Mapping[str, Mapping[str, float]]) -> Figure:
     """How long the gradient of each branch is in every layer, and how far those of two branches agree."""
     with mpl.rc_context(RULES):
-        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
         for axes, found, axis in (
             (left, lengths, "length of the gradient"),
@@ -193,7 +193,7 @@ def gradients(lengths: Mapping[str, Mapping[str, float]], cosines: Mapping[str, 
         ):
             _by_place(axes, found)
             axes.set(xlabel="layer, from input to output", ylabel=axis)
-            axes.legend(loc="best", fontsize=6)
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2 if len(found) < 6 else 3, fontsize=6)
         left.set_ylim(bottom=0)
         right.axhline(0, color=INK, linewidth=0.8)
     return figure
