@@ -87,10 +87,7 @@ def from_torchvision(name: str, options: dict[str, Any]) -> nn.Module:
     return models.get_model(name, **options)
 
 
-WITH_AUXILIARY = (
-    "googlenet",
-    "inception_v3",
-)  # torchvision's with further heads in training, which evaluation never calls
+WITH_AUXILIARY = ("googlenet", "inception_v3")  # torchvision's with heads that only training calls
 LIBRARIES = {"timm": from_timm, "torchvision": from_torchvision}
 
 

@@ -107,10 +107,10 @@ def features_at(exchange: MomentExchange, size: int) -> Tensor:
             model(torch.zeros(2, 3, size, size, device=next(model.parameters()).device))
     finally:
         hook.remove()
-    if not found:
+    if not found or not isinstance(found[0], Tensor):
         raise ValueError(
-            f"the images never pass {exchange.settings.layer!r}: an exchange needs a layer that the forward calls. Name "
-            "another by --exchange-after or --exchange-before."
+            f"the images never pass {exchange.settings.layer!r} as one tensor: an exchange needs a layer that the forward calls "
+            "so. Name another by --exchange-after or --exchange-before."
         )
     return found[0].cpu()
 
