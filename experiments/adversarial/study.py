@@ -21,18 +21,8 @@ from experiments.arms import Cell, Study
 VIEWS = ["--branches", "clean", "adv", "--views", "weak", "adv"]
 NORMS = {"BN": "shared", "AuxBN": "split", "SaAuxBN": "sandwich"}
 ARMS = {arm: ["--norm", norm, *VIEWS] for arm, norm in NORMS.items()}
-CIFAR = [
-    "--eps",
-    "8/255",
-    "--batch",
-    "256",
-    "--rate",
-    "0.1",
-    "--weight-decay",
-    "5e-4",
-    "--memory-format",
-    "channels_last",
-]
+STEPS = ["--batch", "256", "--rate", "0.1", "--weight-decay", "5e-4", "--memory-format", "channels_last"]
+CIFAR = ["--eps", "8/255", *STEPS]
 QUICK = ["--attack-steps", "2", "--attack-step-size", "5/255", "--warmup", "0.25"]
 SETTINGS = {
     "digits": ["--data", "digits", "--model", "resnet8", "--epochs", "6", "--batch", "128", "--eps", "32/255"],

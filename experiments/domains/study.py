@@ -27,18 +27,6 @@ SETTINGS = {
         *["--size", "32", "--model", "wrn-10-1", "--epochs", "8", "--batch", "64"],
         *["--memory-format", "channels_last"],
     ],
-    "pacs-resnet18": [
-        "--size",
-        "96",
-        "--model",
-        "timm:resnet18",
-        "--epochs",
-        "30",
-        "--batch",
-        "64",
-        "--precision",
-        "bf16",
-    ],
 }
 
 
