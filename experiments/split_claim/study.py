@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from experiments.arms import Cell, Study
+from experiments.arms import VIEWS, Cell, Study
 
 SPLIT = ["--norm", "split", "--branches", "weak", "strong"]
 SHARED = ["--norm", "shared", "--branches"]
@@ -26,13 +26,11 @@ ARMS = {  # the most telling first, so that a study cut short says most
     "clean-branch": ["--norm", "split", "--branches", "clean", "strong"],
 }
 
+CIFAR = ["--num-ops", "3", "--magnitude", "4", "--memory-format", "channels_last"]
 SETTINGS = {
     "digits": ["--data", "digits", "--model", "resnet8", "--epochs", "16"],
-    "cifar10-resnet20": ["--model", "resnet20", "--epochs", "15", "--num-ops", "3", "--magnitude", "4"],
-    "cifar10-wrn-28-2": [
-        *["--model", "wrn-28-2", "--epochs", "30", "--num-ops", "3", "--magnitude", "4", "--precision", "bf16"],
-        *["--memory-format", "channels_last", "--num-workers", "2"],
-    ],
+    "cifar10-resnet20": [*CIFAR, "--model", "resnet20", "--epochs", "15"],
+    "cifar10-wrn-28-2": [*CIFAR, "--model", "wrn-28-2", "--epochs", "30", "--precision", "bf16", "--num-workers", "2"],
 }
 
 
@@ -56,8 +54,11 @@ def trained(cell: Cell) -> list[str]:
 
 
 def evaluated(cell: Cell) -> list[list[str]]:
-    """The banks of an arm, under the usual shifts."""
-    return [["--banks", *banks(cell.arm)]]
+    """The banks of an arm under the usual shifts; for two cores, corruptions of middle severity on 1,000 images."""
+    call = ["--banks", *banks(cell.arm)]
+    if cell.setting == "cifar10-resnet20":
+        return [[*call, "--shifts", *VIEWS], [*call, "--shifts", "standard:3", "--num-images", "1000"]]
+    return [call]
 
 
 if __name__ == "__main__":
