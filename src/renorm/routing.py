@@ -108,7 +108,7 @@ class Route:
         else:
             selection = self.parse((self._named(labels),), None)
         again = not compiling and torch._C._current_graph_task_id() != -1
-        return Visit(selection, _repeats(selection, num_samples, None, site), again)
+        return Visit(selection, _repeats(selection, num_samples, num_samples, site), again)
 
     def current(self, training: bool, site: str = "") -> Selection:
         """The open selection, else the sticky one, else (in evaluation) the first branch."""
@@ -267,27 +267,27 @@ def check_names(branches: Sequence[str], unknown: bool = False) -> tuple[str, ..
     return names
 
 
-def _repeats(selection: Selection, num_samples: int, size: int | None, site: str) -> int:
-    """How many rows of this site stand for each sample: time or patches folded into the batch."""
-    kind = selection.kind
+def _repeats(selection: Selection, num_samples: int, batch: int | None, site: str) -> int:
+    """How many rows of this site stand for each sample of the batch (of unknown size if None): time or patches folded into it."""
+    kind, size = selection.kind, selection.index.shape[0]
     if kind == "whole":
         return 1
     if kind == "interleaved":
-        size = num_samples if size is None else size
+        size = num_samples if batch is None else batch
         if not torch.compiler.is_compiling() and size % selection.num_branches:
             raise ValueError(
                 f"a batch of {size} cannot be interleaved over {selection.num_branches} branches (site {site!r}). "
                 f"Interleaving needs a multiple of {selection.num_branches}. Set drop_last=True in the DataLoader, or route "
                 f"blocks: route(model, {{name: size, ...}})."
             )
-    else:
-        size = selection.index.shape[0]
     if num_samples == size:
         return 1
-    if size == 0 or num_samples % size:
+    if size == 0 or num_samples % size or batch not in (None, size):
         raise ValueError(
-            f"site {site!r} got {num_samples} samples where the route divides {size}. A site needs that many, or a multiple "
-            f"(time or patches folded into the batch, sample by sample). Give the route the sizes of this batch."
+            f"site {site!r} got {num_samples} samples where the route divides {size}"
+            + (f", of a batch of {batch}. " if batch not in (None, size) else ". ")
+            + "A route needs the sizes or labels of the whole batch; a site then sees as many samples, or a multiple "
+            "(time or patches folded into the batch, sample by sample). Give the route those of this batch."
         )
     return num_samples // size
 

@@ -334,6 +334,20 @@ def test_frames_that_are_no_multiple_are_refused_by_name():
         norm(features(7, 5, 2, 3))
 
 
+@pytest.mark.parametrize("spec", [{"a": 1, "b": 2}, torch.tensor([0, 1, 1])], ids=["blocks", "labels"])
+def test_a_route_of_half_the_batch_is_refused(spec: Any):
+    """Folded time is told from a wrong route by the batch that the model is called with."""
+    model = nn.Sequential(nn.BatchNorm2d(5))
+    renorm.split_(model, ["a", "b"])
+    with renorm.route(model, spec), pytest.raises(ValueError, match=r"divides 3, of a batch of 6\. .*the whole batch"):
+        model(features(6, 5, 2, 3))
+
+
+def test_labels_of_half_the_batch_are_refused():
+    with pytest.raises(ValueError, match=r"got 6 samples where the route divides 3, of a batch of 6"):
+        layer()(features(6, 5, 2, 3), torch.tensor([0, 1, 1]))
+
+
 def test_wrong_channels_are_refused_by_name():
     norm = layer()
     norm.name = "layer1.bn"
