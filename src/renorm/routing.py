@@ -286,8 +286,8 @@ def _repeats(selection: Selection, num_samples: int, batch: int | None, site: st
         raise ValueError(
             f"site {site!r} got {num_samples} samples where the route divides {size}"
             + (f", of a batch of {batch}. " if batch not in (None, size) else ". ")
-            + "A route needs the sizes or labels of the whole batch; a site then sees as many samples, or a multiple "
-            "(time or patches folded into the batch, sample by sample). Give the route those of this batch."
+            + "A route divides the whole batch, by sizes or labels; a site then sees as many samples, or a multiple "
+            "(time or patches folded into the batch, sample by sample). Give the route the sizes of this batch."
         )
     return num_samples // size
 

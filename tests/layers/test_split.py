@@ -339,7 +339,10 @@ def test_a_route_of_half_the_batch_is_refused(spec: Any):
     """Folded time is told from a wrong route by the batch that the model is called with."""
     model = nn.Sequential(nn.BatchNorm2d(5))
     renorm.split_(model, ["a", "b"])
-    with renorm.route(model, spec), pytest.raises(ValueError, match=r"divides 3, of a batch of 6\. .*the whole batch"):
+    with (
+        renorm.route(model, spec),
+        pytest.raises(ValueError, match=r"divides 3, of a batch of 6\. .*divides the whole batch"),
+    ):
         model(features(6, 5, 2, 3))
 
 

@@ -13,7 +13,7 @@ import tyro
 from tyro.conf import Positional
 
 from renorm.cli.console import done, progress, say
-from renorm.data.manifest import Manifest, Settings
+from renorm.data.shifted.manifest import Manifest, Settings
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Corrupt:
     def run(self) -> None:
         """Run the command."""
         from renorm.data import load
-        from renorm.data.write import write_shifts
+        from renorm.data.shifted import write_shifts
 
         workers = processors() if self.num_workers is None else self.num_workers
         if workers < 0:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from renorm.data import Images, sample
-from renorm.data.stored import read_shifts
+from renorm.data.shifted import read_shifts
 from renorm.evaluate.shifts import Shift
 
 

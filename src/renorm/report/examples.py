@@ -207,7 +207,7 @@ def _same(images: Images, wanted: ImageSet) -> bool:
 
 def find_stored(record: Record, images: Images | None) -> dict[str, Images]:
     """Images that were read for shifts, by label: domains of the data, and folders that the command names."""
-    from renorm.data.stored import read_shifts
+    from renorm.data.shifted import read_shifts
 
     wanted = record.results.protocol.stored
     found: dict[str, Images] = {}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from renorm.corruptions import SEVERITIES
-from renorm.data.cells import Cells
 from renorm.data.images import Images
-from renorm.data.manifest import Manifest
+from renorm.data.shifted.cells import Cells
+from renorm.data.shifted.manifest import Manifest
 
 LABELS = "labels.npy"
 AGAIN = "Download or copy it again."

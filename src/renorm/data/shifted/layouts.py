@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from renorm.data.coding import QUALITY, Coding
-from renorm.data.corrupted import Corrupted
-from renorm.data.manifest import SCRATCH
+from renorm.data.shifted.coding import QUALITY, Coding
+from renorm.data.shifted.corrupted import Corrupted
+from renorm.data.shifted.manifest import SCRATCH
 from renorm.extras import require
 from renorm.files import opened_atomically
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from renorm.data.manifest import Format
+from renorm.data.shifted.manifest import Format
 from renorm.extras import require
 
 QUALITY = 85  # of JPEG in the published ImageNet-C

@@ -17,10 +17,10 @@ from torch.testing import assert_close
 from renorm.corruptions import corrupt
 from renorm.corruptions.draw import stable_seed
 from renorm.data import Images, load
-from renorm.data.layouts import Arrays, Files, Tables
-from renorm.data.manifest import Settings, read_manifest
-from renorm.data.stored import Stored, read_shifts
-from renorm.data.write import write_shifts
+from renorm.data.shifted.layouts import Arrays, Files, Tables
+from renorm.data.shifted.manifest import Settings, read_manifest
+from renorm.data.shifted.stored import Stored, read_shifts
+from renorm.data.shifted.write import write_shifts
 from renorm.evaluate import shifts as named_shifts
 from renorm.extras import require
 from tests.data.pictures import write_image
@@ -200,7 +200,7 @@ def test_the_room_needed_is_about_what_is_written(layout: str, images: Images, t
     blocks = sum(-(-size // 4096) * 4096 for size in written)
     asked = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("renorm.data.write.gigabytes", lambda number: asked.append(number) or "")
+        patched.setattr("renorm.data.shifted.write.gigabytes", lambda number: asked.append(number) or "")
         patched.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, -(10**9)))
         with pytest.raises(OSError, match="needs about"):
             write_shifts(images, tmp_path / "other", settings(layout))

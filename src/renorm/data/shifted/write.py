@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from renorm.data.corrupted import Corrupted
 from renorm.data.images import Images
-from renorm.data.layouts import WRITERS, Piece, Writer
-from renorm.data.manifest import NAME, Manifest, Settings, read_manifest
-from renorm.data.settle import settle
+from renorm.data.shifted.corrupted import Corrupted
+from renorm.data.shifted.layouts import WRITERS, Piece, Writer
+from renorm.data.shifted.manifest import NAME, Manifest, Settings, read_manifest
+from renorm.data.shifted.settle import settle
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Callback = Callable[[int, int], None]

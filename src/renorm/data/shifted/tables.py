@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from renorm.data.cells import Cells
 from renorm.data.decode import Blobs, Encoded, natural_size
 from renorm.data.images import Images
-from renorm.data.manifest import Manifest
 from renorm.data.parquet import LABELS, categories, concatenate, image_name, parquet_files
+from renorm.data.shifted.cells import Cells
+from renorm.data.shifted.manifest import Manifest
 from renorm.extras import require
 
 KEYS = ("corruption", "severity")

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from renorm.corruptions import CORRUPTIONS, SEVERITIES
-from renorm.data.cells import Cells, check_alike
 from renorm.data.decode import Blobs, Encoded, natural_size
 from renorm.data.folder import SUFFIXES, subfolders
 from renorm.data.images import Images
-from renorm.data.manifest import Manifest
+from renorm.data.shifted.cells import Cells, check_alike
+from renorm.data.shifted.manifest import Manifest
 
 NUMBERS = {str(severity): severity for severity in SEVERITIES}
 

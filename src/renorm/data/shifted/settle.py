@@ -11,10 +11,10 @@ import torch
 
 import renorm
 from renorm.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, corrupt, nearest_scale
-from renorm.data.coding import QUALITY
 from renorm.data.decode import SMALL
 from renorm.data.images import Images
-from renorm.data.manifest import Manifest, Settings
+from renorm.data.shifted.coding import QUALITY
+from renorm.data.shifted.manifest import Manifest, Settings
 from renorm.extras import require
 
 FORMATS = {"cifar-c": None, "imagenet-c": "jpeg", "parquet": "png"}

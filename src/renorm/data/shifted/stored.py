@@ -10,15 +10,15 @@ from pathlib import Path
 from torch import Tensor
 
 from renorm.corruptions import CORRUPTIONS
-from renorm.data.arrays import read_arrays
-from renorm.data.cells import Cells, check_complete, check_finished
-from renorm.data.class_folders import corruption_folders, read_class_folders
 from renorm.data.folder import image_files, load_folder, subfolders
 from renorm.data.images import Images
 from renorm.data.load import load
-from renorm.data.manifest import Manifest, read_manifest
-from renorm.data.outputs import matched
-from renorm.data.tables import read_tables
+from renorm.data.shifted.arrays import read_arrays
+from renorm.data.shifted.cells import Cells, check_complete, check_finished
+from renorm.data.shifted.class_folders import corruption_folders, read_class_folders
+from renorm.data.shifted.manifest import Manifest, read_manifest
+from renorm.data.shifted.outputs import matched
+from renorm.data.shifted.tables import read_tables
 
 LAYOUTS = (
     "CORRUPTION.npy with labels.npy (CIFAR-10-C, CIFAR-100-C), folders CORRUPTION/SEVERITY/CLASS/IMAGE (ImageNet-C, "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from renorm.corruptions import SEVERITIES
 from renorm.data.images import Images
-from renorm.data.manifest import NAME, SCRATCH, Manifest, read_manifest
+from renorm.data.shifted.manifest import NAME, SCRATCH, Manifest, read_manifest
 
 Cells = dict[tuple[str, int], Images]
 

@@ -8,8 +8,8 @@ import torch
 
 from renorm.corruptions import CORRUPTIONS, STANDARD
 from renorm.data import Images
-from renorm.data.manifest import Settings
-from renorm.data.settle import expand, settle
+from renorm.data.shifted import Settings
+from renorm.data.shifted.settle import expand, settle
 from tests.data.pictures import write_image
 
 
