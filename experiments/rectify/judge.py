@@ -79,13 +79,17 @@ def weight_of(row: Row, size: int, cost: Tensor) -> float:
 
 def rule(row: Row, size: int) -> float:
     """The rule of the library, on the line between priors: what running it must come close to."""
-    gap, noise = row["evidence"][:, 0], row["evidence"][:, 1]
-    return auto_weight(gap, noise if size > 1 else torch.full_like(gap, torch.inf), size)
+    return chosen(row["evidence"][:, 0], row["evidence"][:, 1], size)
 
 
 def by_variance(row: Row, size: int) -> float:
     """The rule with standard deviations compared in place of means."""
-    return auto_weight(row["evidence"][:, 2], row["evidence"][:, 3], size) if size > 1 else 16 / 17
+    return chosen(row["evidence"][:, 2], row["evidence"][:, 3], size)
+
+
+def chosen(gap: Tensor, noise: Tensor, size: int) -> float:
+    """The library's weight for gaps and noises; one image has no noise to tell chance by."""
+    return auto_weight(gap, noise if size > 1 else torch.full_like(gap, torch.inf), size)
 
 
 RULES: dict[str, Callable[[Row, int], float]] = {
