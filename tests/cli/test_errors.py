@@ -58,6 +58,14 @@ CASES = {
     "no such branch": (["fold", "{run}", "--branch", "wek", "--out", "o.safetensors"], r"no branch 'wek'.*'weak'"),
     "too many": (["adapt", "{run}", "--images", "digits", "--branch", "weak", "--num-images", "9999"], r"1 to 450"),
     "mean alone": (["adapt", "resnet14", "--images", "digits", "--mean", "0", "0", "0"], r"both. Add the other"),
+    "weights of a run": (
+        ["evaluate", "{run}", "--weights", "{tmp}/resnet14.safetensors"],
+        r"--weights with .*run, which says that itself.*Leave it out, or name the architecture",
+    ),
+    "normalization of a run": (
+        ["export", "{run}", "--out", "m.onnx", "--mean", *["0.5"] * 3, "--std", *["0.2"] * 3],
+        r"--mean, --std with .*run, which says that itself.*Leave them out",
+    ),
     "fold suffix": (["fold", "{run}", "--branch", "weak", "--out", "o.pt"], r"o.pt.*Call it o.safetensors"),
     "nothing to write": (["recalibrate", "{run}", "--images", "digits"], r"nothing to write.*Add --bank"),
     "run exists": ([*TRAIN, "--out", "{run}"], r"holds a run already.*Add --resume"),

@@ -147,6 +147,16 @@ def test_domains_are_shifts(renorm_command: Command, weights: tuple[str, ...], t
         (["--shifts", "domains"], r"digits has no domains: a Parquet file with a column 'domain' is needed"),
         (["--shifts", "contrast", "contrast:2"], r"shifts with contrast 2 twice.*a file for each"),
         (["--shifts", "no/folder"], r"nothing at no/folder.*is needed.*Check the path"),
+        (["--adapt", "-1"], r"--adapt -1: a number of images is needed. Name one, or leave it out"),
+        (["--num-images", "-3"], r"--num-images -3: a number of images is needed"),
+        (["--prior", "auto"], r"--prior auto without --adapt: no bank is adapted. Add --adapt 32, or leave it out"),
+        (["--train", "digits", "--banks", "weak"], r"--train digits with the banks weak, none of which is measured"),
+        (
+            ["--shifts", "clean", "--eps", "4/255"],
+            r"--eps with the shifts clean: it would do nothing.*an attack, as pgd:10",
+        ),
+        (["--shifts", "clean", "--scale", "64"], r"--scale with the shifts clean: .*a corruption, as quick"),
+        (["--shifts", "weak", "--rounding", "none"], r"--rounding with the shifts weak: .*Leave it out"),
         (["--adapt", "451"], r"cannot adapt to 451 images under clean, which has 450.*Adapt to fewer"),
     ],
 )
@@ -159,6 +169,48 @@ def test_what_cannot_be_is_refused_at_once(
     assert re.search(message, result.err, re.DOTALL), result.err
     assert len(begun) <= 1
     assert not (run / ".evaluation").exists()
+
+
+def some_classes(folder: Path) -> Path:
+    """A folder of three of ten classes."""
+    from PIL import Image
+
+    for name in ("2", "5", "9"):
+        (folder / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = torch.randint(256, (16, 16, 3), dtype=torch.uint8)
+            Image.fromarray(pixels.numpy()).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_data_of_some_classes_are_a_shift(renorm_command: Command, run: Path, tmp_path: Path):
+    folder = some_classes(tmp_path / "some")
+    result = renorm_command("evaluate", run, "--data", folder, "--shifts", "clean", "--banks", "weak")
+    assert result.status == 1
+    assert re.search(
+        r"3 classes and the model 10 outputs: both must be the same.*as a shift.*--shifts FOLDER", result.err
+    )
+    shifts = ("--shifts", "clean", folder)
+    assert (
+        renorm_command("evaluate", run, "--banks", "weak", "--num-images", "40", *shifts, "--out", "t.csv").status == 0
+    )
+    compared = renorm_command("compare", "t.csv", "t.csv", "--shifts", "some")
+    assert "over 9 images" in compared.out
+    assert "over 9 to 40 images" in renorm_command("compare", "t.csv", "t.csv").out
+
+
+def test_a_run_is_evaluated_where_its_own_images_are_gone(renorm_command: Command, photos: Path, tmp_path: Path):
+    options = ("--model", "resnet8", "--epochs", "1", "--batch", "16", "--table-images", "0", "--out", "run")
+    assert renorm_command("train", "--data", photos, *options).status == 0
+    elsewhere = photos.rename(tmp_path / "moved")
+    evaluate = ("evaluate", "run", "--shifts", "clean", "--data", elsewhere)
+    assert renorm_command(*evaluate, "--banks", "weak").status == 0
+    assert renorm_command(*evaluate, "--banks", "clean@weak", "--train", elsewhere).status == 0
+    assert renorm_command("evaluate", "run", "--shifts", elsewhere, "--banks", "weak").status == 0
+    for more in ((), ("--banks", "clean@weak")):
+        result = renorm_command(*evaluate, *more)
+        assert result.status == 1
+        assert re.search(r"nothing at .*photos.*trained with: name others by --data and --train, or banks", result.err)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """``renorm report --gradients``: on the page of a run, and on that of several."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ def test_gradients_are_on_the_page_if_asked_for(renorm_command: Command, trained
     one = (tmp_path / "one.html").read_text()
     assert TITLE in one
     assert "a mean over 1 step of" in one
+    assert re.search(r"<code>renorm.*</code>, each run with its own seed", one)
     result = renorm_command("report", *runs, "--gradients", "1", "--out", "both.html", "--no-table", "--png", "png")
     assert result.status == 0, result.err
     both = (tmp_path / "both.html").read_text()

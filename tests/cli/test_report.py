@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from renorm.evaluate import read_results, write_results
-from tests.cli.conftest import Command
+from tests.cli.conftest import TRAIN, Command
 
 
 @pytest.fixture
@@ -51,15 +52,19 @@ def test_images_that_are_gone_are_said_to_be(renorm_command: Command, trained: P
 
 
 def test_seeds_are_paired_on_one_page(renorm_command: Command, trained: Path, tmp_path: Path):
-    runs = [copied(trained, tmp_path / f"{arm}-{s}", rate=r, seed=s) for arm, r in (("a", 1), ("b", 2)) for s in (0, 1)]
+    """As they were trained: tables of all seeds are of the same images."""
+    assert renorm_command(*TRAIN, "--seed", 1, "--table-images", 40, "--out", tmp_path / "other").status == 0
+    seeds = (trained, tmp_path / "other")
+    runs = [copied(seeds[s], tmp_path / f"{arm}-{s}", rate=r) for arm, r in (("a", 1), ("b", 2)) for s in (0, 1)]
     result = renorm_command("report", *runs, "--out", "page.html", "--png", "png", "--banks", "weak", "strong")
     assert result.status == 0, result.err
     assert re.search(
-        r"b \(strong\) against a \(weak\): .*mean over the seeds 0 1, paired by seed", result.out.replace("\n", " ")
+        r"b \(strong\) against a \(weak\): .*mean over the seeds 0 1, paired by seed", " ".join(result.out.split())
     )
     text = (tmp_path / "page.html").read_text()
     assert "b against a" in text
-    assert (tmp_path / "png" / "differences.png").exists()
+    with Image.open(tmp_path / "png" / "differences.png") as picture:
+        assert vars(picture)["text"]["Description"].startswith("renorm ")
 
 
 def test_single_runs_are_paired_by_image(renorm_command: Command, trained: Path, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import renorm
+from renorm.cli.console import invocation
 from renorm.cli.train import default_folder
 from renorm.evaluate import read_results
 from renorm.recipes.config import Config
@@ -132,6 +135,59 @@ def test_a_run_that_was_mixed_is_evaluated_on_folders_of_some_classes(renorm_com
     assert {(row.shift, row.images) for row in rows} == {("renditions", 9)}
     assert "source" in {row.bank for row in rows}
     assert all(row.top5 is None for row in rows)  # the outputs of three classes compete
+
+
+def test_going_on_with_other_options_is_refused_even_where_they_are_the_usual_ones(
+    renorm_command: Command, trained: Path, monkeypatch: pytest.MonkeyPatch
+):
+    typed = ["train", "--resume", "--out", str(trained), "--epochs", "30", "--no-compile"]
+    monkeypatch.setattr(sys, "argv", ["renorm", *typed])
+    result = renorm_command(*typed)
+    assert result.status == 1
+    assert "epochs 30 (the run has 1)" in result.err
+    assert "compile" not in result.err
+
+
+def test_a_recorded_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["renorm", "train", "--data", "my photos", "--out", "a'b"])
+    assert shlex.split(invocation()) == ["renorm", *sys.argv[1:]]
+    assert shlex.split(invocation("torchrun -m renorm"))[:3] == ["torchrun", "-m", "renorm"]
+
+
+class Still(nn.Module):
+    """A network without running statistics."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Linear(8, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+def test_a_network_without_statistics_trains_as_it_is(
+    renorm_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: Still(num_classes))
+    options = [
+        "--norm",
+        "shared",
+        "--branches",
+        "weak",
+        "--mix",
+        "exchange",
+        "--exchange-after",
+        "conv",
+        "--ema",
+        "0.9",
+    ]
+    result = renorm_command(*TRAIN, *options, "--table-images", 40, "--out", tmp_path / "run")
+    assert result.status == 0, result.err
+    assert not (tmp_path / "run" / "banks").exists()
+    assert {row.bank for row in read_results(tmp_path / "run" / "results.csv").rows} == {"source"}
+    adapted = renorm_command("adapt", tmp_path / "run", "--images", "digits")
+    assert adapted.status == 1
+    assert "has no running statistics; its norms are ['GroupNorm']" in adapted.err
 
 
 def test_a_run_of_its_own_mix_has_a_folder_of_its_own():

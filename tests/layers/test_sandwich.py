@@ -168,9 +168,11 @@ def test_options_that_contradict_each_other_are_refused(options, message):
 
 
 def test_a_branch_may_be_called_unknown_where_there_is_no_other():
-    norm = SandwichBatchNorm(4, ["unknown", "a"], unknown="error")
+    norm, x = SandwichBatchNorm(4, ["unknown", "a"], unknown="error"), torch.randn(3, 4, 5)
     with renorm.route(norm, "unknown"):
-        norm(torch.randn(3, 4, 5))
+        y = norm(x)
+    with renorm.route(norm, torch.zeros(3, dtype=torch.int64)):
+        assert_close(norm(x), y)
 
 
 def test_a_route_with_unknown_samples_is_refused_by_layers_that_have_nothing_for_them():

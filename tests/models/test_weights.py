@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
 
@@ -87,4 +87,14 @@ def test_a_file_of_something_else_is_named(model: ResNet, tmp_path: Path):
 
 
 def test_the_real_weights_load_strictly(data_folder: Path):
-    load_weights(create("resnet20"), data_folder / WEIGHTS)
+    model = load_weights(create("resnet20"), data_folder / WEIGHTS)
+    state = model.state_dict()
+    for name, value in load_file(data_folder / WEIGHTS).items():
+        assert_close(state[name], value)
+
+
+def test_a_network_that_asks_for_the_version_of_its_weights(tmp_path: Path):
+    trained = create("torchvision:mnasnet0_5")
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    model = load_weights(create("torchvision:mnasnet0_5"), tmp_path / "w.safetensors")
+    assert_close(model.state_dict(), trained.state_dict())

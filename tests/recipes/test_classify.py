@@ -1,5 +1,7 @@
 import json
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,9 +9,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from renorm.data import load
+from renorm.data import Images, load
 from renorm.layers import SplitBatchNorm
-from renorm.recipes.classify import Config, build, check, read
+from renorm.recipes.classify import Classification, Config, build, check, read
 from renorm.recipes.views import Order, ViewedImages, loader
 from tests.conftest import ROOT
 from tests.recipes import small
@@ -34,6 +36,46 @@ def trace(double: bool = True, **changes: Any) -> list[float]:
 def test_the_first_ten_losses_are_the_golden_ones(norm: str):
     golden = json.loads(GOLDEN.read_text())[norm]
     assert_close(torch.tensor(trace(norm=norm)), torch.tensor(golden), rtol=1e-4, atol=0)
+
+
+def named(images: Images, classes: list[str]) -> Images:
+    """The same images, their classes in another order of names."""
+    number = torch.tensor([classes.index(name) for name in CLASSES])
+    return replace(images, labels=number[images.labels], classes=classes)
+
+
+CLASSES = [chr(ord("a") + i) for i in range(10)]
+
+
+def test_classes_of_other_images_are_matched_by_name():
+    images, test = (replace(each, classes=CLASSES) for each in small.images())
+    recipe = Classification(Config(**small.CONFIG), images, named(test, CLASSES[::-1]))
+    assert recipe.test.classes == CLASSES
+    assert torch.equal(recipe.test.labels, test.labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda test: replace(test, classes=["x", *CLASSES[1:]]), r"1 \(x\) are none of the model's 10"),
+        (
+            lambda test: replace(test, labels=test.labels.clamp(max=4), classes=CLASSES[:5]),
+            r"5 classes and the model 10 outputs: both must be the same",
+        ),
+        (
+            lambda test: replace(test, labels=-torch.ones_like(test.labels)),
+            r"digits has no labels: validation needs .* --test",
+        ),
+        (
+            lambda test: replace(test, pixels=test.pixels[..., :8, :8]),
+            r"images of 8 x 8 pixels and digits, which is trained on, of 16 x 16: both must be the same. Add --size 16",
+        ),
+    ],
+)
+def test_images_that_cannot_validate_are_refused_before_training(change: Callable[[Images], Images], message: str):
+    images, test = (replace(each, classes=CLASSES) for each in small.images())
+    with pytest.raises(ValueError, match=message):
+        Classification(Config(**small.CONFIG), images, change(test))
 
 
 def test_another_seed_gives_another_trace():

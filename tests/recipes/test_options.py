@@ -1,5 +1,7 @@
 """Options of a step: each does what it says and nothing else."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ from torch.testing import assert_close
 import renorm
 from renorm.recipes.classify import Classification, sgd
 from renorm.recipes.config import Config
+from renorm.recipes.loop import train
+from renorm.recipes.run import Run
+from renorm.recipes.views import Batch
 from tests.recipes import small
 
 
@@ -81,6 +86,25 @@ def test_a_short_last_step_is_kept_and_weighs_its_own_images():
     assert recipe.plan.steps == 4
     assert small.recipe(batch=96).plan.steps == 3
     assert recipe.step(steps[-1])["loss"] == pytest.approx(2.3, abs=0.5)
+
+
+def test_a_short_last_step_counts_less_in_the_means_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recipe, run, found = small.recipe(batch=96, keep_last=True, epochs=1, save_every=0), Run(tmp_path / "run"), []
+    step = recipe.step
+
+    def noted(batch: Batch) -> dict[str, float]:
+        numbers = step(batch)
+        found.append((numbers["loss"], batch.total))
+        return numbers
+
+    monkeypatch.setattr(recipe, "step", noted)
+    run.start(asdict(recipe.config))
+    train(recipe, recipe.plan, run)
+    assert len({total for _, total in found}) == 2
+    losses, totals = zip(*found, strict=True)
+    weighted = sum(loss * total for loss, total in found) / sum(totals)
+    assert run.history()[0]["loss"] == pytest.approx(weighted, rel=1e-6)
+    assert abs(sum(losses) / len(losses) - weighted) > 1e-4
 
 
 def test_channels_last_changes_nothing_but_the_layout():
@@ -161,6 +185,22 @@ def test_norms_and_biases_may_be_left_to_themselves():
         ({"ema_images": 0}, r"--ema-images 0: at least 1 is needed. Leave it out"),
         ({"label_smoothing": 1.0}, r"--label-smoothing 1.0: a share from 0 to 1, without 1, is needed. Try 0.1"),
         ({"epochs": 0}, r"--epochs 0: 1 or more are needed. Leave it out for 30"),
+        ({"rate": 0.0}, r"--rate 0.0: a number above 0 is needed. Leave it out for 0.1"),
+        ({"rate": float("nan")}, r"--rate nan: a number above 0 is needed"),
+        ({"warmup": -1.0}, r"--warmup -1.0: 0 or more epochs are needed"),
+        ({"momentum": 1.0}, r"--momentum 1.0: from 0 to 1, without 1, is needed"),
+        ({"weight_decay": -0.1}, r"--weight-decay -0.1: 0 or more is needed"),
+        ({"save_every": -1}, r"--save-every -1: 0 or more steps are needed"),
+        ({"num_workers": -1}, r"--num-workers -1: 0 or more processes are needed"),
+        ({"magnitude": 99}, r"99.*0 to 30"),
+        (
+            {"share": ("affine",), "norm": "shared"},
+            r"--share with --norm shared, in which all is shared: it would do nothing",
+        ),
+        ({"attack_steps": 3}, r"--attack-steps with no branch with the view adv: .*Leave it out"),
+        ({"attack_mode": "train"}, r"--attack-mode with no branch with the view adv"),
+        ({"trades_beta": 3.0}, r"--trades-beta with --adv-loss cross-entropy: it would do nothing"),
+        ({"ema_images": 64}, r"--ema-images with no --ema: it would do nothing"),
         ({"precision": "fp16"}, r"--precision fp16: no or bf16 is needed, .* Use bf16"),
         ({"accumulate": 33}, r"--accumulate 33 on 1 process divides the 32 images of a step: .*needs one. Use 1 to 32"),
         ({"accumulate": 0}, r"--accumulate 0 on 1 process .* Use 1 to 32, or a larger --batch"),

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 import renorm
 from renorm.models import create
 from renorm.recipes.config import Config
-from renorm.recipes.start import begin, branched, build, synchronized
+from renorm.recipes.start import begin, branched, build, fetch, pretrained, synchronized
 from tests.recipes import small
 
 
@@ -106,6 +106,28 @@ def test_pretrained_weights_bring_their_own_normalization(trained: dict[str, tor
     config = Config(**{**small.CONFIG, "weights": "pretrained", "model": "timm:resnet18", "norm": "shared"})
     found = begin(config, small.images()[0])
     assert tuple(found.mean) == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.filterwarnings("ignore:The default weight init")
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "mnasnet0_5"])
+def test_torchvision_s_own_trained_weights(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Those that come with heads for training, and those that ask for a version."""
+    import torchvision
+
+    options: dict[str, Any] = {} if name == "mnasnet0_5" else {"aux_logits": True, "init_weights": False}
+    weights = torchvision.models.get_model(name, **options).state_dict()
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", lambda self, **how: weights)
+    model = pretrained(f"torchvision:{name}", 10)
+    found = model.state_dict()
+    last = {key for key in found if found[key].shape != weights[key].shape}
+    assert {found[key].shape[0] for key in last} == {10}
+    assert len(last) == 2
+    assert_close({k: v for k, v in found.items() if k not in last}, {k: weights[k] for k in found if k not in last})
+    assert not any(key.lower().startswith("aux") for key in found)
+    if options:
+        assert vars(model)["transform_input"]
+        assert vars(fetch(f"torchvision:{name}"))["transform_input"]
+        model.train()(torch.randn(2, 3, 96, 96))
 
 
 def test_pretrained_weights_need_a_library_and_a_network(monkeypatch: pytest.MonkeyPatch):

@@ -466,7 +466,10 @@ def test_a_model_without_norms_to_convert_is_an_error(model: nn.Module, had: str
 
 def test_only_the_chosen_sites_need_a_rule():
     model = nn.Sequential(nn.BatchNorm2d(3), around(NORMS["unknown"].make())[0])
+    other = model[1]
     renorm.split_(model, BRANCHES, sites="0", share="statistics")
+    assert isinstance(model[0], SplitBatchNorm)
+    assert model[1] is other
 
 
 # --- share -----------------------------------------------------------------------------------------------------------

@@ -162,9 +162,11 @@ def test_a_branch_that_was_never_updated_is_refused(kind: str):
 def test_shared_statistics_were_updated_by_any_branch():
     model = nn.Sequential(nn.BatchNorm2d(CHANNELS))
     renorm.split_(model, BRANCHES, share="statistics")
+    x = torch.randn(6, CHANNELS, 3, 7)
     with renorm.route(model, "weak"):
-        model(torch.randn(6, CHANNELS, 3, 7))
-    renorm.fold(model, "strong")
+        model(x)
+    with renorm.route(model.eval(), "strong"):
+        exactly(renorm.fold(model, "strong")(x), model(x))
 
 
 def test_an_unknown_branch_and_a_plain_model_are_errors():

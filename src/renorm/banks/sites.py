@@ -64,7 +64,23 @@ def resolve(model: nn.Module, branch: str | None) -> str | None:
 
 
 def views(model: nn.Module, branch: str | None) -> dict[str, View]:
-    """Every site with running statistics by name, through a branch (resolved already)."""
+    """Every site with running statistics by name, through a branch (resolved already).
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = tracked(model, branch)
+    if not found:
+        norms = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__})
+        raise ValueError(
+            f"{type(unwrap(model)).__name__} has no running statistics; its norms are {norms or 'none'}. "
+            f"Banks need layers such as BatchNorm with track_running_stats=True. Use a model that has them."
+        )
+    return found
+
+
+def tracked(model: nn.Module, branch: str | None) -> dict[str, View]:
+    """The same, of a model that may have none."""
     found: dict[str, View] = {}
     inside: set[int] = set()
     for name, module in unwrap(model).named_modules():
@@ -81,12 +97,6 @@ def views(model: nn.Module, branch: str | None) -> dict[str, View]:
                 found[name] = _of_split(module, branch or "")
         elif _tracks(module):
             found[name] = _of_plain(module)
-    if not found:
-        norms = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__})
-        raise ValueError(
-            f"{type(unwrap(model)).__name__} has no running statistics; its norms are {norms or 'none'}. "
-            f"Banks need layers such as BatchNorm with track_running_stats=True. Use a model that has them."
-        )
     return found
 
 

@@ -82,7 +82,7 @@ class Adapt:
         if self.curve:
             name = f"{self.model} {self.source.weights}" if self.source.weights else self.model
             options = {"model": name, "num_judged": self.num_judged, "seed": self.seed}
-            self.drawing.draw(opened, images, branch, self.drawing.path(self.model), **options)
+            self.drawing.draw(opened, opened.in_order(images), branch, self.drawing.path(self.model), **options)
             return
         few, rest = divided(images, self.num_images, self.seed)
         adaptation = self.adapt(opened, few, rest, branch)

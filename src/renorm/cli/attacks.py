@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from renorm.attacks import Norm
@@ -30,6 +30,12 @@ class Attacks:
     attack_step_size: str | None = None
     attack_start: bool = True
     attack_branch: str | None = None
+
+    @property
+    def given(self) -> str:
+        """The options that are not as they are by default."""
+        names = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+        return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
     def threat(self, config: Config, choose: Callable[[str], Mapping[str, Choice]]) -> Threat:
         """What these options say.

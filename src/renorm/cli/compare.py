@@ -52,10 +52,9 @@ class Compare:
         for banks in dict.fromkeys(each.banks for each in found):
             console.print()
             console.print(table(a, b, [each for each in found if each.banks == banks]))
-        images = len(next(iter(a.hits.values())))
-        say(
-            f"accuracy in %, differences in points, paired bootstrap 95 % intervals over {images:,} images", style="dim"
-        )
+        counts = sorted({len(a.hits[each.banks[0], each.shift, each.severity]) for each in found})
+        images = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+        say(f"accuracy in %, differences in points, paired bootstrap 95 % intervals over {images} images", style="dim")
 
     def chosen(self, found: list[Difference]) -> list[Difference]:
         """The differences under the shifts that were asked for.

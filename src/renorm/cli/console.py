@@ -1,5 +1,7 @@
 """What commands say, and how."""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+
+
+def invocation(program: str = "renorm") -> str:
+    """This command, as a shell takes it."""
+    return shlex.join([*program.split(), *sys.argv[1:]])
 
 
 def say(text: str, style: str = "") -> None:

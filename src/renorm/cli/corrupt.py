@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +10,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from renorm.cli.console import done, progress, say
+from renorm.cli.console import done, invocation, progress, say
 from renorm.data.shifted.manifest import Manifest, Settings
 
 
@@ -53,7 +51,7 @@ class Corrupt:
                 f"--num-workers {workers}: 0 or more processes are needed. Leave it out for one per processor."
             )
         images = load(self.data, self.split, size=self.size, holdout=self.holdout)
-        command = shlex.join(["renorm", *sys.argv[1:]])
+        command = invocation()
         with progress("pieces") as bar:
             task = bar.add_task("corrupt", total=None, numbers="")
 

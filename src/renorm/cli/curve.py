@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm.cli.console import console, done, progress, say
+from renorm.cli.console import console, done, invocation, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +82,7 @@ class Drawing:
             options = {"branch": branch, "kept": kept, "callback": show}
             found = curve(opened.subject, images, chosen, how, protocol, **options)
         write_curve(path.with_suffix(".csv"), found)
-        write_atomically(path, pictures.png(by_images.figure(found)))
+        write_atomically(path, pictures.png(by_images.figure(found), protocol.command))
         remove(kept)
         tell(found)
         done("curve", path)
@@ -123,7 +122,7 @@ def described(opened: Opened, images: Images, how: Plan, chosen: Sequence[Shift]
     from renorm.evaluate import Choice, describe
 
     recipes = {name: Choice(recipe=method.recipe) for name, method in how.methods.items()}
-    command = " ".join(["renorm", *sys.argv[1:]])
+    command = invocation()
     return describe(opened.subject, images, recipes, chosen, model=model, command=command)
 
 

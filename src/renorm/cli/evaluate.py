@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from renorm.cli.attacks import Attacks
-from renorm.cli.console import console, done, progress, say
+from renorm.cli.console import console, done, invocation, progress, say
 from renorm.cli.source import Source
 
 if TYPE_CHECKING:
@@ -99,6 +98,18 @@ class Evaluate:
             check_name(self.out)
         if self.alexnet is not None:
             alexnet(self.alexnet)
+        for name, value in (("num-images", self.num_images), ("adapt", self.adapt)):
+            if value < 0:
+                raise ValueError(f"--{name} {value}: a number of images is needed. Name one, or leave it out.")
+        if self.prior != Evaluate.prior and not self.adapt:
+            raise ValueError(
+                f"--prior {self.prior} without --adapt: no bank is adapted. Add --adapt 32, or leave it out."
+            )
+        if self.train is not None and not self.measures:
+            raise ValueError(
+                f"--train {self.train} with the banks {' '.join(self.banks)}, none of which is measured on training images. "
+                "Leave it out, or name one that is, as clean@BRANCH."
+            )
 
     def results(self, group: dist.ProcessGroup | None) -> tuple[Results, Kept | None]:
         """The table, made under a progress bar, and where its finished shifts are kept meanwhile."""
@@ -109,12 +120,13 @@ class Evaluate:
         chosen = self.chosen_shifts(opened, images, train)
         if self.alexnet is not None:
             check_standard(chosen)
+        self.check_used(chosen)
         choices = self.choices(opened, train)
         owners = (*opened.branches, *unknown(opened.subject.model))
         adapt = Adapted(opened.subject, images, owners, self.adapt, self.prior) if self.adapt else None
         weights = f" {self.source.weights}" if self.source.weights else ""
         about = {"model": f"{self.model}{weights}", "training": opened.training}
-        about["command"] = " ".join(["renorm", *sys.argv[1:]])
+        about["command"] = invocation()
         protocol = describe(opened.subject, images, choices, chosen, adapt.recipes if adapt else {}, **about)
         kept = Kept.under(self.root, protocol, chosen) if self.root else None
         tell(protocol, chosen)
@@ -128,6 +140,21 @@ class Evaluate:
 
             options = {"adapt": adapt, "protocol": protocol, "kept": kept, "group": group, "callback": show}
             return evaluate(opened.subject, images, choices, chosen, **options), kept
+
+    def check_used(self, chosen: Sequence[Shift]) -> None:
+        """Refuse options of shifts that are not among the chosen ones."""
+        corrupted = any(shift.severity and shift.images is None for shift in chosen)
+        attacked = any(shift.adversary is not None for shift in chosen)
+        for given, used, what, remedy in (
+            (self.scale is not None, corrupted, "--scale", "a corruption, as quick"),
+            (self.rounding != Evaluate.rounding, corrupted, "--rounding", "a corruption, as quick"),
+            (self.attacks != type(self.attacks)(), attacked, self.attacks.given, "an attack, as pgd:10"),
+        ):
+            if given and not used:
+                names = ", ".join(dict.fromkeys(shift.name for shift in chosen))
+                raise ValueError(
+                    f"{what} with the shifts {names}: it would do nothing. Leave it out, or name {remedy}, among --shifts."
+                )
 
     def show(self, results: Results) -> None:
         """Print the table and what it comes to."""
@@ -178,22 +205,53 @@ class Evaluate:
         )
 
     def images(self, opened: Opened) -> tuple[Images | None, Images | None]:
-        """Training images, if there are any, and those to evaluate on, if not all shifts bring their own."""
+        """Training images, if any bank is measured on them, and those to evaluate on, if not all shifts bring their own."""
         from renorm.data import sample
-        from renorm.evaluate.shifts import is_made
+
+        train, images = self.own(opened)
+        train = opened.images(self.train, "train") if self.train else train
+        images = opened.images(self.data) if self.data else images
+        if images is None and self.changes(opened):
+            raise ValueError("no images to evaluate on: a model given by name has none of its own. Add --data.")
+        if images is not None and self.num_images and self.num_images < len(images):
+            images = sample(images, self.num_images, self.seed)
+        return train, images if images is None else opened.in_order(images)
+
+    def own(self, opened: Opened) -> tuple[Images | None, Images | None]:
+        """A run's own images, read only where they are used.
+
+        Raises:
+            FileNotFoundError: If they are not where they were.
+        """
         from renorm.recipes.classify import read
 
-        if not opened.about and self.data is None:
-            if self.shifts and not any(is_made(name) or name == "domains" for name in self.shifts):
-                return (opened.images(self.train, "train") if self.train else None), None
-            raise ValueError("no images to evaluate on: a model given by name has none of its own. Add --data.")
-        train, test = read(opened.config) if opened.about else (None, None)
-        train = opened.images(self.train, "train") if self.train else train
-        images = opened.images(self.data) if self.data else test
-        assert images is not None
-        if self.num_images and self.num_images < len(images):
-            images = sample(images, self.num_images, self.seed)
-        return train, images
+        trained = self.train is None and self.measures
+        tested = self.data is None and self.changes(opened)
+        if not opened.about or not (trained or tested):
+            return None, None
+        try:
+            train, test = read(opened.config)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error} These are the images that {self.model} was trained with: name others by --data and --train, or banks "
+                "that are not measured on them by --banks."
+            ) from error
+        return train if trained else None, test if tested else None
+
+    @property
+    def measures(self) -> bool:
+        """Whether a bank is measured on training images."""
+        return not self.banks or any("@" in name for name in (*self.banks, self.attacks.attack_branch or ""))
+
+    def changes(self, opened: Opened) -> bool:
+        """Whether a shift changes the data, or is one of its domains, and does not bring images of its own."""
+        from renorm.evaluate.shifts import is_made
+
+        return (
+            opened.config.by_domain
+            or not self.shifts
+            or any(is_made(name) or ("/" not in name and not Path(name).exists()) for name in self.shifts)
+        )
 
     def choices(self, opened: Opened, train: Images | None) -> Mapping[str, Choice]:
         """The banks to evaluate."""

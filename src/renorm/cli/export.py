@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from renorm.cli.console import done, say
+from renorm.cli.console import done, invocation, say
 from renorm.cli.source import Source
 
 if TYPE_CHECKING:
@@ -87,6 +86,11 @@ class Export:
         """
         from renorm.evaluate import Choice
 
+        if self.train is not None and "@" not in (self.bank or ""):
+            raise ValueError(
+                f"--train {self.train} with --bank {self.bank}, which is not measured on training images. Leave it out, or "
+                "name a bank that is, as clean@BRANCH."
+            )
         if self.bank is None:
             return Choice(opened.branch(self.branch), recipe="of the model")
         if self.bank.endswith(".safetensors"):
@@ -139,7 +143,7 @@ def write_exported(
         "shape": ["batch", 3, size, size],
         "mean": list(subject.mean),
         "std": list(subject.std),
-        "command": " ".join(["renorm", *sys.argv[1:]]),
+        "command": invocation(),
     }
     exported = write(model, path, pixels if normalize else subject.normalize(pixels), about=described)
     done("exported model", repr(exported))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from renorm.cli.console import console, progress, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     import renorm
@@ -23,11 +25,13 @@ class Judged(NamedTuple):
         before: With the source's statistics.
         after: With the adapted ones.
         images: Which.
+        classes: Names of the model's outputs, if known.
     """
 
     before: torch.Tensor
     after: torch.Tensor
     images: Images
+    classes: Sequence[str] = ()
 
 
 def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str) -> None:
@@ -93,7 +97,7 @@ def judge(
             parts.append(found)
             bar.advance(task, len(labels))
     before, *after = (torch.cat([part[name] for part in parts]) for name in choices)
-    return Judged(before, after[0] if after else before, images)
+    return Judged(before, after[0] if after else before, images, opened.classes)
 
 
 def tell_change(judged: Judged, others: Images, seed: int) -> None:
@@ -123,12 +127,13 @@ def tell_change(judged: Judged, others: Images, seed: int) -> None:
 
 def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
     """The labels of images, or why they cannot be used."""
+    from renorm.data.outputs import in_order
     from renorm.evaluate.subject import check_classes
 
-    images = judged.images
-    if int(images.labels.min()) < 0:
-        return None, f"{images.name} has images without a label"
+    if int(judged.images.labels.min()) < 0:
+        return None, f"{judged.images.name} has images without a label"
     try:
+        images = in_order(judged.images, judged.classes)
         check_classes(images, judged.before.shape[1])
     except ValueError as error:
         return None, str(error)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from renorm.cli.console import console, done, say
+from renorm.cli.console import console, done, invocation, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,7 +107,7 @@ class Report:
         for text in found.findings() if self.table else ():
             say(text)
         layers = self.layers(dict(zip(names([path.resolve() for path in self.runs]), self.runs, strict=True)))
-        text = comparison.page(found, " ".join(["renorm", *sys.argv[1:]]), self.asked(layers))
+        text = comparison.page(found, invocation(), self.asked(layers))
         write_atomically(self.out, text.encode())
         done("report", self.out)
         if self.png:
@@ -128,12 +127,12 @@ class Report:
         """The section of gradients, where there are any."""
         from renorm.report.gradients import gradients
 
-        return [gradients(layers, self.gradients)] if layers else []
+        return [gradients(layers, self.gradients, invocation())] if layers else []
 
     def draw(self, figures: dict[str, Figure]) -> None:
         """Write pictures."""
         from renorm.report import pictures
 
         assert self.png is not None
-        for path in pictures.save(figures, self.png):
+        for path in pictures.save(figures, self.png, invocation()):
             done("picture", path)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from renorm.recipes.opened import Opened
 
 Triple = tuple[float, float, float]
+OF_NAMED = ("weights", "num_classes", "mean", "std")  # options of a model given by its architecture's name
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Source:
         """The model of a run's folder, of a file that renorm wrote, or of an architecture's name.
 
         Raises:
-            ValueError: If only one of mean and std is given, or the model cannot be made.
+            ValueError: If only one of mean and std is given, the model cannot be made, or it knows itself what is given.
             FileNotFoundError: If there is no such run or file.
         """
         from renorm.recipes.opened import open_file, open_named, open_run
@@ -51,9 +52,17 @@ class Source:
         if (self.mean is None) != (self.std is None):
             raise ValueError("only one of --mean and --std given: normalization needs both. Add the other.")
         path = Path(name)
-        if path.suffix == ".safetensors":
-            return open_file(path)
-        if path.is_dir() or "/" in name or "\\" in name:
-            return open_run(path)
+        if path.suffix == ".safetensors" or path.is_dir() or "/" in name or "\\" in name:
+            self._check_named(name)
+            return open_file(path) if path.suffix == ".safetensors" else open_run(path)
         normalization = () if self.mean is None or self.std is None else (self.mean, self.std)
         return open_named(name, self.weights, self.num_classes, normalization)
+
+    def _check_named(self, name: str) -> None:
+        """Refuse what a run or a file says itself."""
+        given = [f"--{key.replace('_', '-')}" for key in OF_NAMED if getattr(self, key) is not None]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} with {name}, which says that itself: only a model given by its architecture's name needs "
+                f"it. Leave {'it' if len(given) == 1 else 'them'} out, or name the architecture, as in resnet20 --weights FILE."
+            )

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm.cli.console import console, done, progress, say
+from renorm.cli.console import console, done, invocation, progress, say
 from renorm.recipes.adversarial import attack_of, attacked_branches, origin
 from renorm.recipes.config import Config
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rich.progress import Progress, TaskID
 
     from renorm.recipes.classify import Classification
@@ -47,7 +49,7 @@ class Train:
         from renorm.recipes.run import Run
 
         run = Run(self.out or default_folder(self.config))
-        config = resumed(run, self.config) if self.resume else self.config
+        config = resumed(run, self.config, typed()) if self.resume else self.config
         recipe = prepare(config)
         main = recipe.processes.main
         if main and not self.resume:
@@ -56,7 +58,7 @@ class Train:
         if self.table_images:
             from renorm.cli.evaluate import Evaluate
 
-            Evaluate(str(run.path), num_images=self.table_images, seed=config.seed).run()
+            Evaluate(str(run.path), num_images=self.table_images).run()  # tables of all seeds are of the same images
         recipe.processes.leave()
 
 
@@ -128,16 +130,22 @@ class Meter:
 
 
 def write_banks(run: Run) -> None:
-    """Write each branch's bank, statistics and affine, or the only one of a plain model, as the checkpoint has them."""
+    """Write each branch's bank, statistics and affine, or the only one of a plain model, as the checkpoint has them.
+
+    A model without running statistics, a transformer say, has none.
+    """
     from renorm import Bank
+    from renorm.banks.sites import tracked
     from renorm.evaluate.choices import SOURCE
     from renorm.recipes.opened import open_run
 
     opened = open_run(run.path)
-    for branch in opened.branches or [None]:
+    branches = [each for each in opened.branches or [None] if tracked(opened.subject.model, each)]
+    for branch in branches:
         bank = Bank.of(opened.subject.model, branch=branch, affine=True)
         bank.save(run.banks / f"{branch or SOURCE}.safetensors")
-    done("banks", run.banks)
+    if branches:
+        done("banks", run.banks)
 
 
 def description(config: Config, processes: int = 1) -> dict[str, object]:
@@ -147,13 +155,28 @@ def description(config: Config, processes: int = 1) -> dict[str, object]:
     import renorm
 
     program = "renorm" if processes == 1 else f"torchrun --nproc-per-node {processes} -m renorm"
-    command = " ".join([program, *sys.argv[1:]])
+    command = invocation(program)
     versions = {"renorm": renorm.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
     return {"recipe": "classify", "command": command, "versions": versions, "config": asdict(config)}
 
 
-def resumed(run: Run, given: Config) -> Config:
+def typed() -> set[str]:
+    """The fields of the configuration that this command names, be it with their defaults."""
+    words = {
+        word.partition("=")[0].lstrip("-").replace("-", "_").removeprefix("no_")
+        for word in sys.argv
+        if word[:2] == "--"
+    }
+    return words & {f.name for f in fields(Config)}
+
+
+def resumed(run: Run, given: Config, names: Collection[str] = ()) -> Config:
     """The configuration a run was started with.
+
+    Args:
+        run: Which one.
+        given: What is asked for now.
+        names: Fields that were asked for even where they have their defaults.
 
     Raises:
         ValueError: If options were given that differ from it.
@@ -161,14 +184,13 @@ def resumed(run: Run, given: Config) -> Config:
     from renorm.recipes.opened import config_of
 
     started, usual = config_of(run.config()), Config()
-    names = [
-        f.name
-        for f in fields(Config)
-        if getattr(given, f.name) not in (getattr(usual, f.name), getattr(started, f.name))
+    asked = {f.name for f in fields(Config) if getattr(given, f.name) != getattr(usual, f.name)} | {*names}
+    differing = [
+        f.name for f in fields(Config) if f.name in asked and getattr(given, f.name) != getattr(started, f.name)
     ]
-    if names:
+    if differing:
         differ = ", ".join(
-            f"{name} {getattr(given, name)!r} (the run has {getattr(started, name)!r})" for name in names
+            f"{name} {getattr(given, name)!r} (the run has {getattr(started, name)!r})" for name in differing
         )
         raise ValueError(
             f"--resume with other options than {run.path} was started with: {differ}. A run goes on as it began. "

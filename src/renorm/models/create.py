@@ -82,12 +82,22 @@ def from_torchvision(name: str, options: dict[str, Any]) -> nn.Module:
         raise unknown(name, models.list_models(module=models), prefix="torchvision:")
     if options.pop("pretrained", False):
         options["weights"] = "DEFAULT"
-    if name in WITH_AUXILIARY:
-        options.setdefault("aux_logits", False)
-    return models.get_model(name, **options)
+    if name not in WITH_AUXILIARY:
+        return models.get_model(name, **options)
+    wanted = options.setdefault("aux_logits", False)
+    if not wanted and "weights" in options:
+        del options["aux_logits"]  # trained weights come with heads, and refuse to go without
+    model = models.get_model(name, **options)
+    if not wanted:
+        for head in ("aux_logits", *WITH_AUXILIARY[name]):
+            setattr(model, head, None)
+    return model
 
 
-WITH_AUXILIARY = ("googlenet", "inception_v3")  # torchvision's with heads that only training calls
+WITH_AUXILIARY = {
+    "googlenet": ("aux1", "aux2"),
+    "inception_v3": ("AuxLogits",),
+}  # torchvision's heads that only training calls
 LIBRARIES = {"timm": from_timm, "torchvision": from_torchvision}
 
 

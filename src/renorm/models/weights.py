@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +31,7 @@ def load_weights(model: M, path: str | Path) -> M:
         ValueError: the file cannot be read, or holds another model's weights; the message names the keys.
     """
     path = Path(path)
-    state = read(path)
+    state = versioned(model, read(path))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -43,6 +44,17 @@ def load_weights(model: M, path: str | Path) -> M:
         differences += [f"only the file has {some(sorted(unexpected))}"] * bool(unexpected)
         raise another_model(model, path, differences)
     return model
+
+
+def versioned(model: nn.Module, tensors: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+    """Tensors as a state of the version that the model itself writes, which torchvision's MNASNet asks for.
+
+    Without counters of batches they are of an older version, and torch adds these.
+    """
+    state, own = OrderedDict(tensors), model.state_dict()
+    if all(key in state for key in own if key.endswith("num_batches_tracked")):
+        vars(state)["_metadata"] = vars(own)["_metadata"]
+    return state
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 import renorm
+from renorm.banks.sites import tracked
 
 WARMUP = 10  # steps: while there are few, older weights count less
 
@@ -51,7 +52,7 @@ def remeasure_(
     forward: Callable[[nn.Module, Any], Any],
     group: dist.ProcessGroup | None = None,
 ) -> None:
-    """Measure running statistics again, pooled exactly over batches and processes.
+    """Measure running statistics again, where there are any, pooled exactly over batches and processes.
 
     Args:
         model: Its weights have changed, or are averages.
@@ -61,4 +62,5 @@ def remeasure_(
         group: Processes to pool over.
     """
     for branch, names in described.items():
-        renorm.recalibrate_(model, batches(names), branch, group=group, forward=forward)
+        if tracked(model, branch):
+            renorm.recalibrate_(model, batches(names), branch, group=group, forward=forward)

@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 import shutil
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from renorm.models.weights import versioned
 
 WEIGHTS, STATE = "model.safetensors", "state.pt"
 
@@ -63,10 +64,8 @@ def load(folder: Path, device: str = "cpu") -> Checkpoint:
 
 
 def load_into(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load tensors strictly, as a state of the version that the model itself writes: torchvision's MNASNet asks for one."""
-    state = OrderedDict(weights)
-    vars(state)["_metadata"] = vars(model.state_dict())["_metadata"]
-    model.load_state_dict(state)
+    """Load tensors strictly."""
+    model.load_state_dict(versioned(model, weights))
 
 
 def versions(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import renorm
 from renorm.corruptions.draw import stable_seed
 from renorm.data import CIFAR, Images, load
+from renorm.data.outputs import in_order
 from renorm.draws import Weight
 from renorm.evaluate.choices import SOURCE
 from renorm.evaluate.subject import Choice, Subject, logits
@@ -59,9 +60,9 @@ class Classification:
                 images, test = read(config)
         config = self.config = resolved(config, images)
         images = self.images = trained_on(config, images)
-        self.test = test
         self.domain = rows(config, images) if config.by_domain and config.split else None
         check(config, images, self.processes.count)
+        self.test = tested_on(images, test)
         torch.manual_seed(config.seed)
         with self.processes.main_first() if config.weights == PRETRAINED else nullcontext():
             start = begin(config, images)
@@ -273,6 +274,26 @@ class Classification:
             "size": self.size,
             "config": asdict(self.config),
         } | self.mixture
+
+
+def tested_on(images: Images, test: Images) -> Images:
+    """Images to validate on, with labels that count the classes of those that are trained on.
+
+    Raises:
+        ValueError: If they have other classes or no labels, or are of another size.
+    """
+    sizes = [tuple(each[0][0].shape[1:]) for each in (images, test)]
+    if sizes[0] != sizes[1]:
+        shown = [f"{height} x {width}" for height, width in sizes]
+        raise ValueError(
+            f"{test.name} has images of {shown[1]} pixels and {images.name}, which is trained on, of {shown[0]}: both must be "
+            f"the same. Add --size {sizes[0][0]}."
+        )
+    if not test.classes or int(test.labels.min()) < 0:
+        raise ValueError(
+            f"{test.name} has no labels: validation needs a class for every image. Name other images by --test, or leave it out."
+        )
+    return in_order(test, images.classes)
 
 
 def read(config: Config) -> tuple[Images, Images]:

@@ -1,6 +1,7 @@
 """What a classifier is trained on, and how: the options of ``renorm train``."""
 
 import difflib
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -255,6 +256,7 @@ def check(config: Config, images: Images, processes: int = 1) -> None:
     check_partners(config, processes)
     check_attack(config)
     check_domains(config, processes)
+    _check_idle(config)
     if not images.classes or int(images.labels.min()) < 0:
         raise ValueError(
             f"{images.name} has no labels: training needs a class for every image. Put images into one folder per class, "
@@ -274,7 +276,22 @@ def _check_branches(config: Config, images: Images) -> None:
             close = difflib.get_close_matches(name, VIEWS, n=1, cutoff=0.4)
             meant = f"Did you mean {close[0]!r}?" if close else "Choose one of them."
             raise ValueError(f"no view makes the branch {name!r}: one of {', '.join(VIEWS)} is needed. {meant}")
-    config.views_by_branch(images[0][0].shape[-1])
+    size = images[0][0].shape[-1]
+    config.views_by_branch(size)
+    config.view("strong", size)  # evaluated with, whether it is trained on or not
+
+
+def _check_idle(config: Config) -> None:
+    attacked, view = config.adversarial, f"no branch with the view {VIEW}"
+    for names, idle, why in (
+        (("share",), not config.split, f"--norm {config.norm}, in which all is shared"),
+        (("attack_steps", "attack_start", "attack_mode"), not attacked, view),
+        (("trades_beta",), config.adv_loss != "trades", f"--adv-loss {config.adv_loss}"),
+        (("ema_images",), config.ema is None, "no --ema"),
+    ):
+        given = [f"--{name.replace('_', '-')}" for name in names if getattr(config, name) != getattr(Config, name)]
+        if idle and given:
+            raise ValueError(f"{given[0]} with {why}: it would do nothing. Leave it out, or ask for what it is about.")
 
 
 def _check_batch(config: Config, images: Images, processes: int) -> None:
@@ -311,6 +328,27 @@ def _check_init(config: Config) -> None:
 def _check_ranges(config: Config) -> None:
     for name, value, good, needed in (
         ("--epochs", config.epochs, config.epochs >= 1, "1 or more are needed. Leave it out for 30."),
+        ("--rate", config.rate, 0 < config.rate < math.inf, "a number above 0 is needed. Leave it out for 0.1."),
+        ("--warmup", config.warmup, 0 <= config.warmup < math.inf, "0 or more epochs are needed. Leave it out for 1."),
+        (
+            "--momentum",
+            config.momentum,
+            0 <= config.momentum < 1,
+            "from 0 to 1, without 1, is needed. Leave it out for 0.9.",
+        ),
+        ("--weight-decay", config.weight_decay, 0 <= config.weight_decay < math.inf, "0 or more is needed. Try 5e-4."),
+        (
+            "--save-every",
+            config.save_every,
+            config.save_every >= 0,
+            "0 or more steps are needed. Leave it out for each epoch.",
+        ),
+        (
+            "--num-workers",
+            config.num_workers,
+            config.num_workers >= 0,
+            "0 or more processes are needed. Leave it out for 0.",
+        ),
         (
             "--ema",
             config.ema,

@@ -51,6 +51,15 @@ class Plan:
         return self.rate * 0.5 * (1 + math.cos(math.pi * (step - rising) / (self.total - rising)))
 
 
+class Step(Protocol):
+    """What is trained on at once."""
+
+    @property
+    def total(self) -> int:
+        """Examples, over all processes."""
+        ...
+
+
 class Recipe(Protocol):
     """What the loop trains."""
 
@@ -58,12 +67,12 @@ class Recipe(Protocol):
     optimizer: torch.optim.Optimizer
     processes: Processes
 
-    def batches(self, epoch: int, first: int) -> Iterable[Any]:
+    def batches(self, epoch: int, first: int) -> Iterable[Step]:
         """This process's batches of an epoch from the one numbered ``first`` on."""
         ...
 
     def step(self, batch: Any) -> dict[str, float]:
-        """Train on one batch and tell the numbers of all processes, ``loss`` among them."""
+        """Train on one batch and tell the numbers of all processes, means over its examples, ``loss`` among them."""
         ...
 
     def settle(self) -> None:
@@ -97,7 +106,7 @@ class Progress:
 
     step: int = 0
     sums: Counter[str] = field(default_factory=Counter)  # since the epoch began
-    num: int = 0  # steps in the sums
+    num: int = 0  # examples in the sums
     metrics_bytes: int = 0
 
     @property
@@ -170,13 +179,13 @@ def _epoch(recipe: Recipe, plan: Plan, run: Run, progress: Progress, callback: C
     return _finish_epoch(recipe, plan, run, progress, then - started)
 
 
-def _step(recipe: Recipe, plan: Plan, progress: Progress, batch: Any) -> None:
+def _step(recipe: Recipe, plan: Plan, progress: Progress, batch: Step) -> None:
     for group in recipe.optimizer.param_groups:
         group["lr"] = plan.rate_at(progress.step)
     numbers = recipe.step(batch)
     progress.step += 1
-    progress.num += 1
-    progress.sums.update(numbers)
+    progress.num += batch.total
+    progress.sums.update({name: number * batch.total for name, number in numbers.items()})
 
 
 def _finish_epoch(recipe: Recipe, plan: Plan, run: Run, progress: Progress, seconds: float) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import nn
 
 import renorm
 from renorm.data import CIFAR, Images, load
+from renorm.data.outputs import in_order
 from renorm.evaluate.subject import Subject
 from renorm.models import create, load_weights
 from renorm.recipes import checkpoint
@@ -58,6 +59,10 @@ class Opened:
         """Images of the size the model was trained on."""
         download = source in CIFAR and (self.download or self.config.download)
         return load(source, split=split, size=self.size, download=download)
+
+    def in_order(self, images: Images) -> Images:
+        """Images with labels that count the model's outputs; see :func:`renorm.data.outputs.in_order`."""
+        return in_order(images, self.classes)
 
     def branch(self, name: str | None) -> str | None:
         """The branch meant by a name, or by none if there is no choice.

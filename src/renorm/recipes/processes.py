@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from renorm.banks.sites import views
+from renorm.banks.sites import tracked
 from renorm.functional import Moments, all_merge
 from renorm.routing import Route
 
@@ -132,7 +132,9 @@ def pool_statistics_(model: nn.Module, samples: int) -> None:
         model: What trains, its sites with branches or without.
         samples: Images :math:`n_r` that this process has seen since the statistics were last alike.
     """
-    sites = [view for branch in branches_of(model) or (None,) for view in views(model, branch).values()]
+    sites = [view for branch in branches_of(model) or (None,) for view in tracked(model, branch).values()]
+    if not sites:
+        return
     means, variances = [site.mean for site in sites], [site.var for site in sites]
     mean, var = (torch.cat(tensors).double()[None] for tensors in (means, variances))
     pooled = all_merge(Moments(mean, var, float(samples)), None)

@@ -15,6 +15,7 @@ from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD
 from renorm.evaluate.choices import SOURCE
 from renorm.layers import BranchCopies
 from renorm.models import create, load_weights
+from renorm.models.weights import versioned
 from renorm.recipes.config import PRETRAINED, Config
 from renorm.recipes.processes import branches_of
 
@@ -96,9 +97,14 @@ def pretrained(name: str, num_classes: int) -> nn.Module:
             f"--weights {PRETRAINED} with {name}: only timm: and torchvision: models come with trained weights. Name one of "
             "those, or give a file of weights."
         )
-    model, trained = create(name, num_classes=num_classes), fetch(name).state_dict()
-    own = model.state_dict()
-    model.load_state_dict({key: trained[key] if trained[key].shape == own[key].shape else own[key] for key in own})
+    model, trained = create(name, num_classes=num_classes), fetch(name)
+    own, given = model.state_dict(), trained.state_dict()
+    state = {key: given[key] if given[key].shape == own[key].shape else own[key] for key in own}
+    model.load_state_dict(versioned(model, state))
+    if hasattr(
+        trained, "transform_input"
+    ):  # of torchvision's Inceptions: whether they normalize as their weights expect
+        vars(model)["transform_input"] = trained.transform_input
     return model
 
 

@@ -21,20 +21,19 @@ Layers = Mapping[str, Sequence[LayerGradients]]
 """Of each run by its name; a single one has the name ""."""
 
 
-def gradients(found: Layers, steps: int) -> str:
+def gradients(found: Layers, steps: int, command: str = "") -> str:
     """A section of a page, as HTML.
 
     Args:
         found: Gradients of each run.
         steps: How many batches they were measured on.
+        command: That measured them.
     """
     figures = [plots.distances(lengths(found), LENGTH), plots.distances(cosines(found), COSINE)]
     for figure in figures:
         figure.update_xaxes(title_text="layer, from input to output")
     text = f"{steps} step{'s' * (steps > 1)}"
-    return section(
-        TITLE, NOTE.format(steps=text), pair([plot(figure) for figure in figures]), html.escape(_runs(found))
-    )
+    return section(TITLE, NOTE.format(steps=text), pair([plot(figure) for figure in figures]), _caption(found, command))
 
 
 def lengths(found: Layers) -> dict[str, dict[str, float]]:
@@ -63,5 +62,6 @@ def _short(name: str) -> str:
     return name.removesuffix(".weight")
 
 
-def _runs(found: Layers) -> str:
-    return "Runs: " + ", ".join(found) if len(found) > 1 else ""
+def _caption(found: Layers, command: str) -> str:
+    runs = f"Runs: {html.escape(', '.join(found))}. " if len(found) > 1 else ""
+    return f"{runs}<code>{html.escape(command)}</code>, each run with its own seed" if command else runs

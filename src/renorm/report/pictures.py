@@ -47,16 +47,18 @@ DOTS = 200  # per inch
 WIDTH = 6.5  # inches: the text of a page
 
 
-def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write each figure as a PNG under its name."""
-    return [write_atomically(folder / f"{_file_name(name)}.png", png(figure)) for name, figure in figures.items()]
+def save(figures: Mapping[str, Figure], folder: Path, command: str = "") -> list[Path]:
+    """Write each figure as a PNG under its name, which says the command that made it."""
+    return [
+        write_atomically(folder / f"{_file_name(name)}.png", png(figure, command)) for name, figure in figures.items()
+    ]
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as a file of an image."""
-    buffer = io.BytesIO()
+def png(figure: Figure, command: str = "") -> bytes:
+    """A figure as a file of an image, with the command that made it as its description."""
+    buffer, about = io.BytesIO(), {"Description": command} if command else {}
     with mpl.rc_context(RULES):
-        figure.savefig(buffer, format="png", dpi=DOTS, facecolor=PAPER, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=DOTS, facecolor=PAPER, metadata={"Software": None, **about})
     return buffer.getvalue()
 
 

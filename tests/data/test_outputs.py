@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from renorm.data import Images
-from renorm.data.shifted.outputs import matched, outputs_of
+from renorm.data.outputs import in_order, matched, outputs_of
 
 TIMM = ["n01440764", "n01443537", "n15075141"]  # outputs 0, 1 and 999 of ImageNet's models
 
@@ -65,6 +65,21 @@ def test_all_outputs_in_another_order_are_none():
     found, outputs = matched(images(["2", "0", "1"], [0, 1, 2]), [])
     assert outputs is None
     assert found.labels.tolist() == [2, 0, 1]
+
+
+def test_labels_in_the_order_of_all_outputs():
+    given = images(["b", "c", "a"], [0, 1, 2, -1])
+    found = in_order(given, ["a", "b", "c"])
+    assert found.labels.tolist() == [1, 2, 0, -1]
+    assert found.classes == ["a", "b", "c"]
+    assert in_order(given, []) is given
+    assert in_order(images([], [-1, -1]), ["a", "b"]).labels.tolist() == [-1, -1]
+    with pytest.raises(
+        ValueError, match=r"x has 3 classes and the model 4 outputs: both must be the same.*--shifts FOLDER"
+    ):
+        in_order(given, ["a", "b", "c", "d"])
+    with pytest.raises(ValueError, match=r"of which 1 \(b\) are none of the model's 3.*must be among the model's"):
+        in_order(given, ["a", "c", "e"])
 
 
 def test_without_timm_the_list_of_imagenet_is_missed(monkeypatch: pytest.MonkeyPatch):

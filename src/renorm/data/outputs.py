@@ -40,6 +40,27 @@ def matched(images: Images, classes: Sequence[str]) -> tuple[Images, Tensor | No
     return images, None if is_all else ascending
 
 
+def in_order(images: Images, classes: Sequence[str]) -> Images:
+    """Images with labels that count all outputs of a model, matched by name where the classes of both have names.
+
+    Args:
+        images: perhaps without classes.
+        classes: names of the model's outputs; empty where they are not known.
+
+    Raises:
+        ValueError: the images have other classes than the model, or only some of them.
+    """
+    if not images.classes or not classes:
+        return images
+    found, outputs = matched(images, classes)
+    if outputs is not None:
+        raise ValueError(
+            f"{images.name} has {len(images.classes)} classes and the model {len(classes)} outputs: both must be the same. Give "
+            "images of all classes, or evaluate these as a shift, which compares their outputs alone: --shifts FOLDER."
+        )
+    return found
+
+
 def outputs_of(names: Sequence[str], classes: Sequence[str], source: str) -> Tensor | None:
     """The model's output of each class by name; None where they are the model's classes in order.
 
