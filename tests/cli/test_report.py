@@ -64,7 +64,7 @@ def test_seeds_are_paired_on_one_page(renorm_command: Command, trained: Path, tm
     text = (tmp_path / "page.html").read_text()
     assert "b against a" in text
     with Image.open(tmp_path / "png" / "differences.png") as picture:
-        assert vars(picture)["text"]["Description"].startswith("renorm ")
+        assert picture.info["Description"].startswith("renorm")
 
 
 def test_single_runs_are_paired_by_image(renorm_command: Command, trained: Path, tmp_path: Path):
