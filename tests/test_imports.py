@@ -21,7 +21,7 @@ LAYERS = (
     {"surgery", "banks"},
     {"corruptions", "attacks", "augment", "metrics", "mix"},
     {"data", "models", "export"},
-    {"recipes", "evaluate", "doctor", "stream"},
+    {"recipes", "evaluate", "stream"},
     {"report"},
     {"cli", "__main__"},
 )
@@ -102,7 +102,7 @@ def fake(folder: Path, name: str, body: str) -> None:
     ],
     ids=["torchvision missing", "torchvision broken", "timm broken"],
 )
-def test_trap_24_an_optional_library_missing_or_broken(tmp_path: Path, library: str, body: str):
+def test_an_optional_library_missing_or_broken(tmp_path: Path, library: str, body: str):
     fake(tmp_path, library, body)
     code = (
         "import torch, renorm\n"

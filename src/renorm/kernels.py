@@ -1,4 +1,4 @@
-"""Passes over pixels that are fast in eager code on a CPU, and the two autograd functions made of them.
+"""Passes over pixels that are fast in eager code on a CPU, and the autograd functions made of them.
 
 Everything here works on one description of a batch: ``x`` seen as ``(N, C, P)``, N samples, C channels, P positions.
 Plain PyTorch expressions of the same passes stand in :mod:`renorm.functional`, which chooses between them.

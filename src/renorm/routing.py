@@ -304,6 +304,12 @@ def routes_of(model: nn.Module) -> list[Route]:
     return list(routes.values())
 
 
+def route_of(model: nn.Module) -> Route | None:
+    """The route of a model's sites, the first if there are several; None for a plain model."""
+    found = (vars(module).get("route") for module in model.modules())
+    return next((route for route in found if isinstance(route, Route)), None)
+
+
 def _device_of(model: nn.Module) -> torch.device | None:
     return next((p.device for p in model.parameters()), None)
 

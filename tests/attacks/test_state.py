@@ -70,13 +70,13 @@ def test_everything_is_as_it_was(name: str, norm: type[nn.Module]):
     assert_same(state(model), before)
     assert torch.equal(x, kept)
     assert not found.requires_grad
-    assert found.grad_fn is None  # trap 19
+    assert found.grad_fn is None
     assert not torch.equal(found, x)
     assert found.data_ptr() != x.data_ptr()
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_trap_18_an_attack_uses_the_running_statistics_of_its_branch(name: str):
+def test_an_attack_uses_the_running_statistics_of_its_branch(name: str):
     model, (x, y) = network(), batch()
     plain = renorm.fold(model, "adv").eval()
     expected = ATTACKS[name](plain, x, y)
@@ -86,7 +86,7 @@ def test_trap_18_an_attack_uses_the_running_statistics_of_its_branch(name: str):
     assert not torch.allclose(ATTACKS[name](model, x, y, branch="clean"), expected, atol=1e-3)
 
 
-def test_trap_18_train_mode_moves_the_statistics_once_a_step_unless_frozen():
+def test_train_mode_moves_the_statistics_once_a_step_unless_frozen():
     model, (x, y) = network(), batch()
     before = state(model)
     with renorm.frozen_statistics(model):

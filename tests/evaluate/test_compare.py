@@ -50,9 +50,9 @@ def test_differences_are_paired_and_second_minus_first():
         a, b = A.hits["weak", shift, severity], B.hits["weak", shift, severity]
         assert each.accuracies == (share(a), share(b))
         assert each.interval == metrics.paired_difference(b, a, 3)
-    assert found["contrast", 2].sure
+    assert found["contrast", 2].interval.sure
     assert found["contrast", 2].interval.low > 0.1
-    assert not found["clean", 0].sure
+    assert not found["clean", 0].interval.sure
 
 
 def test_different_banks_of_one_table_can_be_compared():

@@ -43,7 +43,7 @@ def test_calibration_equals_a_slow_loop(scores: tuple[Tensor, Tensor]):
     assert_close(metrics.ece(logits, labels), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_confidence_of_exactly_one_is_in_the_last_bin():  # trap 23
+def test_confidence_of_exactly_one_is_in_the_last_bin():
     logits = torch.tensor([[100.0, 0.0]] * 3 + [[3.5, 0.0]] * 2)
     labels = torch.tensor([0, 1, 1, 0, 0])
     confidence = logits.double().softmax(1).max(1).values.clamp(max=1)

@@ -1,4 +1,4 @@
-"""Traps 1 to 9: what converters of norms got wrong, by number, and the right behaviour."""
+"""What converters of norms got wrong elsewhere, and the right behaviour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def exactly(a: Any, b: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "regnety_002"])
-def test_trap_01_the_activation_of_a_fused_norm_is_kept(name: str):
+def test_the_activation_of_a_fused_norm_is_kept(name: str):
     model, x = from_timm(name), torch.randn(2, 3, 64, 64)
     assert any(isinstance(m, BatchNormAct2d) for m in model.modules())
     with torch.no_grad():
@@ -32,7 +32,7 @@ def test_trap_01_the_activation_of_a_fused_norm_is_kept(name: str):
         exactly(model(x), before)
 
 
-def test_trap_02_mode_and_requires_grad_are_kept_layer_by_layer():
+def test_mode_and_requires_grad_are_kept_layer_by_layer():
     model: Any = small()
     model[1].eval().requires_grad_(False)
     model[4].weight.requires_grad_(False)
@@ -46,7 +46,7 @@ def test_trap_02_mode_and_requires_grad_are_kept_layer_by_layer():
     exactly(model[1].running_mean, statistics)
 
 
-def test_trap_03_a_layer_used_twice_is_converted_once_with_its_hooks_and_does_not_nest():
+def test_a_layer_used_twice_is_converted_once_with_its_hooks_and_does_not_nest():
     shared = nn.BatchNorm2d(3)
     model: Any = nn.Sequential(shared, nn.ReLU(), nn.ModuleDict({"again": shared})["again"])
     calls: list[str] = []
@@ -66,7 +66,7 @@ def test_trap_03_a_layer_used_twice_is_converted_once_with_its_hooks_and_does_no
 
 
 @pytest.mark.parametrize("kind", NORMS)
-def test_trap_04_every_class_of_norm_runs_in_both_modes_by_every_route(kind: str):
+def test_every_class_of_norm_runs_in_both_modes_by_every_route(kind: str):
     model, shape = around(NORMS[kind].make()), NORMS[kind].shape
     renorm.split_(model, BRANCHES)
     x = torch.randn(shape)
@@ -77,7 +77,7 @@ def test_trap_04_every_class_of_norm_runs_in_both_modes_by_every_route(kind: str
                 assert model(x).shape == shape
 
 
-def test_trap_04_lazy_norms_and_roots_say_what_to_do():
+def test_lazy_norms_and_roots_say_what_to_do():
     with pytest.raises(ValueError, match="Run one batch through the model first"):
         renorm.split_(nn.Sequential(nn.LazyBatchNorm2d()), BRANCHES)
     with pytest.raises(ValueError, match=r"the model itself is a norm .* Wrap it: nn.Sequential\(norm\)"):
@@ -85,7 +85,7 @@ def test_trap_04_lazy_norms_and_roots_say_what_to_do():
 
 
 @pytest.mark.parametrize("carry", [True, False])
-def test_trap_05_a_carried_optimizer_steps_the_living_parameters(carry: bool):
+def test_a_carried_optimizer_steps_the_living_parameters(carry: bool):
     model: Any = small()
     optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
     renorm.split_(model, BRANCHES, optimizer=optimizer if carry else None)
@@ -98,7 +98,7 @@ def test_trap_05_a_carried_optimizer_steps_the_living_parameters(carry: bool):
     assert ({id(p) for p in model.parameters()} == held) is carry
 
 
-def test_trap_06_checkpoints_go_both_ways_and_exports_keep_no_other_branch():
+def test_checkpoints_go_both_ways_and_exports_keep_no_other_branch():
     plain, model = small(), small()
     renorm.split_(model, BRANCHES)
     model.load_state_dict(plain.state_dict())
@@ -110,14 +110,14 @@ def test_trap_06_checkpoints_go_both_ways_and_exports_keep_no_other_branch():
 
 
 @pytest.mark.parametrize("kind", [kind for kind, case in NORMS.items() if case.known])
-def test_trap_07_affines_stay_one_dimensional(kind: str):
+def test_affines_stay_one_dimensional(kind: str):
     model = around(NORMS[kind].make())
     ranks = {name: p.ndim for name, p in model.named_parameters()}
     renorm.split_(model, BRANCHES)
     assert {name: p.ndim for name, p in model.named_parameters()} == ranks
 
 
-def test_trap_07_a_rule_for_weight_decay_sorts_parameters_as_before():
+def test_a_rule_for_weight_decay_sorts_parameters_as_before():
     model = from_timm("resnet18")
 
     def decayed() -> set[str]:
@@ -138,13 +138,13 @@ def batch(n: int) -> Tensor:
     return torch.randn(n, CHANNELS, 3, 7)
 
 
-def test_trap_08_a_batch_of_one_is_normalized_over_its_positions():
+def test_a_batch_of_one_is_normalized_over_its_positions():
     model, plain, x = site(), around(nn.BatchNorm2d(CHANNELS)), batch(1)
     with renorm.route(model, "strong"):
         assert_close(model(x), plain(x))
 
 
-def test_trap_08_one_value_per_channel_is_an_error_in_training_only():
+def test_one_value_per_channel_is_an_error_in_training_only():
     model = around(nn.BatchNorm1d(CHANNELS))
     renorm.split_(model, BRANCHES)
     before = tensors(model)
@@ -160,7 +160,7 @@ def test_trap_08_one_value_per_channel_is_an_error_in_training_only():
 
 
 @pytest.mark.parametrize("kind", ["2d", "unknown"])
-def test_trap_08_a_batch_smaller_than_the_number_of_branches(kind: str):
+def test_a_batch_smaller_than_the_number_of_branches(kind: str):
     model = around(NORMS[kind].make())
     renorm.split_(model, ["weak", "strong", "clean"])
     before = tensors(model)
@@ -177,9 +177,7 @@ def test_trap_08_a_batch_smaller_than_the_number_of_branches(kind: str):
 @pytest.mark.parametrize("kind", ["2d", "unknown"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("sizes", [{"weak": 5, "strong": 2}, {"strong": 7, "weak": 0}, {"weak": 7}])
-def test_trap_08_uneven_and_empty_branches_are_each_their_own_plain_norm(
-    kind: str, training: bool, sizes: dict[str, int]
-):
+def test_uneven_and_empty_branches_are_each_their_own_plain_norm(kind: str, training: bool, sizes: dict[str, int]):
     model, x = around(NORMS[kind].make()).train(training), batch(7)
     parts = dict(zip(sizes, x.split(list(sizes.values())), strict=True))
     plain = {name: around(NORMS[kind].make()).train(training) for name in BRANCHES}
@@ -192,7 +190,7 @@ def test_trap_08_uneven_and_empty_branches_are_each_their_own_plain_norm(
 
 
 @pytest.mark.parametrize("sizes", [{"weak": 4, "strong": 2}, {"weak": 8, "strong": 6}])
-def test_trap_08_blocks_of_another_batch_are_an_error(sizes: dict[str, int]):
+def test_blocks_of_another_batch_are_an_error(sizes: dict[str, int]):
     message = (
         rf"site '0' got 7 samples where the route divides {sum(sizes.values())}.*Give the route the sizes of this batch"
     )
@@ -202,7 +200,7 @@ def test_trap_08_blocks_of_another_batch_are_an_error(sizes: dict[str, int]):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnety_002"])
-def test_trap_09_torchs_converter_to_sync_leaves_sites_alone(name: str):
+def test_torchs_converter_to_sync_leaves_sites_alone(name: str):
     model, x = from_timm(name), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         before = model(x).clone()
@@ -217,7 +215,7 @@ def test_trap_09_torchs_converter_to_sync_leaves_sites_alone(name: str):
         exactly(model(x), before)
 
 
-def test_trap_09_torchs_converter_before_the_split_is_what_drops_activations():
+def test_torchs_converter_before_the_split_is_what_drops_activations():
     model, x = from_timm("regnety_002"), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         before = model(x).clone()
@@ -225,7 +223,7 @@ def test_trap_09_torchs_converter_before_the_split_is_what_drops_activations():
             assert_close(nn.SyncBatchNorm.convert_sync_batchnorm(model).eval()(x), before)
 
 
-def test_trap_09_splitting_a_synchronized_model_sets_sync_and_keeps_activations():
+def test_splitting_a_synchronized_model_sets_sync_and_keeps_activations():
     model, x = convert_sync_batchnorm(from_timm("regnety_002")).eval(), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         before = model(x).clone()
@@ -235,7 +233,7 @@ def test_trap_09_splitting_a_synchronized_model_sets_sync_and_keeps_activations(
         exactly(model(x), before)
 
 
-def test_trap_09_unknown_norms_are_wrapped_not_dropped():
+def test_unknown_norms_are_wrapped_not_dropped():
     model = around(NORMS["unknown"].make()).eval()
     x = batch(6)
     before = model(x).clone()

@@ -1,4 +1,4 @@
-"""The ways adapting goes wrong elsewhere, by the number each has in the list of traps of this field, for every method."""
+"""The ways adapting goes wrong elsewhere, for every method."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ each_method = pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, Unknown])
 @each_method
-def test_trap_12_an_interruption_leaves_everything_as_it_was(method: str, norm: Any, kind: type[BaseException]):
+def test_an_interruption_leaves_everything_as_it_was(method: str, norm: Any, kind: type[BaseException]):
     model, calls = small(norm).train(), itertools.count()
     renorm.split_(model, ["weak", "strong"])
 
@@ -86,7 +86,7 @@ def test_trap_12_an_interruption_leaves_everything_as_it_was(method: str, norm: 
 
 
 @each_method
-def test_trap_13_a_model_in_evaluation_mode_is_adapted_too(method: str):
+def test_a_model_in_evaluation_mode_is_adapted_too(method: str):
     model = small().eval()
     before = model(images()).detach()
     with METHODS[method](model, None) as call:
@@ -95,7 +95,7 @@ def test_trap_13_a_model_in_evaluation_mode_is_adapted_too(method: str):
 
 
 @pytest.mark.parametrize("method", ["fixed weight", "mean only", "variance only", "TENT"])
-def test_trap_13_a_layer_that_is_not_reached_is_an_error(method: str):
+def test_a_layer_that_is_not_reached_is_an_error(method: str):
     model = small()
     model.add_module("unused", nn.BatchNorm2d(7))
     model.forward = lambda x: model[:7](x)  # type: ignore[method-assign]
@@ -108,7 +108,7 @@ def test_trap_13_a_layer_that_is_not_reached_is_an_error(method: str):
 
 
 @each_method
-def test_trap_13_tensors_are_filled_where_they_are(method: str):
+def test_tensors_are_filled_where_they_are(method: str):
     model = small()
     places = {key: value.data_ptr() for key, value in model.state_dict().items()}
     with METHODS[method](model, None) as call:
@@ -120,7 +120,7 @@ def test_trap_13_tensors_are_filled_where_they_are(method: str):
 
 
 @each_method
-def test_trap_14_dropout_is_off_while_adapting_and_on_again(method: str):
+def test_dropout_is_off_while_adapting_and_on_again(method: str):
     model, free = small(dropout=0.9).train(), small(dropout=0.0).train()
     with METHODS[method](model, None) as call, METHODS[method](free, None) as other:
         for _ in range(2):
@@ -129,7 +129,7 @@ def test_trap_14_dropout_is_off_while_adapting_and_on_again(method: str):
 
 
 @each_method
-def test_trap_14_evaluation_mode_in_between_changes_nothing(method: str):
+def test_evaluation_mode_in_between_changes_nothing(method: str):
     model, other = small(), small()
     with METHODS[method](model, None) as call, METHODS[method](other, None) as expected:
         for _ in range(2):
@@ -137,7 +137,7 @@ def test_trap_14_evaluation_mode_in_between_changes_nothing(method: str):
             assert_close(call(images()), expected(images()), rtol=0, atol=0)
 
 
-def test_trap_14_the_ends_are_exactly_the_source_and_the_batch():
+def test_the_ends_are_exactly_the_source_and_the_batch():
     model, source = small().eval(), small().eval()
     with unchanged(model):
         for end in (

@@ -1,4 +1,4 @@
-"""The ways statistics go wrong elsewhere, by the number each has in the list of traps of this field."""
+"""The ways statistics go wrong elsewhere."""
 
 import copy
 import itertools
@@ -42,7 +42,7 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("way", ["train", "measure", "adapt", "merge"])
-def test_trap_10_a_large_mean_does_not_cancel_the_variance(way: str):
+def test_a_large_mean_does_not_cancel_the_variance(way: str):
     x = 100 + 0.01 * torch.randn((16, 3, 8, 8), generator=torch.Generator().manual_seed(4))
     mean, var, _ = pooled([x])
     model: Any = nn.Sequential(nn.BatchNorm2d(3, momentum=None)).train()
@@ -66,7 +66,7 @@ def test_trap_10_a_large_mean_does_not_cancel_the_variance(way: str):
 # 11. Unequal batches weighted equally; the spread of batch means dropped.
 
 
-def test_trap_11_batches_are_weighted_by_their_values_and_their_means_spread_the_variance():
+def test_batches_are_weighted_by_their_values_and_their_means_spread_the_variance():
     batches = [torch.randn((n, 3, 4, 4)) + shift for n, shift in ((24, 1.0), (1, -5.0))]
     model: Any = nn.Sequential(nn.BatchNorm2d(3))
     renorm.recalibrate_(model, batches)
@@ -85,7 +85,7 @@ def test_trap_11_batches_are_weighted_by_their_values_and_their_means_spread_the
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("verb", ["measure", "recalibrate_", "adapt_", "using", "frozen_statistics", "route"])
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, Unknown])
-def test_trap_12_an_interruption_leaves_everything_as_it_was(kind: type[BaseException], verb: str, norm: Any):
+def test_an_interruption_leaves_everything_as_it_was(kind: type[BaseException], verb: str, norm: Any):
     model, (x,) = split_model(norm, dropout=0.5), images(4)
     bank = renorm.measure(model, [x], "strong")
     passes = itertools.count()
@@ -118,7 +118,7 @@ def test_trap_12_an_interruption_leaves_everything_as_it_was(kind: type[BaseExce
 # 13. A short loader asserts; an eval-mode model is a silent no-op; an unreached layer; buffers replaced.
 
 
-def test_trap_13_one_short_batch_is_enough_and_none_is_an_error():
+def test_one_short_batch_is_enough_and_none_is_an_error():
     model = small()
     bank = renorm.measure(model, images(2))
     assert bank.samples == 2
@@ -126,7 +126,7 @@ def test_trap_13_one_short_batch_is_enough_and_none_is_an_error():
         renorm.recalibrate_(model, [])
 
 
-def test_trap_13_a_model_in_evaluation_mode_is_measured_too():
+def test_a_model_in_evaluation_mode_is_measured_too():
     model, (x,) = small().eval(), images(4)
     before = statistics(model)
     renorm.recalibrate_(model, [x])
@@ -135,7 +135,7 @@ def test_trap_13_a_model_in_evaluation_mode_is_measured_too():
         assert_close(statistics(model), before, rtol=0.02, atol=0.02)
 
 
-def test_trap_13_a_layer_that_no_batch_reaches_is_an_error():
+def test_a_layer_that_no_batch_reaches_is_an_error():
     model = small()
     model.add_module("unused", nn.BatchNorm2d(3))
     first: Any = lambda m, x: m[:7](x)  # noqa: E731
@@ -143,7 +143,7 @@ def test_trap_13_a_layer_that_no_batch_reaches_is_an_error():
         renorm.recalibrate_(model, images(4), forward=first)
 
 
-def test_trap_13_buffers_are_filled_where_they_are():
+def test_buffers_are_filled_where_they_are():
     model, (x,) = small(), images(4)
     before = {k: v.data_ptr() for k, v in model.state_dict().items()}
     renorm.recalibrate_(model, [x])
@@ -155,21 +155,21 @@ def test_trap_13_buffers_are_filled_where_they_are():
 # 14. Dropout while adapting; `.eval()` afterwards; both ends of the source weight.
 
 
-def test_trap_14_dropout_is_off_while_adapting_and_on_again():
+def test_dropout_is_off_while_adapting_and_on_again():
     model, (x,) = small(dropout=0.9).train(), images(4)
     report = renorm.adapt_(model, x, 4)
     assert model[3].training
     assert_close(report.output, renorm.adapt_(small(dropout=0.0), x, 4).output, rtol=0, atol=0)
 
 
-def test_trap_14_evaluation_mode_afterwards_changes_nothing():
+def test_evaluation_mode_afterwards_changes_nothing():
     model, (x,) = small().train(), images(4)
     report = renorm.adapt_(model, x, 4)
     assert_close(model.eval()(x), report.output, rtol=0, atol=0)
     assert_close(model.eval()(x[:1]), report.output[:1])
 
 
-def test_trap_14_the_ends_are_exactly_the_source_and_the_batch():
+def test_the_ends_are_exactly_the_source_and_the_batch():
     model, (x,) = small().eval(), images(4)
     source = model(x)
     with unchanged(model):
@@ -186,7 +186,7 @@ def test_trap_14_the_ends_are_exactly_the_source_and_the_batch():
 
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, Unknown])
-def test_trap_15_a_recomputed_forward_updates_once(reentrant: bool, norm: Any):
+def test_a_recomputed_forward_updates_once(reentrant: bool, norm: Any):
     plain, model, (x,) = split_model(norm), split_model(norm), images(6)
     with renorm.route(plain, "weak", "strong"):
         plain(x).square().sum().backward()
@@ -199,7 +199,7 @@ def test_trap_15_a_recomputed_forward_updates_once(reentrant: bool, norm: Any):
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, Unknown])
 @pytest.mark.parametrize("split", [True, False])
-def test_trap_15_sharpness_aware_steps_update_once(norm: Any, split: bool):
+def test_sharpness_aware_steps_update_once(norm: Any, split: bool):
     """SAM: a gradient, a step uphill, the gradient there; only the first forward may move statistics."""
     model, (x,) = (split_model(norm) if split else small(norm, dropout=0.0).train()), images(6)
     once = copy.deepcopy(model)
@@ -223,7 +223,7 @@ def test_trap_15_sharpness_aware_steps_update_once(norm: Any, split: bool):
     assert len(gradients(model)) == len(list(model.parameters()))
 
 
-def test_trap_15_accumulated_gradients_update_once_for_each_part():
+def test_accumulated_gradients_update_once_for_each_part():
     model, parts = split_model(), images(4, 6)
     for x in parts:
         with renorm.route(model, "weak", "strong"):
@@ -235,7 +235,7 @@ def test_trap_15_accumulated_gradients_update_once_for_each_part():
     assert_close(model[1].running_var.view(2, -1)[0], expected[1].running_var)
 
 
-def test_trap_15_two_forwards_before_backward():
+def test_two_forwards_before_backward():
     model, apart, (x, other) = split_model(), split_model(), images(4, 6)
     for each, branch in ((x, "weak"), (other, "strong")):
         with renorm.route(apart, branch):
@@ -300,7 +300,7 @@ def in_parallel(rank: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, Unknown])
-def test_trap_16_an_absent_branch_gets_gradients_of_zero_whatever_its_values(norm: Any):
+def test_an_absent_branch_gets_gradients_of_zero_whatever_its_values(norm: Any):
     model, (x,) = split_model(norm), images(4)
     with torch.no_grad():
         for key, p in model.named_parameters():
@@ -313,7 +313,7 @@ def test_trap_16_an_absent_branch_gets_gradients_of_zero_whatever_its_values(nor
     assert list(gradients(model)) == [key for key, _ in model.named_parameters()]
 
 
-def test_trap_16_a_branch_without_samples_gets_zeros_and_no_error_under_ddp():
+def test_a_branch_without_samples_gets_zeros_and_no_error_under_ddp():
     first, second = on_ranks(2, in_parallel)
     assert_close(first["gradients"], second["gradients"], rtol=0, atol=0)
     assert_close(first["copies"], second["copies"], rtol=0, atol=0)
@@ -326,7 +326,7 @@ def test_trap_16_a_branch_without_samples_gets_zeros_and_no_error_under_ddp():
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, Unknown])
-def test_trap_17_a_branch_that_was_never_trained_cannot_be_folded_until_it_is_measured(norm: Any):
+def test_a_branch_that_was_never_trained_cannot_be_folded_until_it_is_measured(norm: Any):
     model: Any = nn.Sequential(nn.Conv2d(3, 5, 3), norm(5)).train()
     renorm.split_(model, ["weak", "strong"])
     with renorm.route(model, "weak"):
@@ -339,7 +339,7 @@ def test_trap_17_a_branch_that_was_never_trained_cannot_be_folded_until_it_is_me
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, Unknown])
-def test_trap_17_broken_statistics_are_refused_before_inference(norm: Any):
+def test_broken_statistics_are_refused_before_inference(norm: Any):
     model = split_model(norm)
     renorm.Bank.of(model, "strong")
     with renorm.route(model, "strong"):
@@ -351,7 +351,7 @@ def test_trap_17_broken_statistics_are_refused_before_inference(norm: Any):
     renorm.fold(model, "weak")
 
 
-def test_trap_17_averaged_weights_get_statistics_of_their_own():
+def test_averaged_weights_get_statistics_of_their_own():
     model, batches = small(dropout=0.0).train(), images(6, 4, 8)
     averaged: Any = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5))
     optimizer = torch.optim.SGD(model.parameters(), 0.5)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.banks.sites import resolve
-from renorm.routing import Route, route, untraced
+from renorm.routing import route, route_of, untraced
 
 Mode = Literal["eval", "train"]
 Logits = Callable[[Tensor], Tensor]
@@ -66,12 +66,11 @@ def alone(model: nn.Module) -> nn.Module:
 
 def _enter_route(stack: ExitStack, model: nn.Module, branch: str | None, mode: Mode) -> None:
     """Open the branch's route; without a name the open or lasting one, of whatever form, is followed."""
-    found = (vars(module).get("route") for module in model.modules())
-    routes = [each for each in found if isinstance(each, Route)]
-    if routes:
+    found = route_of(model)
+    if found is not None:
         stack.enter_context(untraced(model))
-    if branch is None and routes and (routes[0].open or routes[0].sticky[mode == "train"]):
-        return
+        if branch is None and (found.open or found.sticky[mode == "train"]):
+            return
     branch = resolve(model, branch)
     if branch is not None:
         stack.enter_context(route(model, branch))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from renorm.banks.sites import View, unwrap
-from renorm.routing import Route, route
+from renorm.routing import route, route_of
 
 Forward = Callable[[nn.Module, Any], Any]
 Observer = Callable[[str, View, Tensor], None]
@@ -31,7 +31,7 @@ def observed(model: nn.Module, targets: Mapping[str, View], branch: str | None, 
         stack.enter_context(torch.no_grad())
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and loading it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        if any(isinstance(vars(m).get("route"), Route) for m in model.modules()):
+        if route_of(model) is not None:
             stack.enter_context(route(model, branch or ""))
         try:
             for name, view in targets.items():

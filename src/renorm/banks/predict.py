@@ -17,7 +17,7 @@ from renorm.banks.sites import resolve, unwrap, views
 from renorm.functional import Moments, branch_norm
 from renorm.functional.statistics import at_least_float32, positions
 from renorm.layers import SplitBatchNorm
-from renorm.routing import Route, Visit, route
+from renorm.routing import Visit, route, route_of
 
 
 @contextmanager
@@ -119,9 +119,9 @@ class ByBatch:
 
 def _sites(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """All modules that hold statistics, of all branches, checked."""
-    routes = [r for r in (vars(m).get("route") for m in unwrap(model).modules()) if isinstance(r, Route)]
+    route = route_of(unwrap(model))
     found: dict[int, tuple[str, nn.Module]] = {}
-    for branch in routes[0].branches if routes else (None,):
+    for branch in (None,) if route is None else route.branches:
         targets = views(model, branch)
         check_all_finite({name: Statistics(view.mean, view.var) for name, view in targets.items()})
         found |= {id(view.module): (name, view.module) for name, view in targets.items()}

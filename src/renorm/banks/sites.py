@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from renorm.layers import BranchCopies, SplitBatchNorm
-from renorm.routing import Route
+from renorm.routing import route_of
 from renorm.surgery.rules import affine_of, row_of
 
 
@@ -40,15 +41,14 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 def resolve(model: nn.Module, branch: str | None) -> str | None:
     """The branch that is meant: the one named, else the active route's, else the only one; ``None`` for a plain model."""
-    routes = [r for r in (vars(m).get("route") for m in model.modules()) if isinstance(r, Route)]
-    if not routes:
+    route = route_of(model)
+    if route is None:
         if branch is not None:
             raise ValueError(
                 f"branch={branch!r} was given for a model without branches. A plain model has one set of statistics. "
                 f"Leave branch out, or convert the model by renorm.split_."
             )
         return None
-    route = routes[0]
     if branch is None:
         active = route.open or route.sticky[False]
         if active is not None and active.kind == "whole":
@@ -126,8 +126,13 @@ def versions(model: nn.Module) -> int:
 
 def fingerprint(model: nn.Module) -> str:
     """A hash of all weights outside the sites, which banks must fit."""
+    return hash_of(_others(model))
+
+
+def hash_of(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of tensors with their names, shapes and types, in hexadecimal digits."""
     digest = hashlib.sha256()
-    for key, tensor in _others(model).items():
+    for key, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
         digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.view(-1).view(torch.uint8).numpy().data if value.numel() else b"")

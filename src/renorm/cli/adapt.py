@@ -27,7 +27,7 @@ SUFFIXES = {"bank": ".safetensors", "fold": ".safetensors", "onnx": ".onnx", "pr
 
 @dataclass(frozen=True)
 class Adapt:
-    """Adapt a model to a few unlabelled images: one or two forwards, no training. Keep a bank, a plain model, ONNX.
+    """Adapt a model to a few unlabelled images: two forwards, no training. Keep a bank, a plain model, ONNX.
 
     Shows how far the images are from the source at each site and whether that may be chance, and what adapting changes on the
     images that it did not see. With --curve it draws accuracy against the number of images instead.

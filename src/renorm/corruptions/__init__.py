@@ -1,7 +1,7 @@
 """The 19 common corruptions in five severities, with the published tables for 32, 64 and 224 pixels.
 
 The pixels of an image depend on its seed, the corruption and the severity only: not on the batch it comes in, the
-order, the number of workers or the device.
+order or the number of workers.
 
 Reference: Hendrycks & Dietterich, *Benchmarking Neural Network Robustness to Common Corruptions and Perturbations*,
 ICLR 2019.

@@ -21,7 +21,7 @@ from renorm.data import Images, sample
 from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject
 from renorm.evaluate.threat import seeds_of
-from renorm.routing import Route
+from renorm.routing import route_of
 
 NOBODY = "unknown"  # the branch of samples that belong to none
 SOURCE = "source"  # the only bank of a model without branches
@@ -113,8 +113,7 @@ def usual(branches: Sequence[str]) -> list[str]:
 
 def unknown(model: nn.Module) -> tuple[str, ...]:
     """The name of the bank of samples of no branch, for a model that has one: a sandwich's shared affine alone."""
-    routes = (vars(module).get("route") for module in model.modules())
-    route = next((each for each in routes if isinstance(each, Route)), None)
+    route = route_of(model)
     return (NOBODY,) if route is not None and route.unknown else ()
 
 

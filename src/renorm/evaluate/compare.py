@@ -37,11 +37,6 @@ class Difference:
     accuracies: tuple[float, float]
     interval: Interval
 
-    @property
-    def sure(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.interval.low > 0 or self.interval.high < 0
-
 
 def differences(
     a: Results, b: Results, banks: tuple[str, str] | None = None, ignore: Collection[str] = ()

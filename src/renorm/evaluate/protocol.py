@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import renorm
-from renorm.banks.sites import unwrap
+from renorm.banks.sites import hash_of, unwrap
 from renorm.corruptions import CORRUPTIONS, nearest_scale
 from renorm.data import Images
 from renorm.evaluate.shifts import Shift
@@ -198,13 +198,8 @@ def label(shift: str, severity: int) -> str:
 
 def fingerprint(model: nn.Module) -> str:
     """16 hexadecimal digits of the SHA-256 of all parameters and buffers, statistics included."""
-    digest = hashlib.sha256()
-    for key, value in sorted(unwrap(model).state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            value = value.detach().cpu().contiguous()
-            digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.view(-1).view(torch.uint8).numpy().data if value.numel() else b"")
-    return digest.hexdigest()[:16]
+    state = unwrap(model).state_dict()
+    return hash_of({key: value for key, value in sorted(state.items()) if isinstance(value, torch.Tensor)})[:16]
 
 
 def versions(device: torch.device) -> dict[str, str]:

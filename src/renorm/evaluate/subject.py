@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import renorm
 from renorm import metrics
+from renorm.banks.forward import evaluating
 from renorm.data import Images
 from renorm.metrics import Scores
 
@@ -159,15 +160,3 @@ def check_classes(images: Images, num_outputs: int) -> None:
             f"{images.name} has {len(images.classes)} classes and the model {num_outputs} outputs: both must be the same. "
             "Evaluate a model that was made for these classes, or give images of all its classes."
         )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every module's own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol as Interface
 
 import torch
 import torch.distributed as dist
@@ -14,6 +13,7 @@ from torch import Tensor
 from renorm import metrics
 from renorm.data import Images
 from renorm.evaluate import ranks
+from renorm.evaluate.choices import Adapted
 from renorm.evaluate.part import Kept, Part
 from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
 from renorm.evaluate.results import Cell, Results, Row
@@ -25,26 +25,13 @@ from renorm.metrics import Scores
 Callback = Callable[[float, int, Shift], None]
 
 
-class Adapt(Interface):
-    """Makes banks for one shift."""
-
-    @property
-    def recipes(self) -> Mapping[str, str]:
-        """Names of the banks, and how they are made."""
-        ...
-
-    def __call__(self, shift: Shift) -> Mapping[str, Choice]:
-        """The banks."""
-        ...
-
-
 def evaluate(
     subject: Subject,
     images: Images | None,
     choices: Mapping[str, Choice],
     shifts: Sequence[Shift],
     *,
-    adapt: Adapt | None = None,
+    adapt: Adapted | None = None,
     protocol: Protocol | None = None,
     kept: Kept | None = None,
     group: dist.ProcessGroup | None = None,
@@ -91,7 +78,7 @@ def evaluate_shift(
     images: Images | None,
     choices: Mapping[str, Choice],
     shift: Shift,
-    adapt: Adapt | None,
+    adapt: Adapted | None,
     step: Callable[[float], None],
 ) -> Part:
     """All banks under one shift."""
@@ -142,7 +129,7 @@ def assembled(protocol: Protocol, parts: Sequence[Part]) -> Results:
 
 
 def check(
-    images: Images | None, choices: Mapping[str, Choice], shifts: Sequence[Shift], adapt: Adapt | None = None
+    images: Images | None, choices: Mapping[str, Choice], shifts: Sequence[Shift], adapt: Adapted | None = None
 ) -> None:
     """Refuse an evaluation of nothing, or one whose cells could not be told apart."""
     num = 0 if images is None else len(images)

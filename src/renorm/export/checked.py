@@ -19,7 +19,7 @@ from renorm.banks.sites import unwrap
 from renorm.export.formats import BATCH, LIBRARIES, File, to_onnx, to_program
 from renorm.extras import require
 from renorm.files import write_atomically
-from renorm.routing import Route
+from renorm.routing import route_of
 
 TOLERANCE = 1e-4  # between the model and the file, of float32 whose norms are fused into convolutions
 LARGEST = 2**31 - 2**20  # bytes of weights: a file of protocol buffers holds 2 GiB, the graph included
@@ -119,7 +119,7 @@ def check_name(path: str | PathLike[str]) -> Path:
 def _prepared(model: nn.Module, path: Path, probe: Tensor) -> tuple[nn.Module, Tensor]:
     """A copy of the model to trace, on the CPU in evaluation mode, and the probe beside it."""
     model = unwrap(model)
-    route = next((r for r in (vars(m).get("route") for m in model.modules()) if isinstance(r, Route)), None)
+    route = route_of(model)
     if route is not None:
         raise ValueError(
             f"{type(model).__name__} has the branches {', '.join(route.branches)}: a plain model is needed, as a file has no "

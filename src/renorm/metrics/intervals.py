@@ -23,6 +23,11 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    @property
+    def sure(self) -> bool:
+        """Whether it leaves out 0."""
+        return self.low > 0 or self.high < 0
+
     def __format__(self, spec: str) -> str:
         """Format the three numbers by one spec, for instance ``.1%``."""
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"

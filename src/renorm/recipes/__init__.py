@@ -1,1 +1,1 @@
-"""Training: one loop, one file per recipe."""
+"""Training: one loop, and the recipe of classification."""

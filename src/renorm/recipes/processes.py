@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from renorm.banks.sites import tracked
 from renorm.functional import Moments, all_merge
-from renorm.routing import Route
+from renorm.routing import route_of
 
 # Whether every forward takes the main process's buffers; the name in torch 2.6 is deprecated in 2.15.
 BUFFERS = next(
@@ -146,5 +146,5 @@ def pool_statistics_(model: nn.Module, samples: int) -> None:
 
 def branches_of(model: nn.Module) -> tuple[str, ...]:
     """The branches of a model; none for a plain one."""
-    routes = (vars(module).get("route") for module in model.modules())
-    return next((route.branches for route in routes if isinstance(route, Route)), ())
+    route = route_of(model)
+    return () if route is None else route.branches

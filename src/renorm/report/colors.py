@@ -50,8 +50,7 @@ def of_accuracy(number: Interval, ends: tuple[float, float]) -> str:
 def of_change(number: Interval, numbers: Sequence[Interval]) -> str:
     """The colour of a difference, pale if its interval holds 0."""
     most = max(LEAST_CHANGE, *(abs(each.value) for each in numbers))
-    sure = number.low > 0 or number.high < 0
-    return color(0.5 + 0.5 * number.value / most * (1 if sure else 0.25), DIVERGING)
+    return color(0.5 + 0.5 * number.value / most * (1 if number.sure else 0.25), DIVERGING)
 
 
 def _rgb(text: str) -> tuple[int, int, int]:

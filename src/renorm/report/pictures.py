@@ -17,7 +17,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from renorm.files import write_atomically
-from renorm.metrics import Interval
 from renorm.report.colors import FAINT, INK, LINES, PAPER, ink_on, of_accuracy, of_change, span
 from renorm.report.grid import Grid, Line, curves_of, halves, mixture
 from renorm.report.heat import short
@@ -85,7 +84,7 @@ def heat_map(grid: Grid, *, change: bool = False) -> Figure:
             for x, cell in enumerate(line.cells):
                 if cell is not None:
                     paint = of_change(cell, numbers) if change else of_accuracy(cell, ends)
-                    bold = _sure(cell) if change else round(cell.value, 3) == best and len(grid.columns) > 1
+                    bold = cell.sure if change else round(cell.value, 3) == best and len(grid.columns) > 1
                     _tile(axes, x, top, paint, signed(cell.value) if change else f"{100 * cell.value:.1f}", bold)
         axes.set(xlim=(-0.5, len(grid.columns) - 0.5), ylim=(tops[-1] + 0.5, -0.5))
         axes.set_yticks(tops, [line.name for line in grid.lines])
@@ -110,10 +109,6 @@ def _tops(lines: Sequence[Line]) -> list[float]:
 def _tile(axes: Axes, x: float, y: float, paint: str, text: str, bold: bool) -> None:
     axes.add_patch(Rectangle((x - 0.485, y - 0.46), 0.97, 0.92, color=paint, linewidth=0))
     axes.text(x, y, text, ha="center", va="center_baseline", color=ink_on(paint), weight="bold" if bold else "normal")
-
-
-def _sure(cell: Interval) -> bool:
-    return cell.low > 0 or cell.high < 0
 
 
 def _wrapped(name: str) -> str:

@@ -92,7 +92,7 @@ def _elsewhere(shifts: Sequence[Shift]) -> str:
 
 
 def _said(number: Interval, where: str) -> str:
-    sure = "" if number.low > 0 or number.high < 0 else ", which may be chance"
+    sure = "" if number.sure else ", which may be chance"
     return f"{signed(number.value)} points {where} ({signed(number.low)} to {signed(number.high)}{sure})"
 
 
