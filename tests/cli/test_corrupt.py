@@ -25,9 +25,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-@pytest.mark.parametrize("workers", ["--num-workers", "--workers"])
-def test_a_copy_of_the_digits(workers: str, renorm_command: Command, tmp_path: Path):
-    result = renorm_command("corrupt", "digits", "out", *SMALL, workers, "0")
+def test_a_copy_of_the_digits(renorm_command: Command, tmp_path: Path):
+    result = renorm_command("corrupt", "digits", "out", *SMALL, "--num-workers", "0")
     assert result.status == 0, result.err
     assert "450 images of 16 x 16 pixels from digits: gaussian_noise contrast, severities 1 2 3 4 5" in result.out
     assert "layout cifar-c, severities for 32 pixels, seed 0" in result.out
@@ -43,7 +42,7 @@ def test_a_copy_of_the_digits(workers: str, renorm_command: Command, tmp_path: P
 def test_every_option_arrives(renorm_command: Command, photos: Path, tmp_path: Path):
     options = ["--layout", "imagenet-c", "--severities", "2", "5", "--format", "jpeg", "--quality", "70"]
     options += ["--split", "test", "--holdout", "0.5", "--size", "24", "--seed", "3", "--scale", "224"]
-    result = renorm_command("corrupt", photos, "out", *SMALL, *options, "--workers", "1")
+    result = renorm_command("corrupt", photos, "out", *SMALL, *options, "--num-workers", "1")
     assert result.status == 0, result.err
     assert "20 images of 24 x 24 pixels" in result.out
     assert "layout imagenet-c, JPEG of quality 70, severities for 224 pixels, seed 3" in result.out
@@ -64,7 +63,7 @@ def test_every_option_arrives(renorm_command: Command, photos: Path, tmp_path: P
 
 
 def test_again_is_nothing_new_and_otherwise_is_refused(renorm_command: Command, tmp_path: Path):
-    command = ["corrupt", "digits", "out", "--corruptions", "contrast", "--workers", "0"]
+    command = ["corrupt", "digits", "out", "--corruptions", "contrast", "--num-workers", "0"]
     assert renorm_command(*command).status == 0
     before = files(tmp_path / "out")
     assert renorm_command(*command).status == 0
@@ -80,7 +79,7 @@ def test_again_is_nothing_new_and_otherwise_is_refused(renorm_command: Command, 
         (["nowhere", "out"], r"nothing at nowhere.*Check the path"),
         (["digits", "out", "--corruptions", "fgo"], r"corruptions 'fgo': standard, .*needed\. Choose"),
         (["digits", "out", "--split", "tets"], r"no split 'tets'.*Use 'test'"),
-        (["digits", "out", "--workers", "-1"], r"--num-workers -1: 0 or more processes are needed"),
+        (["digits", "out", "--num-workers", "-1"], r"--num-workers -1: 0 or more processes are needed"),
         (["digits", "out", "--quality", "80"], r"--quality 80 without JPEG"),
         (["digits", "."], r"\. is not empty \(.*Choose another folder"),
     ],
@@ -105,8 +104,8 @@ def test_an_unknown_layout_is_refused_and_help_names_all(capsys: pytest.CaptureF
 
 @pytest.mark.slow
 def test_a_killed_command_goes_on(tmp_path: Path):
-    command = [sys.executable, "-m", "renorm.cli", "corrupt", "digits"]
-    options = [*SMALL, "--layout", "imagenet-c", "--workers", "1"]
+    command = [sys.executable, "-m", "renorm", "corrupt", "digits"]
+    options = [*SMALL, "--layout", "imagenet-c", "--num-workers", "1"]
     subprocess.run([*command, "whole", *options], cwd=tmp_path, check=True, capture_output=True)
     killed = subprocess.Popen([*command, "out", *options], cwd=tmp_path, start_new_session=True)
     while not any((tmp_path / "out").rglob("*.JPEG")):
@@ -125,13 +124,13 @@ def test_a_file_system_that_refuses_to_grow_a_file(tmp_path: Path):
     command = [
         sys.executable,
         "-m",
-        "renorm.cli",
+        "renorm",
         "corrupt",
         "digits",
         "out",
         "--corruptions",
         "contrast",
-        "--workers",
+        "--num-workers",
         "1",
     ]
     limited = subprocess.run(

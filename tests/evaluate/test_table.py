@@ -93,7 +93,7 @@ def test_a_bank_file_is_used_and_another_models_is_refused(subject: Subject, ima
 def test_adapted_banks_are_those_of_adapt_(subject: Subject, images: Images):
     before = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
     (shift,) = shifts(["gaussian_noise:5"], make_view)
-    made = Adapted(subject, images, BRANCHES, num_images=32)(shift)
+    made = Adapted(subject, images, BRANCHES, num_images=32, prior=64)(shift)
     assert list(made) == ["adapted@weak", "adapted@strong"]
     assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())
     indices = torch.randperm(48, generator=torch.Generator().manual_seed(0))[:32]
@@ -187,7 +187,7 @@ def test_of_a_part_of_the_classes_only_their_outputs_compete(subject: Subject, i
 
 def test_the_protocol_says_what_was_done(subject: Subject, images: Images):
     chosen = shifts(["clean", "strong", "contrast:1"], make_view, seed=5, rounding="jpeg")
-    adapt = Adapted(subject, images, BRANCHES, num_images=8)
+    adapt = Adapted(subject, images, BRANCHES, num_images=8, prior=64)
     protocol = evaluate(subject, images, {"weak": Choice("weak", recipe="own")}, chosen, adapt=adapt).protocol
     assert protocol.data is not None
     assert (protocol.data.fingerprint, protocol.data.images, protocol.classes) == (images.fingerprint, 48, 10)

@@ -73,7 +73,7 @@ def test_a_bank_in_place_of_a_branch_is_attacked_itself(subject: Subject, images
 
 def test_a_bank_is_adapted_to_attacks_on_its_branch(subject: Subject, images: Images):
     shift = attacked("fgsm")
-    banks = Adapted(subject, images, BRANCHES, num_images=32)(shift)
+    banks = Adapted(subject, images, BRANCHES, num_images=32, prior=64)(shift)
     indices = torch.randperm(48, generator=torch.Generator().manual_seed(3))[:32]
     pixels, labels = images.batch(indices)
     found = fgsm(subject.model, pixels / 255, labels, eps=16 / 255, branch="strong", normalize=subject.normalize)

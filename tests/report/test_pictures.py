@@ -30,8 +30,8 @@ def plotly_figures() -> dict[str, Any]:
     learned = plots.learned([Side("run", (RUN,))])
     moved = RUN.distances()["weak", "strong"]
     return {
-        "trade-off": plots.trade_off({"": points(RUN.results)}),
-        "trade-off of several": plots.trade_off(SEVERAL.points),
+        "trade-off": plots.trade_off({"": points(RUN.results)}, "under corruptions"),
+        "trade-off of several": plots.trade_off(SEVERAL.points, "under corruptions"),
         **{title: plots.curves(title, lines) for title, lines in learned.items()},
         "distances": plots.distances({"weak to strong": moved}, "distance"),
         "distances of several": plots.distances({"a": moved, "b": moved}, "distance"),
@@ -48,7 +48,7 @@ def test_every_plot_names_its_axes_and_its_lines():
 
 
 def test_the_trade_off_joins_mixtures_with_their_ends():
-    line, *marks = as_json(plots.trade_off({"": points(RUN.results)}))["data"]
+    line, *marks = as_json(plots.trade_off({"": points(RUN.results)}, "under corruptions"))["data"]
     assert line["mode"] == "lines"
     assert line["x"] == pytest.approx([95, 90, 93])
     assert {mark["name"]: mark["marker"]["symbol"] for mark in marks} == {
@@ -58,7 +58,7 @@ def test_the_trade_off_joins_mixtures_with_their_ends():
         "weak:0.5+strong:0.5": "circle-open",
     }
     assert len({mark["marker"]["color"] for mark in marks}) == 4
-    several = as_json(plots.trade_off(SEVERAL.points))["data"]
+    several = as_json(plots.trade_off(SEVERAL.points, "under corruptions"))["data"]
     assert len({mark["marker"]["color"] for mark in several}) == 2
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from renorm.attacks.opened import Change, Logits, Mode, opened
 from renorm.attacks.search import Norm, Random, check_norm, in_ball, search
 
-EPS, STEP, STEPS = 8 / 255, 2 / 255, 7  # Madry et al., 2018, CIFAR-10, training
+EPS, STEPS = 8 / 255, 7  # Madry et al., 2018, CIFAR-10, training
 QUARTER = 4  # a step is this part of eps, unless said: 2/255 of 8/255
 
 

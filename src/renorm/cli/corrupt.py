@@ -38,7 +38,7 @@ class Corrupt:
     split: str = "test"
     size: int | None = None
     holdout: float = 0.0
-    num_workers: Annotated[int | None, tyro.conf.arg(aliases=["--workers"])] = None
+    num_workers: int | None = None
 
     def run(self) -> None:
         """Run the command."""

@@ -47,7 +47,8 @@ class Evaluate:
             jpeg also codes them, as ImageNet-C is.
         num_images: Evaluate on so many test images, drawn with the seed; 0 for all.
         adapt: Also evaluate banks adapted to each shift from so many of its images; 0 for none.
-        prior: How many images the source bank counts for when adapting; auto reads it off the images of each shift.
+        prior: How many images the source bank counts for when adapting; auto, the default, reads it off the images of each
+            shift, and keeps the source where what they show may be chance.
         alexnet: Whose errors of AlexNet the mean corruption error is relative to: imagenet, cifar10 or cifar100; by default
             those of the data, if these are among them.
         out: Where to write the table, a .csv; by default results.csv of the run.
@@ -65,7 +66,7 @@ class Evaluate:
     rounding: Literal["8-bit", "none", "jpeg"] = "8-bit"
     num_images: int = 0
     adapt: int = 0
-    prior: float | Literal["auto"] = 64
+    prior: float | Literal["auto"] = "auto"
     alexnet: str | None = None
     out: Path | None = None
     seed: int = 0

@@ -133,7 +133,7 @@ class Adapted:
     images: Images | None
     branches: Sequence[str]
     num_images: int = 32
-    prior: float | Auto = 64
+    prior: float | Auto = "auto"
 
     @property
     def recipes(self) -> dict[str, str]:

@@ -25,7 +25,6 @@ LAYOUT: dict[str, Any] = {
     "legend": {"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0, "title": ""},
 }
 MANY = 40  # sites whose names have room
-ROBUST = "mean accuracy under the other shifts in %"
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Curve:
     test: bool
 
 
-def trade_off(points: Mapping[str, Sequence[Point]], robust: str = ROBUST) -> go.Figure:
+def trade_off(points: Mapping[str, Sequence[Point]], robust: str) -> go.Figure:
     """Clean accuracy against accuracy elsewhere: a point per bank with its intervals, a line through mixtures.
 
     Args:
