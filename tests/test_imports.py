@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "renorm"
 LAYERS = (
     {"extras", "files", "kernels"},
     {"functional"},
-    {"routing", "draws"},
+    {"routing"},
     {"layers"},
     {"surgery", "banks"},
     {"corruptions", "attacks", "augment", "metrics", "mix"},

@@ -14,8 +14,7 @@ from renorm.routing import frozen_statistics, interleave, route, route_, stack, 
 from renorm.surgery import add_branch_, fold, sandwich_, split_
 
 if TYPE_CHECKING:
-    from renorm.layers.exchange import MomentExchange
-    from renorm.mix import CutMix, Mix, Mixup
+    from renorm.mix import CutMix, Mix, Mixup, MomentExchange
     from renorm.stream.adapter import Adapter
     from renorm.stream.tent import Tent
 
@@ -57,7 +56,7 @@ _LAZY_NAMES = {
     "CutMix": "mix",
     "Mix": "mix",
     "Mixup": "mix",
-    "MomentExchange": "layers.exchange",
+    "MomentExchange": "mix",
     "Tent": "stream.tent",
 }
 

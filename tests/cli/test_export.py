@@ -68,17 +68,20 @@ def test_a_bank_file_can_go_into_another_branch(renorm_command: Command, trained
     assert_close(program.state_dict["bn1.running_mean"], bank.sites["bn1"].mean)
 
 
-def test_onnx_with_its_normalization_takes_pixels(renorm_command: Command, trained: Path, tmp_path: Path):
-    result = renorm_command("export", trained, "--branch", "weak", "--normalize", "--out", "m.onnx")
+@pytest.mark.parametrize("name", ["weak", "weak:0.7+strong:0.3"])
+def test_onnx_with_its_normalization_takes_pixels(renorm_command: Command, trained: Path, tmp_path: Path, name: str):
+    option = "--branch" if name == "weak" else "--bank"
+    result = renorm_command("export", trained, option, name, "--normalize", "--out", "m.onnx")
     assert result.status == 0, result.err
     assert "takes float32 images (batch, 3, 16, 16): RGB in [0, 1]" in result.out
     opened = open_run(trained)
     pixels = opened.images("digits").batch(range(5))[0]
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     found = session.run(None, {"images": (pixels / 255).numpy()})[0]
-    assert_close(torch.from_numpy(found), expected(opened.subject, Choice("weak"), pixels), rtol=1e-4, atol=1e-4)
+    choice = choose(opened.subject, [name], opened.branches, TrainingImages(None))[name]
+    assert_close(torch.from_numpy(found), expected(opened.subject, choice, pixels), rtol=1e-4, atol=1e-4)
     said = {p.key: p.value for p in onnx.load(tmp_path / "m.onnx").metadata_props}
-    assert (said["renorm.input"], said["renorm.bank"]) == ("RGB in [0, 1]", "weak")
+    assert (said["renorm.input"], said["renorm.bank"]) == ("RGB in [0, 1]", name)
 
 
 def test_plain_models_and_folded_files(renorm_command: Command, trained: Path, tmp_path: Path):

@@ -15,7 +15,7 @@ from torch import nn
 
 import renorm
 from renorm.cli.console import invocation
-from renorm.cli.train import default_folder
+from renorm.cli.train import TOGETHER, default_folder
 from renorm.evaluate import read_results
 from renorm.recipes.config import Config
 from renorm.recipes.opened import open_run
@@ -209,11 +209,12 @@ def launched(folder: Path, *options: object, number: int = 2) -> subprocess.Pope
 
 
 @pytest.mark.slow
-def test_torchrun_trains_one_run_on_two_processes(tmp_path: Path):
-    run = launched(tmp_path / "run", "--keep-last")
+@pytest.mark.parametrize(("options", "said"), [((), "each normalizes by its own batch"), (("--sync-bn",), TOGETHER)])
+def test_torchrun_trains_one_run_on_two_processes(tmp_path: Path, options: tuple[str, ...], said: str):
+    run = launched(tmp_path / "run", "--keep-last", *options)
     out, err = run.communicate(timeout=300)
     assert run.returncode == 0, err
-    assert out.count("2 processes; each normalizes by its own batch") == 1
+    assert " ".join(out.split()).count(f"2 processes; {said}") == 1
     assert len(Run(tmp_path / "run").history()) == 1
     assert Run(tmp_path / "run").config()["command"].startswith("torchrun --nproc-per-node 2 -m renorm train")
     assert open_run(tmp_path / "run").branches == ("weak", "strong")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import renorm
-from renorm.draws import Draw
+from renorm.mix.draws import Draw
 from renorm.recipes.classify import Classification
 from renorm.recipes.loop import Event, train
 from renorm.recipes.mixing import per_row

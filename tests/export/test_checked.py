@@ -247,8 +247,14 @@ def test_tensors_of_several_branches_are_caught():
         checked.check_tensors(renorm.fold(model, "weak"), File(b"", shapes, lambda x: [x]))
 
 
+NETWORKS = [
+    *("resnet20", "wrn-10-1", "preact-resnet18", "vgg11-bn", "densenet-bc-10-6", "resnext11-2x8d", "pyramidnet-8-30"),
+    *("timm:regnety_002", "torchvision:mobilenet_v3_small"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet20", "wrn-10-1", "timm:regnety_002", "torchvision:mobilenet_v3_small"])
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_networks_split_and_folded(tmp_path: Path, name: str, suffix: str):
     model = create(name, num_classes=10)

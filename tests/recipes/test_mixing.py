@@ -11,8 +11,8 @@ from torch.testing import assert_close
 
 import renorm
 from renorm import CutMix, MomentExchange
-from renorm.draws import Draw
 from renorm.functional import exchange_moments
+from renorm.mix.draws import Draw
 from renorm.models import create
 from renorm.recipes import mixing
 from renorm.recipes.classify import Classification

@@ -21,10 +21,10 @@ import renorm
 from renorm.corruptions.draw import stable_seed
 from renorm.data import CIFAR, Images, load
 from renorm.data.outputs import in_order
-from renorm.draws import Weight
 from renorm.evaluate.choices import SOURCE
 from renorm.evaluate.subject import Choice, Subject, logits
 from renorm.layers import SandwichBatchNorm
+from renorm.mix.draws import Weight
 from renorm.recipes.adversarial import agreements, attacked_branches, whole, with_attacks
 from renorm.recipes.averaging import Average, remeasure_
 from renorm.recipes.checkpoint import Checkpoint, load_into

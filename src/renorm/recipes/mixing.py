@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from renorm.augment.views import SMALL
 from renorm.banks.forward import evaluating
 from renorm.corruptions.draw import stable_seed
-from renorm.layers.exchange import MomentExchange
-from renorm.mix import CutMix, Mix, Mixup
+from renorm.mix import CutMix, Mix, Mixup, MomentExchange
 
 if TYPE_CHECKING:
     from renorm.recipes.config import Config

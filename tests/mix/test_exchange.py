@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 import renorm
 from renorm import MomentExchange
 from renorm.functional import exchange_moments
-from renorm.layers.switch import switches_of
+from renorm.mix.switch import switches_of
 
 
 class Net(nn.Module):

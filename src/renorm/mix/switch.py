@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from renorm import functional
-from renorm.draws import Within
 from renorm.functional.grouping import check_norm
+from renorm.mix.draws import Within
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch.testing import assert_close
 
 import renorm
 from renorm import CutMix, Mix, Mixup, MomentExchange
-from renorm.draws import Draw
 from renorm.functional import exchange_moments
+from renorm.mix.draws import Draw
 
 
 def net() -> nn.Sequential:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from renorm.draws import Draw, Mixing, Within, draw_permutation, selected, step_random
-from renorm.layers.exchange import MomentExchange
+from renorm.mix.draws import Draw, Mixing, Within, draw_permutation, selected, step_random
+from renorm.mix.exchange import MomentExchange
 
 Box = tuple[int, int, int, int]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from renorm.draws import Draw, permutation_within, step_random
+from renorm.mix.draws import Draw, permutation_within, step_random
 
 share = st.floats(0, 1, allow_subnormal=False)
 
