@@ -14,8 +14,9 @@ import renorm
 from renorm.data import Images
 from renorm.evaluate import Choice, Shift, Subject, describe, logits
 from renorm.evaluate import curve as module
-from renorm.evaluate.curve import Curve, curve, kept_under, read_points, remove, write_curve
+from renorm.evaluate.curve import Curve, curve, kept_under, read_points, write_curve
 from renorm.evaluate.drawing import Plan, Point, Points, one_draw, plan
+from renorm.evaluate.kept import forget
 from renorm.evaluate.methods import Method
 from renorm.metrics import over_runs
 
@@ -151,7 +152,7 @@ def test_it_goes_on_where_it_stopped_and_more_draws_use_the_former(
     assert drawn(subject, images, planned(images, draws=3), tmp_path).draws[0][:2] == again.draws[0]
     other = drawn(subject, images, planned(images, seed=9), tmp_path)
     assert other.draws[0][0]["source"][0].accuracy == 0.04
-    remove(folder)
+    forget(folder)
     assert len(list(tmp_path.iterdir())) == 1
-    remove(next(tmp_path.iterdir()))
+    forget(next(tmp_path.iterdir()))
     assert not tmp_path.exists()

@@ -62,8 +62,9 @@ class Drawing:
             num_judged: How many images to judge on, at most half; 0 for half.
             seed: Of all draws, shifts and intervals.
         """
-        from renorm.evaluate.curve import curve, kept_under, remove, write_curve
+        from renorm.evaluate.curve import curve, kept_under, write_curve
         from renorm.evaluate.drawing import plan
+        from renorm.evaluate.kept import forget
         from renorm.files import write_atomically
         from renorm.report import by_images, pictures
 
@@ -83,7 +84,7 @@ class Drawing:
             found = curve(opened.subject, images, chosen, how, protocol, **options)
         write_curve(path.with_suffix(".csv"), found)
         write_atomically(path, pictures.png(by_images.figure(found), protocol.command))
-        remove(kept)
+        forget(kept)
         tell(found)
         done("curve", path)
         done("its numbers", path.with_suffix(".csv"))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from renorm.data import Images
 from renorm.evaluate.drawing import Average, Plan, Point, Points, averaged, one_draw
+from renorm.evaluate.kept import place
 from renorm.evaluate.protocol import Protocol
 from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Subject
@@ -105,8 +104,7 @@ def kept_under(root: Path, shifts: Sequence[Shift], plan: Plan, protocol: Protoc
     """The place of a curve's finished draws: another one where anything differs but the number of draws."""
     described = [(s.name, s.severity, s.seed, s.scale, s.rounding) for s in shifts]
     how = [list(plan.methods), plan.sizes, plan.judged.tolist(), plan.seed, branch]
-    text = json.dumps([replace(protocol, command="").to_json(), described, how])
-    return root / hashlib.sha256(text.encode()).hexdigest()[:16]
+    return place(root, protocol, described, how)
 
 
 def read_points(path: Path) -> Points | None:
@@ -115,13 +113,6 @@ def read_points(path: Path) -> Points | None:
         return {name: [Point(*each) for each in line] for name, line in json.loads(path.read_bytes()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-
-
-def remove(kept: Path) -> None:
-    """Forget what was kept of a curve, once it is written; that of others stays."""
-    shutil.rmtree(kept, ignore_errors=True)
-    if kept.parent.is_dir() and not any(kept.parent.iterdir()):
-        kept.parent.rmdir()
 
 
 def write_curve(path: Path, found: Curve) -> None:

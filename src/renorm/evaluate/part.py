@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors
@@ -14,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from renorm.evaluate.kept import forget, place
 from renorm.evaluate.protocol import ImageSet, Protocol
 from renorm.evaluate.results import Row
 from renorm.evaluate.shifts import Shift
@@ -70,8 +70,7 @@ class Kept:
             (s.name, s.severity, s.seed, s.scale, s.rounding, None if s.images is None else _identity(s))
             for s in shifts
         ]
-        text = json.dumps([replace(protocol, command="").to_json(), described])
-        return cls(root / hashlib.sha256(text.encode()).hexdigest()[:16])
+        return cls(place(root, protocol, described))
 
     def write(self, number: int, part: Part) -> None:
         """Keep a shift."""
@@ -89,9 +88,7 @@ class Kept:
 
     def remove(self) -> None:
         """Forget them, once the table is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self.folder.parent.is_dir() and not any(self.folder.parent.iterdir()):
-            self.folder.parent.rmdir()
+        forget(self.folder)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number}.safetensors"
