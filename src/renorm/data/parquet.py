@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -75,15 +77,26 @@ def parquet_files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.parquet"))
 
 
-def read_table(file: Path) -> Any:
-    arrow, parquet = require("pyarrow"), require("pyarrow.parquet")
+@contextmanager
+def undamaged(file: Path) -> Iterator[None]:
+    """Say in words that a Parquet file is damaged, where reading it finds so.
+
+    Raises:
+        ValueError: it is.
+    """
     try:
-        table = parquet.read_table(file, partitioning=None)
-    except (arrow.ArrowException, OSError) as error:
+        yield
+    except (require("pyarrow").ArrowException, OSError) as error:
         raise ValueError(
             f"{file} ({file.stat().st_size} bytes) cannot be read ({str(error).partition(chr(10))[0]}). "
             "A whole Parquet file is needed. Copy or download it again."
         ) from error
+
+
+def read_table(file: Path) -> Any:
+    parquet = require("pyarrow.parquet")
+    with undamaged(file):
+        table = parquet.read_table(file, partitioning=None)
     if not len(table):
         raise ValueError(f"{file} has no rows. A Parquet file with images is needed. Take it out or replace it.")
     return table

@@ -15,13 +15,13 @@ from renorm.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from renorm.corruptions import GROUPS as CORRUPTION_GROUPS
 from renorm.corruptions.draw import stable_seed
 from renorm.data import Images
+from renorm.data.shifted.coding import Coding
 from renorm.evaluate.threat import FORMS as ATTACKS
 from renorm.evaluate.threat import Adversary, Threat, is_attack
 from renorm.extras import require
 
 Rounding = Literal["none", "8-bit", "jpeg"]
 
-JPEG_QUALITY = 85  # of the published ImageNet-C
 QUICK = ("gaussian_noise", "gaussian_blur", "contrast", "jpeg_compression")
 GROUPS = {"quick": QUICK, **CORRUPTION_GROUPS}
 DEFAULT = (*VIEWS, "quick")
@@ -98,10 +98,9 @@ class Shift:
 
 
 def coded(image: Tensor) -> Tensor:
-    """An image after it was a JPEG file. Shape: uint8 ``(3, H, W)``, kept."""
-    library, buffer = require("PIL.Image"), io.BytesIO()
-    library.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    pixels = bytearray(library.open(buffer).convert("RGB").tobytes())
+    """An image after it was a JPEG file, as those of ImageNet-C are. Shape: uint8 ``(3, H, W)``, kept."""
+    picture = require("PIL.Image").open(io.BytesIO(Coding("jpeg").encode(image)))
+    pixels = bytearray(picture.convert("RGB").tobytes())
     return torch.frombuffer(pixels, dtype=torch.uint8).view(*image.shape[1:], 3).permute(2, 0, 1).contiguous()
 
 

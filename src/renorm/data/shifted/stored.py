@@ -89,15 +89,20 @@ def read_cells(path: Path, manifest: Manifest | None, classes: Sequence[str], si
     """Images by corruption and severity; None where the layout has no such parts."""
     if path.suffix == ".npy" or any(path.glob("*.npy")):
         return read_arrays(path, manifest, classes, size)
-    if path.suffix == ".parquet" or any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
+    if is_parquet(path):
         return read_tables(path, manifest, size)
     folders = corruption_folders(path)
     return read_class_folders(folders, manifest, size) if folders else None
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a path is a Parquet file, or a folder of some, perhaps one folder further down."""
+    return path.suffix == ".parquet" or any(path.glob("*.parquet")) or any(path.glob("*/*.parquet"))
+
+
 def _whole(path: Path, classes: Sequence[str], size: int | None) -> Stored:
     """A data set without corruptions: all of it is one shift."""
-    if path.suffix == ".parquet" or any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
+    if is_parquet(path):
         images = load(path, "test", size=size)
     elif path.is_dir() and (any(image_files(path, "*")) or any(image_files(path, "*/*"))):
         images = load_folder(path, "test", size=size)

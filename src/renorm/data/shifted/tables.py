@@ -12,7 +12,7 @@ import torch
 
 from renorm.data.decode import Blobs, Encoded, natural_size
 from renorm.data.images import Images
-from renorm.data.parquet import LABELS, categories, concatenate, image_name, parquet_files
+from renorm.data.parquet import LABELS, categories, concatenate, image_name, parquet_files, undamaged
 from renorm.data.shifted.cells import Cells
 from renorm.data.shifted.manifest import Manifest
 from renorm.extras import require
@@ -97,13 +97,8 @@ def opened(file: Path) -> Any:
     Raises:
         ValueError: it is damaged.
     """
-    try:
+    with undamaged(file):
         return require("pyarrow.parquet").ParquetFile(file)
-    except (require("pyarrow").ArrowException, OSError) as error:
-        raise ValueError(
-            f"{file} ({file.stat().st_size} bytes) cannot be read ({str(error).partition(chr(10))[0]}). "
-            "A whole Parquet file is needed. Copy or download it again."
-        ) from error
 
 
 def _small_columns(file: Path) -> Any:
