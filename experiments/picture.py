@@ -14,4 +14,6 @@ from renorm.report.grid import accuracies, banks_of, grid, shifts_of
 if __name__ == "__main__":
     results, out = read_results(Path(sys.argv[1])), Path(sys.argv[2])
     columns = {bank: accuracies(results, bank) for bank in banks_of(results)}
-    pictures.save({out.stem: pictures.heat_map(grid(columns, shifts_of(results)))}, out.parent, results.protocol.command)
+    pictures.save(
+        {out.stem: pictures.heat_map(grid(columns, shifts_of(results)))}, out.parent, results.protocol.command
+    )

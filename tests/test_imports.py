@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "renorm"
 LAYERS = (
-    {"extras", "files", "kernels"},
+    {"extras", "files", "kernels", "seeds"},
     {"functional"},
     {"routing"},
     {"layers"},

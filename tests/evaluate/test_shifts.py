@@ -11,10 +11,10 @@ from torch.testing import assert_close
 
 from renorm import corruptions
 from renorm.corruptions import HELD_OUT, STANDARD
-from renorm.corruptions.draw import stable_seed
 from renorm.data import Images
 from renorm.evaluate import DEFAULT, Rounding, Shift, domains, shifts
 from renorm.evaluate.shifts import is_made
+from renorm.seeds import stable_seed
 from tests.evaluate.conftest import make_view
 
 

@@ -11,11 +11,11 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.attacks import pgd, trades
-from renorm.corruptions.draw import stable_seed
 from renorm.layers import SandwichBatchNorm
 from renorm.recipes import classify
 from renorm.recipes.classify import Classification, Config, check
 from renorm.recipes.opened import open_run
+from renorm.seeds import stable_seed
 from tests.recipes import small
 
 ADV: dict[str, Any] = {"branches": ("clean", "adv"), "attack_steps": 2, "batch": 32, "eps": "32/255"}

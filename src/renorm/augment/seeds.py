@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from renorm.corruptions.draw import stable_seed
+from renorm.seeds import stable_seed
 
 
 def seeded(view: Callable[[Tensor], Tensor], image: Tensor, *key: int | str) -> Tensor:

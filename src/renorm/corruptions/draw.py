@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -12,18 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from renorm.seeds import stable_seed
+
 CACHED = 2**18  # numbers hashed at a time on a CPU: the working set stays in its cache
-
-
-def stable_seed(*key: int | str) -> int:
-    """Hash a key to a seed of 63 bits, the same in every process and on every machine.
-
-    Example:
-        >>> stable_seed(0, "weak", 17)
-        905360648257296563
-    """
-    text = "|".join(f"{type(part).__name__}:{part}" for part in key)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def integers(seeds: Iterable[int] | Tensor) -> list[int]:

@@ -13,12 +13,12 @@ from renorm.augment import NAMES as VIEWS
 from renorm.augment import View, seeded
 from renorm.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from renorm.corruptions import GROUPS as CORRUPTION_GROUPS
-from renorm.corruptions.draw import stable_seed
 from renorm.data import Images
 from renorm.data.shifted.coding import Coding
 from renorm.evaluate.threat import FORMS as ATTACKS
 from renorm.evaluate.threat import Adversary, Threat, is_attack
 from renorm.extras import require
+from renorm.seeds import stable_seed
 
 Rounding = Literal["none", "8-bit", "jpeg"]
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from renorm.attacks import Attack, Norm
 from renorm.attacks.radius import radius
 from renorm.banks.forward import evaluating
-from renorm.corruptions.draw import stable_seed
 from renorm.evaluate import foreign
 from renorm.evaluate.subject import Choice, Subject
 from renorm.extras import require
+from renorm.seeds import stable_seed
 
 STEPS = 20  # of pgd where none are said
 FAST, PROJECTED, AUTO, OTHERS = "fgsm", "pgd", "autoattack", "torchattacks"

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from renorm.attacks import Attack, divergence
 from renorm.attacks.radius import radius
 from renorm.attacks.trades import search_apart
-from renorm.corruptions.draw import stable_seed
 from renorm.evaluate.subject import Subject
 from renorm.recipes.views import Key
+from renorm.seeds import stable_seed
 
 if TYPE_CHECKING:
     from renorm.recipes.config import Config

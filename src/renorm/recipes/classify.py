@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import renorm
-from renorm.corruptions.draw import stable_seed
 from renorm.data import CIFAR, Images, load
 from renorm.data.outputs import in_order
 from renorm.evaluate.choices import SOURCE
@@ -36,6 +35,7 @@ from renorm.recipes.processes import branches_of, join, pool_statistics_, unsync
 from renorm.recipes.start import begin, build, synchronized
 from renorm.recipes.views import Batch, Key, Order, ViewedImages, loader
 from renorm.routing import Stacked
+from renorm.seeds import stable_seed
 
 __all__ = ["Classification", "Config", "build", "check", "read"]
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from renorm.augment.views import SMALL
 from renorm.banks.forward import evaluating
-from renorm.corruptions.draw import stable_seed
 from renorm.mix import CutMix, Mix, Mixup, MomentExchange
+from renorm.seeds import stable_seed
 
 if TYPE_CHECKING:
     from renorm.recipes.config import Config

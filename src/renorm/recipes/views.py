@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from renorm.augment import View, seeded
-from renorm.corruptions.draw import stable_seed
 from renorm.data import Images
+from renorm.seeds import stable_seed
 
 Key = tuple[int, int]  # epoch, index of the example
 

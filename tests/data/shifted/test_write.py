@@ -15,7 +15,6 @@ import torch
 from torch.testing import assert_close
 
 from renorm.corruptions import corrupt
-from renorm.corruptions.draw import stable_seed
 from renorm.data import Images, load
 from renorm.data.shifted.layouts import Arrays, Files, Tables
 from renorm.data.shifted.manifest import Settings, read_manifest
@@ -23,6 +22,7 @@ from renorm.data.shifted.stored import Stored, read_shifts
 from renorm.data.shifted.write import write_shifts
 from renorm.evaluate import shifts as named_shifts
 from renorm.extras import require
+from renorm.seeds import stable_seed
 from tests.data.pictures import write_image
 
 LAYOUTS = ("cifar-c", "imagenet-c", "parquet")

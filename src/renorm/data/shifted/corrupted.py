@@ -10,10 +10,10 @@ from pathlib import PurePosixPath
 from torch import Tensor
 
 from renorm.corruptions import corrupt
-from renorm.corruptions.draw import stable_seed
 from renorm.data.folder import SUFFIXES
 from renorm.data.images import Images
 from renorm.data.shifted.manifest import Manifest
+from renorm.seeds import stable_seed
 
 PIXELS = 2**20  # of images that are in memory at a time
 SAME = {".JPEG": {".jpg", ".jpeg"}, ".png": {".png"}}  # what files of a format may be called

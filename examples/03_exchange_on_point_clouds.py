@@ -1,6 +1,6 @@
 """Moment exchange on point clouds, (N, C, P): after the first set abstraction of a small PointNet++, as published.
 
-    python examples/05_exchange_on_point_clouds.py
+    python examples/03_exchange_on_point_clouds.py
 
 A cloud is the 32 darkest of the 64 pixels of a scikit-learn digit as points (x, y, ink), in no order, and the network names the
 digit. Real images, but no scans of objects: a test of the shapes, not evidence that exchange helps. Seconds on one core.

@@ -1,6 +1,6 @@
 """Moment exchange on waveforms, (N, 1, T): the rule, the layer and the loss are those for images.
 
-    python examples/04_exchange_on_waveforms.py
+    python examples/02_exchange_on_waveforms.py
 
 A network of 1-d convolutions names which of six vowel-like sounds it hears: two resonances each, at any pitch, loudness and
 noise, synthesized here. A test of the shapes, not evidence that exchange helps: that needs recordings. Seconds on one core.

@@ -1,6 +1,6 @@
 """Let a deployed model follow a stream whose images turn bad and good again, and watch it.
 
-    python examples/06_stream.py
+    python examples/04_stream.py
 
 Trains a ResNet-8 on scikit-learn's digits, then shows it the test digits in small batches: as they are, without contrast, and
 as they are again. Prints what the adapter noticed, and the accuracy of the source and of the adapted model in each part. The
