@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 import renorm
-from renorm.data.stored import Stored, read_shifts
-from renorm.data.write import Settings, write_shifts
+from renorm.data.shifted import Settings, read_shifts, write_shifts
+from renorm.data.shifted.stored import Stored
 
 CORRUPTIONS = ("gaussian_noise", "fog", "brightness", "contrast")
 

@@ -24,8 +24,8 @@ import renorm
 from renorm.banks.forward import observed
 from renorm.banks.sites import View, views
 from renorm.corruptions import CORRUPTIONS, HELD_OUT, SEVERITIES, STANDARD, corrupt
-from renorm.corruptions.draw import stable_seed
 from renorm.data import load
+from renorm.seeds import stable_seed
 
 POOL = 128
 CELLS = ["clean", *(f"{name}:{severity}" for name in (*STANDARD, *HELD_OUT) for severity in SEVERITIES)]

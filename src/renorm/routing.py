@@ -82,9 +82,10 @@ class Route:
         self._rerun = False
         self._reopened: tuple[Selection, int | None] | None = None
 
-    def begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Forward pre-hook of the model's root: remember how many samples this forward has."""
-        self.size = args[0].shape[0] if args and isinstance(args[0], Tensor) and args[0].ndim else None
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
+        """Forward pre-hook of the model's root: remember how many samples this forward has, by its first argument."""
+        first = args[0] if args else next(iter((kwargs or {}).values()), None)
+        self.size = first.shape[0] if isinstance(first, Tensor) and first.ndim else None
 
     def end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook of the model's root."""
@@ -105,10 +106,15 @@ class Route:
         compiling = torch.compiler.is_compiling()
         if isinstance(labels, Tensor):
             selection = self._labels(labels, None, check=not compiling)
+            if len(labels) != num_samples:
+                raise ValueError(
+                    f"site {site!r} got {num_samples} samples and {len(labels)} labels. Each sample needs one. Give the labels "
+                    f"of this batch, or one branch for all of it."
+                )
         else:
             selection = self.parse((self._named(labels),), None)
         again = not compiling and torch._C._current_graph_task_id() != -1
-        return Visit(selection, _repeats(selection, num_samples, num_samples, site), again)
+        return Visit(selection, 1, again)
 
     def current(self, training: bool, site: str = "") -> Selection:
         """The open selection, else the sticky one, else (in evaluation) the first branch."""

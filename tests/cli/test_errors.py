@@ -58,6 +58,7 @@ CASES = {
     "no such branch": (["fold", "{run}", "--branch", "wek", "--out", "o.safetensors"], r"no branch 'wek'.*'weak'"),
     "too many": (["adapt", "{run}", "--images", "digits", "--branch", "weak", "--num-images", "9999"], r"1 to 450"),
     "mean alone": (["adapt", "resnet14", "--images", "digits", "--mean", "0", "0", "0"], r"both. Add the other"),
+    "idle": (["train", "--norm", "shared", "--share", "affine"], r"--share with --norm shared.*Leave it out, or add"),
     "weights of a run": (
         ["evaluate", "{run}", "--weights", "{tmp}/resnet14.safetensors"],
         r"--weights with .*run, which says that itself.*Leave it out, or name the architecture",

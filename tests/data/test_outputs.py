@@ -73,6 +73,7 @@ def test_labels_in_the_order_of_all_outputs():
     assert found.labels.tolist() == [1, 2, 0, -1]
     assert found.classes == ["a", "b", "c"]
     assert in_order(given, []) is given
+    assert in_order(images(["0", "1"], [0, 1]), ["a", "b", "c"]).labels.tolist() == [0, 1]  # the last class is missing
     assert in_order(images([], [-1, -1]), ["a", "b"]).labels.tolist() == [-1, -1]
     with pytest.raises(
         ValueError, match=r"x has 3 classes and the model 4 outputs: both must be the same.*--shifts FOLDER"

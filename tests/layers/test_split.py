@@ -339,15 +339,14 @@ def test_a_route_of_half_the_batch_is_refused(spec: Any):
     """Folded time is told from a wrong route by the batch that the model is called with."""
     model = nn.Sequential(nn.BatchNorm2d(5))
     renorm.split_(model, ["a", "b"])
-    with (
-        renorm.route(model, spec),
-        pytest.raises(ValueError, match=r"divides 3, of a batch of 6\. .*divides the whole batch"),
-    ):
-        model(features(6, 5, 2, 3))
+    x, message = features(6, 5, 2, 3), r"divides 3, of a batch of 6\. .*divides the whole batch"
+    for args, kwargs in (((x,), {}), ((), {"input": x})):
+        with renorm.route(model, spec), pytest.raises(ValueError, match=message):
+            model(*args, **kwargs)
 
 
 def test_labels_of_half_the_batch_are_refused():
-    with pytest.raises(ValueError, match=r"got 6 samples where the route divides 3, of a batch of 6"):
+    with pytest.raises(ValueError, match=r"got 6 samples and 3 labels. Each sample needs one. Give the labels of this"):
         layer()(features(6, 5, 2, 3), torch.tensor([0, 1, 1]))
 
 

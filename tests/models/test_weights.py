@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
 
+import renorm
 from renorm.models import ResNet, create, load_weights
 
 WEIGHTS = "weights/cifar10-resnet20.safetensors"
@@ -91,6 +92,15 @@ def test_the_real_weights_load_strictly(data_folder: Path):
     state = model.state_dict()
     for name, value in load_file(data_folder / WEIGHTS).items():
         assert_close(state[name], value)
+
+
+def test_branches_of_a_torch_file_are_compared(tmp_path: Path):
+    models = [create("resnet8") for _ in range(2)]
+    for model, branches in zip(models, (["weak", "strong"], ["strong", "weak"]), strict=True):
+        renorm.split_(model, branches)
+    torch.save(models[0].state_dict(), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"weak.*strong"):
+        load_weights(models[1], tmp_path / "w.pt")
 
 
 def test_a_network_that_asks_for_the_version_of_its_weights(tmp_path: Path):

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.recipes.classify import Classification, sgd
-from renorm.recipes.config import Config
+from renorm.recipes.config import Config, check_idle
 from renorm.recipes.loop import train
 from renorm.recipes.run import Run
 from renorm.recipes.views import Batch
@@ -193,14 +193,6 @@ def test_norms_and_biases_may_be_left_to_themselves():
         ({"save_every": -1}, r"--save-every -1: 0 or more steps are needed"),
         ({"num_workers": -1}, r"--num-workers -1: 0 or more processes are needed"),
         ({"magnitude": 99}, r"99.*0 to 30"),
-        (
-            {"share": ("affine",), "norm": "shared"},
-            r"--share with --norm shared, in which all is shared: it would do nothing",
-        ),
-        ({"attack_steps": 3}, r"--attack-steps with no branch with the view adv: .*Leave it out"),
-        ({"attack_mode": "train"}, r"--attack-mode with no branch with the view adv"),
-        ({"trades_beta": 3.0}, r"--trades-beta with --adv-loss cross-entropy: it would do nothing"),
-        ({"ema_images": 64}, r"--ema-images with no --ema: it would do nothing"),
         ({"precision": "fp16"}, r"--precision fp16: no or bf16 is needed, .* Use bf16"),
         ({"accumulate": 33}, r"--accumulate 33 on 1 process divides the 32 images of a step: .*needs one. Use 1 to 32"),
         ({"accumulate": 0}, r"--accumulate 0 on 1 process .* Use 1 to 32, or a larger --batch"),
@@ -209,3 +201,23 @@ def test_norms_and_biases_may_be_left_to_themselves():
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         small.recipe(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"share": ("affine",), "norm": "shared"}, r"--share with --norm shared, in which .* out, or add --norm split"),
+        ({"attack_steps": 3}, r"--attack-steps with no branch with the view adv: .* or add --branches clean adv"),
+        ({"attack_start": False}, r"--no-attack-start with no branch with the view adv"),
+        (
+            {"trades_beta": 3.0},
+            r"--trades-beta with --adv-loss cross-entropy: it would do nothing. .* --adv-loss trades",
+        ),
+        ({"ema_images": 64}, r"--ema-images with no --ema: it would do nothing. Leave it out, or add --ema 0.999"),
+    ],
+)
+def test_what_would_do_nothing_is_refused_where_a_run_begins(changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        check_idle(Config(**changes))
+    check_idle(Config())
+    small.recipe(**changes)  # a run that began so goes on

@@ -128,6 +128,8 @@ def test_torchvision_s_own_trained_weights(name: str, monkeypatch: pytest.Monkey
         assert vars(model)["transform_input"]
         assert vars(fetch(f"torchvision:{name}"))["transform_input"]
         model.train()(torch.randn(2, 3, 96, 96))
+        again: Any = build(Config(model=f"torchvision:{name}", weights="pretrained", norm="shared"), 10)
+        assert again.transform_input  # as a run is opened
 
 
 def test_pretrained_weights_need_a_library_and_a_network(monkeypatch: pytest.MonkeyPatch):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from renorm.attacks import Norm
+from renorm.recipes.config import option
 
 if TYPE_CHECKING:
     from renorm.evaluate import Choice, Threat
@@ -34,8 +35,10 @@ class Attacks:
     @property
     def given(self) -> str:
         """The options that are not as they are by default."""
-        names = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
-        return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        values = {
+            each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
+        }
+        return ", ".join(option(name, value) for name, value in values.items())
 
     def threat(self, config: Config, choose: Callable[[str], Mapping[str, Choice]]) -> Threat:
         """What these options say.

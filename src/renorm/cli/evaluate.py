@@ -106,11 +106,6 @@ class Evaluate:
             raise ValueError(
                 f"--prior {self.prior} without --adapt: no bank is adapted. Add --adapt 32, or leave it out."
             )
-        if self.train is not None and not self.measures:
-            raise ValueError(
-                f"--train {self.train} with the banks {' '.join(self.banks)}, none of which is measured on training images. "
-                "Leave it out, or name one that is, as clean@BRANCH."
-            )
 
     def results(self, group: dist.ProcessGroup | None) -> tuple[Results, Kept | None]:
         """The table, made under a progress bar, and where its finished shifts are kept meanwhile."""
@@ -208,11 +203,17 @@ class Evaluate:
     def images(self, opened: Opened) -> tuple[Images | None, Images | None]:
         """Training images, if any bank is measured on them, and those to evaluate on, if not all shifts bring their own."""
         from renorm.data import sample
+        from renorm.evaluate.shifts import is_made
 
+        if self.train is not None and not self.measures(opened):
+            raise ValueError(
+                f"--train {self.train} with the banks {' '.join(self.banks) or 'of a plain model'}: none is measured on training "
+                "images. Leave it out, or name one that is, as --banks clean@BRANCH."
+            )
         train, images = self.own(opened)
         train = opened.images(self.train, "train") if self.train else train
         images = opened.images(self.data) if self.data else images
-        if images is None and self.changes(opened):
+        if images is None and (not self.shifts or any(is_made(name) or name == "domains" for name in self.shifts)):
             raise ValueError("no images to evaluate on: a model given by name has none of its own. Add --data.")
         if images is not None and self.num_images and self.num_images < len(images):
             images = sample(images, self.num_images, self.seed)
@@ -226,7 +227,7 @@ class Evaluate:
         """
         from renorm.recipes.classify import read
 
-        trained = self.train is None and self.measures
+        trained = self.train is None and self.measures(opened)
         tested = self.data is None and self.changes(opened)
         if not opened.about or not (trained or tested):
             return None, None
@@ -239,10 +240,10 @@ class Evaluate:
             ) from error
         return train if trained else None, test if tested else None
 
-    @property
-    def measures(self) -> bool:
+    def measures(self, opened: Opened) -> bool:
         """Whether a bank is measured on training images."""
-        return not self.banks or any("@" in name for name in (*self.banks, self.attacks.attack_branch or ""))
+        named = any("@" in name for name in (*self.banks, self.attacks.attack_branch or ""))
+        return named or (not self.banks and bool(opened.branches))
 
     def changes(self, opened: Opened) -> bool:
         """Whether a shift changes the data, or is one of its domains, and does not bring images of its own."""
@@ -251,7 +252,7 @@ class Evaluate:
         return (
             opened.config.by_domain
             or not self.shifts
-            or any(is_made(name) or ("/" not in name and not Path(name).exists()) for name in self.shifts)
+            or any(is_made(name) or name == "domains" or not is_path(name) for name in self.shifts)
         )
 
     def choices(self, opened: Opened, train: Images | None) -> Mapping[str, Choice]:
@@ -286,12 +287,17 @@ class Evaluate:
 
         if images is not None and (name == "domains" or (name in (images.domains or ()) and not is_made(name))):
             return domains(images, () if name == "domains" else (name,), self.seed)
-        if not is_made(name) and (Path(name).exists() or "/" in name):
+        if not is_made(name) and is_path(name):
             classes = opened.classes or (images.classes if images else ())
             size = opened.size or (images[0][0].shape[-1] if images else None)
             return stored(Path(name), classes=classes, size=size, num_images=self.num_images, seed=self.seed)
         make_view = views(opened, images) if images is not None else unviewed
         return shifts([name], make_view, self.seed, scale=self.scale, rounding=self.rounding, threat=threat)
+
+
+def is_path(name: str) -> bool:
+    """Whether a shift is a folder or a file."""
+    return "/" in name or Path(name).exists()
 
 
 def tell(protocol: Protocol, chosen: list[Shift]) -> None:

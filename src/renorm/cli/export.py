@@ -88,8 +88,8 @@ class Export:
 
         if self.train is not None and "@" not in (self.bank or ""):
             raise ValueError(
-                f"--train {self.train} with --bank {self.bank}, which is not measured on training images. Leave it out, or "
-                "name a bank that is, as clean@BRANCH."
+                f"--train {self.train} with the bank {self.bank or 'of a branch'}: it is not measured on training "
+                "images. Leave it out, or name a bank that is measured, as --bank clean@BRANCH."
             )
         if self.bank is None:
             return Choice(opened.branch(self.branch), recipe="of the model")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from renorm.cli.console import console, done, invocation, progress, say
 from renorm.recipes.adversarial import attack_of, attacked_branches, origin
-from renorm.recipes.config import Config
+from renorm.recipes.config import Config, check_idle
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -49,11 +49,14 @@ class Train:
         from renorm.recipes.run import Run
 
         run = Run(self.out or default_folder(self.config))
+        if not self.resume:
+            check_idle(self.config)
         config = resumed(run, self.config, typed()) if self.resume else self.config
         recipe = prepare(config)
         main = recipe.processes.main
         if main and not self.resume:
-            run.start(description(config, recipe.processes.count) | recipe.mixture)
+            about = {"classes": recipe.images.classes} | recipe.mixture
+            run.start(description(config, recipe.processes.count) | about)
         fit(recipe, run, self.resume)
         if self.table_images:
             from renorm.cli.evaluate import Evaluate

@@ -53,10 +53,12 @@ def in_order(images: Images, classes: Sequence[str]) -> Images:
     if not images.classes or not classes:
         return images
     found, outputs = matched(images, classes)
+    if outputs is not None and _numbered(images.classes):
+        return images  # the last classes are missing, and labels count outputs already
     if outputs is not None:
         raise ValueError(
             f"{images.name} has {len(images.classes)} classes and the model {len(classes)} outputs: both must be the same. Give "
-            "images of all classes, or evaluate these as a shift, which compares their outputs alone: --shifts FOLDER."
+            "images of all classes; renorm evaluate takes these as a shift, which compares their outputs alone: --shifts FOLDER."
         )
     return found
 

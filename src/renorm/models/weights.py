@@ -47,12 +47,14 @@ def load_weights(model: M, path: str | Path) -> M:
 
 
 def versioned(model: nn.Module, tensors: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
-    """Tensors as a state of the version that the model itself writes, which torchvision's MNASNet asks for.
+    """Tensors as a state with its version, their own or that which the model writes: torchvision's MNASNet asks for one.
 
     Without counters of batches they are of an older version, and torch adds these.
     """
     state, own = OrderedDict(tensors), model.state_dict()
-    if all(key in state for key in own if key.endswith("num_batches_tracked")):
+    if hasattr(tensors, "_metadata"):
+        vars(state)["_metadata"] = vars(tensors)["_metadata"]
+    elif all(key in state for key in own if key.endswith("num_batches_tracked")):
         vars(state)["_metadata"] = vars(own)["_metadata"]
     return state
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 import renorm
-from renorm.banks.sites import tracked
+from renorm.banks.sites import resolve, tracked
 
 WARMUP = 10  # steps: while there are few, older weights count less
 
@@ -62,5 +62,5 @@ def remeasure_(
         group: Processes to pool over.
     """
     for branch, names in described.items():
-        if tracked(model, branch):
+        if tracked(model, resolve(model, branch)):
             renorm.recalibrate_(model, batches(names), branch, group=group, forward=forward)

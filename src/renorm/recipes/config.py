@@ -256,7 +256,6 @@ def check(config: Config, images: Images, processes: int = 1) -> None:
     check_partners(config, processes)
     check_attack(config)
     check_domains(config, processes)
-    _check_idle(config)
     if not images.classes or int(images.labels.min()) < 0:
         raise ValueError(
             f"{images.name} has no labels: training needs a class for every image. Put images into one folder per class, "
@@ -281,17 +280,32 @@ def _check_branches(config: Config, images: Images) -> None:
     config.view("strong", size)  # evaluated with, whether it is trained on or not
 
 
-def _check_idle(config: Config) -> None:
-    attacked, view = config.adversarial, f"no branch with the view {VIEW}"
-    for names, idle, why in (
-        (("share",), not config.split, f"--norm {config.norm}, in which all is shared"),
-        (("attack_steps", "attack_start", "attack_mode"), not attacked, view),
-        (("trades_beta",), config.adv_loss != "trades", f"--adv-loss {config.adv_loss}"),
-        (("ema_images",), config.ema is None, "no --ema"),
+def check_idle(config: Config) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        ValueError: One of an attack, of TRADES, of averaging or of branches, without these.
+    """
+    attack = ("attack_steps", "attack_start", "attack_mode")
+    for names, idle, given, remedy in (
+        (("share",), not config.split, f"--norm {config.norm}, in which all is shared", "--norm split"),
+        (attack, not config.adversarial, f"no branch with the view {VIEW}", f"--branches clean {VIEW}"),
+        (("trades_beta",), config.adv_loss != "trades", f"--adv-loss {config.adv_loss}", "--adv-loss trades"),
+        (("ema_images",), config.ema is None, "no --ema", "--ema 0.999"),
     ):
-        given = [f"--{name.replace('_', '-')}" for name in names if getattr(config, name) != getattr(Config, name)]
-        if idle and given:
-            raise ValueError(f"{given[0]} with {why}: it would do nothing. Leave it out, or ask for what it is about.")
+        idly = [option(name, getattr(config, name)) for name in names if getattr(config, name) != getattr(Config, name)]
+        if idle and idly:
+            raise ValueError(f"{idly[0]} with {given}: it would do nothing. Leave it out, or add {remedy}.")
+
+
+def option(name: str, value: object) -> str:
+    """A field as the command line has it.
+
+    Example:
+        >>> option("attack_start", False), option("ema_images", 64)
+        ('--no-attack-start', '--ema-images')
+    """
+    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
 
 
 def _check_batch(config: Config, images: Images, processes: int) -> None:

@@ -20,6 +20,9 @@ from renorm.recipes.config import PRETRAINED, Config
 from renorm.recipes.processes import branches_of
 
 LIBRARIES = ("timm:", "torchvision:")
+TRANSFORM = (
+    "transform_input"  # of torchvision's Inceptions: normalize the input once more, as their trained weights expect
+)
 
 
 class Start(NamedTuple):
@@ -51,7 +54,10 @@ def begin(config: Config, images: Images) -> Start:
 
 def build(config: Config, num_classes: int) -> nn.Module:
     """The untrained model of a configuration."""
-    return branched(create(config.model, num_classes=num_classes), config)
+    model = create(config.model, num_classes=num_classes)
+    if config.weights == PRETRAINED and hasattr(model, TRANSFORM):
+        setattr(model, TRANSFORM, True)
+    return branched(model, config)
 
 
 def branched(model: nn.Module, config: Config) -> nn.Module:
@@ -101,10 +107,8 @@ def pretrained(name: str, num_classes: int) -> nn.Module:
     own, given = model.state_dict(), trained.state_dict()
     state = {key: given[key] if given[key].shape == own[key].shape else own[key] for key in own}
     model.load_state_dict(versioned(model, state))
-    if hasattr(
-        trained, "transform_input"
-    ):  # of torchvision's Inceptions: whether they normalize as their weights expect
-        vars(model)["transform_input"] = trained.transform_input
+    if hasattr(model, TRANSFORM):
+        setattr(model, TRANSFORM, True)
     return model
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from renorm.augment import NAMES as VIEWS
 from renorm.data import Images, load, sample
+from renorm.data.outputs import in_order
 from renorm.evaluate import shifts
 from renorm.evaluate.protocol import ImageSet, Protocol, label
 from renorm.evaluate.threat import is_attack
@@ -160,9 +161,8 @@ def find_images(record: Record, given: str | None = None) -> Images | None:
     if wanted is None:
         return None
     if given is not None:
-        found = next(
-            (each for each in _drawn([load(given, "test", size=_size(record))], record.results.protocol) if each), None
-        )
+        images = in_order(load(given, "test", size=_size(record)), record.about.get("classes", ()))
+        found = next((each for each in _drawn([images], record.results.protocol) if each), None)
         if found is None:
             raise ValueError(
                 f"the images in {given} are not the {wanted.images} of {wanted.name} that the table of {record.name} was made "
@@ -183,7 +183,7 @@ def _candidates(record: Record) -> Iterator[Images]:
     ways = [*((name, 0.0) for name in named), (config.test or config.data, 0.0), (config.data, HOLDOUT)]
     for source, holdout in dict.fromkeys(ways):
         with suppress(*READ_ERRORS):
-            yield load(source, "test", size=_size(record), holdout=holdout)
+            yield in_order(load(source, "test", size=_size(record), holdout=holdout), record.about.get("classes", ()))
 
 
 def _drawn(found: Iterator[Images] | Sequence[Images], protocol: Protocol) -> Iterator[Images]:

@@ -170,7 +170,7 @@ def convert_(
     if optimizer is not None:
         _carry_over(report, optimizer)
     swap_(root, new_of)
-    root.register_forward_pre_hook(route.begin)
+    root.register_forward_pre_hook(route.begin, with_kwargs=True)
     root.register_forward_hook(route.end)
     return report
 
@@ -272,6 +272,7 @@ def unhook_(root: nn.Module) -> None:
         for key, hook in list(hooks.items()):
             if isinstance(getattr(hook, "__self__", None), Route):
                 del hooks[key]
+                root._forward_pre_hooks_with_kwargs.pop(key, None)
 
 
 def keep_tied(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
