@@ -23,9 +23,14 @@ COLORS = dict(zip(ARMS, ("#2563eb", "#475569", "#059669", "#d97706", "#7c3aed", 
 
 
 def best_control(table: Table) -> Arm:
-    """The plain arm, with its own statistics, that is best on clean images."""
+    """The plain arm, with its own statistics, that is best on clean images; both while none is finished."""
     plain = [(arm, "source") for arm in ("both", "weak", "strong") if (arm, "source") in table]
-    return max(plain, key=lambda key: fmean(columns["clean"] for columns in table[key].values()))
+    return max(plain or [("both", "source")], key=lambda key: clean_accuracy(table, key))
+
+
+def clean_accuracy(table: Table, key: Arm) -> float:
+    """Mean over seeds."""
+    return fmean(columns["clean"] for columns in table[key].values()) if key in table else 0.0
 
 
 def questions(table: Table) -> dict[str, tuple[Arm, Arm]]:
