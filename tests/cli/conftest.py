@@ -52,3 +52,16 @@ def photos(tmp_path: Path) -> Path:
             pixels = torch.randint(256, (16, 16, 3), dtype=torch.uint8).numpy()
             Image.fromarray(pixels).save(tmp_path / "photos" / str(label) / f"{i}.png")
     return tmp_path / "photos"
+
+
+def some_classes(folder: Path) -> Path:
+    """A folder of three of ten classes."""
+    import torch
+    from PIL import Image
+
+    for name in ("2", "5", "9"):
+        (folder / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = torch.randint(256, (16, 16, 3), dtype=torch.uint8)
+            Image.fromarray(pixels.numpy()).save(folder / name / f"{i}.png")
+    return folder

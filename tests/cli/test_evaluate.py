@@ -18,7 +18,7 @@ from renorm.corruptions import STANDARD
 from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, Shift, read_results, table
 from renorm.metrics.corruption import ALEXNET
 from renorm.models import create
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, some_classes
 
 FEW = ("--num-images", "40", "--banks", "weak", "strong")
 
@@ -172,18 +172,6 @@ def test_what_cannot_be_is_refused_at_once(
     assert re.search(message, result.err, re.DOTALL), result.err
     assert len(begun) <= 1
     assert not (run / ".evaluation").exists()
-
-
-def some_classes(folder: Path) -> Path:
-    """A folder of three of ten classes."""
-    from PIL import Image
-
-    for name in ("2", "5", "9"):
-        (folder / name).mkdir(parents=True)
-        for i in range(3):
-            pixels = torch.randint(256, (16, 16, 3), dtype=torch.uint8)
-            Image.fromarray(pixels.numpy()).save(folder / name / f"{i}.png")
-    return folder
 
 
 def test_data_of_some_classes_are_a_shift(renorm_command: Command, run: Path, tmp_path: Path):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 import renorm
 from renorm.cli.console import invocation
@@ -20,8 +19,9 @@ from renorm.evaluate import read_results
 from renorm.recipes.config import Config
 from renorm.recipes.opened import open_run
 from renorm.recipes.run import Run
-from tests.cli.conftest import TRAIN, Command
+from tests.cli.conftest import TRAIN, Command, some_classes
 from tests.conftest import ROOT
+from tests.recipes import small
 
 
 @pytest.fixture
@@ -121,15 +121,8 @@ def test_a_run_that_was_mixed_is_evaluated_on_folders_of_some_classes(renorm_com
     """As ImageNet-A and ImageNet-R are for networks of ImageNet."""
     options = ["--mix", "exchange", "--norm", "shared", "--branches", "weak", "--table-images", 0]
     assert renorm_command(*TRAIN, *options, "--out", tmp_path / "run").status == 0
-    from PIL import Image
-
-    for name in ("2", "5", "9"):
-        (tmp_path / "renditions" / name).mkdir(parents=True)
-        for i in range(3):
-            pixels = torch.randint(256, (16, 16, 3), dtype=torch.uint8)
-            Image.fromarray(pixels.numpy()).save(tmp_path / "renditions" / name / f"{i}.png")
-    out = tmp_path / "renditions.csv"
-    result = renorm_command("evaluate", tmp_path / "run", "--shifts", tmp_path / "renditions", "--out", out)
+    folder, out = some_classes(tmp_path / "renditions"), tmp_path / "renditions.csv"
+    result = renorm_command("evaluate", tmp_path / "run", "--shifts", folder, "--out", out)
     assert result.status == 0, result.err
     rows = read_results(out).rows
     assert {(row.shift, row.images) for row in rows} == {("renditions", 9)}
@@ -154,21 +147,10 @@ def test_a_recorded_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch):
     assert shlex.split(invocation("torchrun -m renorm"))[:3] == ["torchrun", "-m", "renorm"]
 
 
-class Still(nn.Module):
-    """A network without running statistics."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Linear(8, num_classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.norm(self.conv(x)).relu().mean((2, 3)))
-
-
 def test_a_network_without_statistics_trains_as_it_is(
     renorm_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: Still(num_classes))
+    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: small.Plain(num_classes))
     options = [
         "--norm",
         "shared",

@@ -22,7 +22,7 @@ from renorm.recipes.views import Batch
 from tests.conftest import ROOT
 from tests.recipes import small
 from tests.recipes.test_classify import trace
-from tests.recipes.test_options import Counting, Plain
+from tests.recipes.test_options import Counting
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "mix.json").read_text())
 ALWAYS = {"exchange_probability": 1.0, "exchange_weight": 0.7}
@@ -53,7 +53,7 @@ def test_the_first_ten_losses_are_the_golden_ones(case: str):
 
 @pytest.fixture
 def without_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: Plain(num_classes))
+    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: small.Plain(num_classes))
 
 
 def by_hand(model: Any, x: Tensor, draw: Draw) -> Tensor:
@@ -77,7 +77,7 @@ def test_a_step_is_the_published_one_by_hand(kind: str, memory_format: str):
     recipe = small.recipe(
         norm="shared", mix=kind, memory_format=memory_format, label_smoothing=0.1, **KINDS[kind], **after
     )
-    batch, model = first(recipe), Plain(10)
+    batch, model = first(recipe), small.Plain(10)
     model.load_state_dict(recipe.model.state_dict())
     numbers, draw = recipe.step(batch), newest(recipe)
     order = (

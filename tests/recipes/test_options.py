@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch._dynamo.backends.registry import lookup_backend
 from torch.testing import assert_close
 
@@ -28,20 +28,9 @@ def one_step(**changes: Any) -> tuple[dict[str, float], dict[str, Tensor]]:
     return numbers, gradients
 
 
-class Plain(nn.Module):
-    """A network whose norms look at one image at a time, so that dividing a batch changes nothing."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Linear(8, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.norm(self.conv(x)).relu().mean((2, 3)))
-
-
 @pytest.fixture
 def without_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: Plain(num_classes))
+    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: small.Plain(num_classes))
 
 
 @pytest.mark.parametrize("number", [2, 5, 16])

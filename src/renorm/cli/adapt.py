@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from renorm.cli.console import done
+from renorm.cli.console import changed, done
 from renorm.cli.curve import Drawing
 from renorm.cli.found import judge, tell_change, tell_shift
 from renorm.cli.source import Source
@@ -123,7 +123,7 @@ class Adapt:
                 f"Leave {'it' if len(given) == 1 else 'them'} out, or --curve."
             )
         if not self.curve and self.drawing != Drawing():
-            raise ValueError(f"{self.drawing.given} without --curve: it says what a curve shows. Add --curve.")
+            raise ValueError(f"{changed(self.drawing)} without --curve: it says what a curve shows. Add --curve.")
         check_targets({name: getattr(self, name) for name in ("bank", "fold", "onnx", "program")}, SUFFIXES)
         if self.curve:
             path = self.drawing.path(self.model)

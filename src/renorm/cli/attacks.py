@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from renorm.attacks import Norm
-from renorm.recipes.config import option
 
 if TYPE_CHECKING:
     from renorm.evaluate import Choice, Threat
@@ -31,14 +30,6 @@ class Attacks:
     attack_step_size: str | None = None
     attack_start: bool = True
     attack_branch: str | None = None
-
-    @property
-    def given(self) -> str:
-        """The options that are not as they are by default."""
-        values = {
-            each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
-        }
-        return ", ".join(option(name, value) for name, value in values.items())
 
     def threat(self, config: Config, choose: Callable[[str], Mapping[str, Choice]]) -> Threat:
         """What these options say.

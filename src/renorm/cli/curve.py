@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,6 @@ class Drawing:
     draws: int = 5
     shifts: tuple[str, ...] = ()
     out: Path | None = None
-
-    @property
-    def given(self) -> str:
-        """The options that are not as they are by default."""
-        return ", ".join(f"--{each.name}" for each in fields(self) if getattr(self, each.name) != each.default)
 
     def path(self, model: str) -> Path:
         """Where the picture is written."""

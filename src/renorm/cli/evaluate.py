@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from renorm.cli.attacks import Attacks
-from renorm.cli.console import console, done, invocation, progress, say
+from renorm.cli.console import changed, console, done, invocation, progress, say
 from renorm.cli.source import Source
 
 if TYPE_CHECKING:
@@ -121,8 +121,7 @@ class Evaluate:
         owners = (*opened.branches, *unknown(opened.subject.model))
         adapt = Adapted(opened.subject, images, owners, self.adapt, self.prior) if self.adapt else None
         weights = f" {self.source.weights}" if self.source.weights else ""
-        about = {"model": f"{self.model}{weights}", "training": opened.training}
-        about["command"] = invocation()
+        about = {"model": f"{self.model}{weights}", "training": opened.training, "command": invocation()}
         protocol = describe(opened.subject, images, choices, chosen, adapt.recipes if adapt else {}, **about)
         kept = Kept.under(self.root, protocol, chosen) if self.root else None
         tell(protocol, chosen)
@@ -144,7 +143,7 @@ class Evaluate:
         for given, used, what, remedy in (
             (self.scale is not None, corrupted, "--scale", "a corruption, as quick"),
             (self.rounding != Evaluate.rounding, corrupted, "--rounding", "a corruption, as quick"),
-            (self.attacks != type(self.attacks)(), attacked, self.attacks.given, "an attack, as pgd:10"),
+            (self.attacks != type(self.attacks)(), attacked, changed(self.attacks), "an attack, as pgd:10"),
         ):
             if given and not used:
                 names = ", ".join(dict.fromkeys(shift.name for shift in chosen))

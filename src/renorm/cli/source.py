@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from renorm.recipes.config import option
+
 if TYPE_CHECKING:
     from renorm.recipes.opened import Opened
 
@@ -60,7 +62,7 @@ class Source:
 
     def _check_named(self, name: str) -> None:
         """Refuse what a run or a file says itself."""
-        given = [f"--{key.replace('_', '-')}" for key in OF_NAMED if getattr(self, key) is not None]
+        given = [option(key, getattr(self, key)) for key in OF_NAMED if getattr(self, key) is not None]
         if given:
             raise ValueError(
                 f"{', '.join(given)} with {name}, which says that itself: only a model given by its architecture's name needs "

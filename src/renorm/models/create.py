@@ -89,15 +89,14 @@ def from_torchvision(name: str, options: dict[str, Any]) -> nn.Module:
         del options["aux_logits"]  # trained weights come with heads, and refuse to go without
     model = models.get_model(name, **options)
     if not wanted:
-        for head in ("aux_logits", *WITH_AUXILIARY[name]):
+        model.aux_logits = False
+        for head in WITH_AUXILIARY[name]:
             setattr(model, head, None)
     return model
 
 
-WITH_AUXILIARY = {
-    "googlenet": ("aux1", "aux2"),
-    "inception_v3": ("AuxLogits",),
-}  # torchvision's heads that only training calls
+# Torchvision's heads that only training calls.
+WITH_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 LIBRARIES = {"timm": from_timm, "torchvision": from_torchvision}
 
 

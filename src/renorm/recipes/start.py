@@ -20,9 +20,6 @@ from renorm.recipes.config import PRETRAINED, Config
 from renorm.recipes.processes import branches_of
 
 LIBRARIES = ("timm:", "torchvision:")
-TRANSFORM = (
-    "transform_input"  # of torchvision's Inceptions: normalize the input once more, as their trained weights expect
-)
 
 
 class Start(NamedTuple):
@@ -54,10 +51,16 @@ def begin(config: Config, images: Images) -> Start:
 
 def build(config: Config, num_classes: int) -> nn.Module:
     """The untrained model of a configuration."""
-    model = create(config.model, num_classes=num_classes)
-    if config.weights == PRETRAINED and hasattr(model, TRANSFORM):
-        setattr(model, TRANSFORM, True)
-    return branched(model, config)
+    make = untrained if config.weights == PRETRAINED else create
+    return branched(make(config.model, num_classes=num_classes), config)
+
+
+def untrained(name: str, num_classes: int) -> nn.Module:
+    """The network that a library's trained weights are of; torchvision's Inceptions normalize their input once more."""
+    model: Any = create(name, num_classes=num_classes)
+    if hasattr(model, "transform_input"):
+        model.transform_input = True
+    return model
 
 
 def branched(model: nn.Module, config: Config) -> nn.Module:
@@ -103,12 +106,10 @@ def pretrained(name: str, num_classes: int) -> nn.Module:
             f"--weights {PRETRAINED} with {name}: only timm: and torchvision: models come with trained weights. Name one of "
             "those, or give a file of weights."
         )
-    model, trained = create(name, num_classes=num_classes), fetch(name)
-    own, given = model.state_dict(), trained.state_dict()
+    model = untrained(name, num_classes)
+    own, given = model.state_dict(), fetch(name).state_dict()
     state = {key: given[key] if given[key].shape == own[key].shape else own[key] for key in own}
     model.load_state_dict(versioned(model, state))
-    if hasattr(model, TRANSFORM):
-        setattr(model, TRANSFORM, True)
     return model
 
 
