@@ -1,0 +1,37 @@
+"""Which branch each sample of the current batch belongs to.
+
+All sites of a model share one :class:`Route`. It holds the branches' names and the :class:`Selection` that is open now,
+so that nothing has to be passed through the model's own ``forward``.
+"""
+
+from renorm.routing.batch import Stacked, interleave, stack, unstack
+from renorm.routing.contexts import Lasting, route, route_
+from renorm.routing.freezing import borrowed_statistics, frozen_statistics
+from renorm.routing.names import check_names, shown
+from renorm.routing.recompute import checkpoint_contexts, untraced
+from renorm.routing.route import Route, Visit, route_of, routes_of
+from renorm.routing.selection import UNKNOWN, Labels, Selection, Spec
+
+__all__ = [
+    "UNKNOWN",
+    "Labels",
+    "Lasting",
+    "Route",
+    "Selection",
+    "Spec",
+    "Stacked",
+    "Visit",
+    "borrowed_statistics",
+    "check_names",
+    "checkpoint_contexts",
+    "frozen_statistics",
+    "interleave",
+    "route",
+    "route_",
+    "route_of",
+    "routes_of",
+    "shown",
+    "stack",
+    "unstack",
+    "untraced",
+]

@@ -1,0 +1,64 @@
+"""Forwards that move no running statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from renorm.routing.route import Route
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Forwards inside move no running statistics, of branched sites and plain norms alike.
+
+    In training mode sites still normalize by the batch. Under activation checkpointing of plain norms call ``backward``
+    inside the block as well: its recomputation would update them.
+
+    Example:
+        >>> norm = torch.nn.BatchNorm1d(3).train()
+        >>> with renorm.frozen_statistics(norm):
+        ...     _ = norm(torch.randn(4, 3))
+        >>> norm.num_batches_tracked
+        tensor(0)
+    """
+    modules = list(model.modules())
+    routes = {id(r): r for r in (vars(m).get("route") for m in modules) if isinstance(r, Route)}
+    plain = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
+    others = [m for m in modules if not _honours_tracking(m)]
+    try:
+        for each in routes.values():
+            each.frozen += 1
+        for norm in plain:
+            norm.track_running_stats = False  # PyTorch's own way to normalize by the batch and update nothing
+        with borrowed_statistics(others):
+            yield
+    finally:
+        for each in routes.values():
+            each.frozen -= 1
+        for norm in plain:
+            norm.track_running_stats = True
+
+
+def _honours_tracking(module: nn.Module) -> bool:
+    """Whether the module obeys the flag of its class or of its route; others update a copy."""
+    own = isinstance(vars(module).get("route"), Route)
+    return own or type(module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+
+
+@contextmanager
+def borrowed_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Let modules update clones of their statistics, and drop the clones: backward still finds the originals untouched."""
+    owned = [(m, k, b) for m in modules for k, b in m._buffers.items() if k in STATISTICS and b is not None]
+    try:
+        for module, key, buffer in owned:
+            module._buffers[key] = buffer.clone()
+        yield
+    finally:
+        for module, key, buffer in owned:
+            module._buffers[key] = buffer
