@@ -2,13 +2,16 @@
 
 from renorm.metrics.corruption import alexnet, corruption_error, relative_corruption_error
 from renorm.metrics.intervals import Interval, bootstrap, bootstrap_columns, over_runs, paired_difference
+from renorm.metrics.ranking import RankAgreement, better_third, kendall, rank_agreement, rank_difference, spearman
 from renorm.metrics.scores import Scores, accuracy, calibration_error, correct, ece, joined, nll, scores
 
 __all__ = [
     "Interval",
+    "RankAgreement",
     "Scores",
     "accuracy",
     "alexnet",
+    "better_third",
     "bootstrap",
     "bootstrap_columns",
     "calibration_error",
@@ -16,9 +19,13 @@ __all__ = [
     "corruption_error",
     "ece",
     "joined",
+    "kendall",
     "nll",
     "over_runs",
     "paired_difference",
+    "rank_agreement",
+    "rank_difference",
     "relative_corruption_error",
     "scores",
+    "spearman",
 ]

@@ -73,7 +73,7 @@ def bootstrap(
     seeds = [seed + APART * number for number in range(len(columns))]
     means = torch.stack([resampled_means(*each, num_resamples) for each in zip(columns, seeds, strict=True)]).sum(0)
     value = sum(column.mean().item() for column in columns)
-    return _percentiles([value], means, level)[0]
+    return percentiles([value], means, level)[0]
 
 
 def bootstrap_columns(
@@ -89,7 +89,7 @@ def bootstrap_columns(
     small = values.dtype in (torch.bool, torch.int8, torch.uint8) and len(values) * 255 < 2**24
     values = values.cpu().to(torch.float32 if small else torch.float64)
     means = resampled_means(values, seed, num_resamples)
-    return _percentiles(values.double().mean(0).tolist(), means, level)
+    return percentiles(values.double().mean(0).tolist(), means, level)
 
 
 def paired_difference(a: Tensor, b: Tensor, seed: int = 0) -> Interval:
@@ -144,12 +144,12 @@ def resampled_means(values: Tensor, seed: int = 0, num_resamples: int = NUM_RESA
 
     How often each image is drawn is counted, and the counts are multiplied with all columns at once.
     """
-    counts = _counts(len(values), seed, num_resamples).split(max(1, CHUNK // len(values)))
+    counts = resample_counts(len(values), seed, num_resamples).split(max(1, CHUNK // len(values)))
     return torch.cat([(part.to(values.dtype) @ values).double() for part in counts]) / len(values)
 
 
 @lru_cache(maxsize=2)
-def _counts(n: int, seed: int, num_resamples: int) -> Tensor:
+def resample_counts(n: int, seed: int, num_resamples: int) -> Tensor:
     """How often each of n images is drawn in each resample; that one is drawn 256 times does not happen."""
     generator, rows = torch.Generator().manual_seed(seed), max(1, CHUNK // n)
     parts = []
@@ -160,7 +160,8 @@ def _counts(n: int, seed: int, num_resamples: int) -> Tensor:
     return torch.cat(parts)
 
 
-def _percentiles(values: Sequence[float], means: Tensor, level: float) -> list[Interval]:
+def percentiles(values: Sequence[float], means: Tensor, level: float) -> list[Interval]:
+    """Intervals that leave out equally many resamples on either side. Shape of ``means``: ``(num_resamples, K)``."""
     tail = (1 - level) / 2
     low, high = means.quantile(torch.tensor([tail, 1 - tail], dtype=means.dtype), dim=0)
     return [Interval(*each) for each in zip(values, low.tolist(), high.tolist(), strict=True)]
