@@ -10,27 +10,27 @@ import torch
 from paired import machine, ratios
 from torchvision.transforms import v2
 
-from renorm import augment
+from renorm import data
 
 NUM_IMAGES, EPOCH = 64, 3
 
 
 def theirs(name: str, size: int) -> v2.Transform:
-    crop = [v2.RandomCrop(size, size // 8)] if size <= augment.SMALL else [v2.RandomResizedCrop(size)]
+    crop = [v2.RandomCrop(size, size // 8)] if size <= data.SMALL else [v2.RandomResizedCrop(size)]
     policy = {
         "weak": [],
-        "randaugment": [v2.RandAugment(2, 9, fill=augment.GREY)],
-        "autoaugment": [v2.AutoAugment(fill=augment.GREY)],
-        "trivialaugment": [v2.TrivialAugmentWide(fill=augment.GREY)],
-        "augmix": [v2.AugMix(all_ops=False, fill=augment.GREY)],
+        "randaugment": [v2.RandAugment(2, 9, fill=data.GREY)],
+        "autoaugment": [v2.AutoAugment(fill=data.GREY)],
+        "trivialaugment": [v2.TrivialAugmentWide(fill=data.GREY)],
+        "augmix": [v2.AugMix(all_ops=False, fill=data.GREY)],
     }[name]
     return v2.Compose([*crop, v2.RandomHorizontalFlip(), *policy])
 
 
-def ours(name: str, size: int) -> augment.View:
+def ours(name: str, size: int) -> data.View:
     if name == "weak":
-        return augment.view("weak", size)
-    return augment.view("strong", size, policy=name, cutout=0.0)
+        return data.view("weak", size)
+    return data.view("strong", size, policy=name, cutout=0.0)
 
 
 def main():
@@ -46,7 +46,7 @@ def main():
                 {
                     "torchvision": lambda images=images, plain=plain: [plain(image) for image in images],
                     "renorm": lambda images=images, view=view, name=name: [
-                        augment.seeded(view, image, 0, EPOCH, i, name) for i, image in enumerate(images)
+                        data.seeded(view, image, 0, EPOCH, i, name) for i, image in enumerate(images)
                     ],
                 },
                 rounds=15,

@@ -19,7 +19,7 @@ LAYERS = (
     {"routing"},
     {"layers"},
     {"surgery", "banks"},
-    {"corruptions", "attacks", "augment", "metrics", "mix"},
+    {"corruptions", "attacks", "metrics", "mix"},
     {"data", "models", "export"},
     {"recipes", "evaluate", "stream"},
     {"report"},

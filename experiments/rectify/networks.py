@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import renorm
-from renorm import attacks, augment
+from renorm import attacks, data
 from renorm.data import load
 from renorm.files import write_atomically
 from renorm.models.vgg import CONVOLUTIONS, stage
@@ -78,14 +78,14 @@ class Shown:
         self.training, self.seed, self.step = training, seed, 0
         self.generator = torch.Generator().manual_seed(seed)
         policy = "augmix" if training == "augmix" else "randaugment"
-        self.strong = augment.view("strong", 32, policy=policy)
+        self.strong = data.view("strong", 32, policy=policy)
 
     def __call__(self, model: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and their labels; two views of an image stand beside each other."""
         self.step += 1
         if self.training in ("randaugment", "augmix", "split"):
             keys = [(self.seed, self.step, i) for i in range(len(pixels))]
-            strong = normalize(augment.seeded_batch(self.strong, pixels, keys))
+            strong = normalize(data.seeded_batch(self.strong, pixels, keys))
         if self.training in ("randaugment", "augmix"):
             return strong, labels
         weak = moved(normalize(pixels), self.generator)

@@ -50,7 +50,7 @@ __all__ = [
     "using",
 ]
 
-_LAZY = ("attacks", "augment", "corruptions", "data", "evaluate", "export", "metrics", "models", "recipes", "report")
+_LAZY = ("attacks", "corruptions", "data", "evaluate", "export", "metrics", "models", "recipes", "report")
 _LAZY_NAMES = {
     "Adapter": "stream.adapter",
     "CutMix": "mix",

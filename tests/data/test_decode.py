@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from renorm import augment
-from renorm.augment.views import CROPPED
+from renorm import data
 from renorm.data import load
 from renorm.data.decode import Encoded
+from renorm.data.views import CROPPED
 from renorm.extras import require
 
 
@@ -79,7 +79,7 @@ def test_whole_images_keep_their_sizes_and_pixels(folder: Path):
 def test_the_clean_view_of_a_whole_image_is_what_evaluation_shows(folder: Path):
     images = load(folder)
     for i in range(2):
-        shown = augment.view("clean", 224)(images.whole()[i][0])
+        shown = data.view("clean", 224)(images.whole()[i][0])
         assert_close(shown.float(), images[i][0].float(), rtol=0, atol=2)
 
 

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 import renorm
-from renorm.augment import View, view
-from renorm.data import Images, load
+from renorm.data import Images, View, load, view
 from renorm.evaluate import Subject
 from renorm.models import create
 

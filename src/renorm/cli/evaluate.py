@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     import torch.distributed as dist
 
-    from renorm.augment import View
-    from renorm.data import Images
+    from renorm.data import Images, View
     from renorm.evaluate import Choice, Kept, Protocol, Results, Shift, Threat
     from renorm.recipes.opened import Opened
 

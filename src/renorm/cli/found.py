@@ -127,7 +127,7 @@ def tell_change(judged: Judged, others: Images, seed: int) -> None:
 
 def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
     """The labels of images, or why they cannot be used."""
-    from renorm.data.outputs import in_order
+    from renorm.data.classes import in_order
     from renorm.evaluate.subject import check_classes
 
     if int(judged.images.labels.min()) < 0:

@@ -1,7 +1,48 @@
-"""Images with labels: the embedded digits, CIFAR, folders, and Parquet files in the Hugging Face layout."""
+"""Images with labels - the embedded digits, CIFAR, folders, Parquet files in the Hugging Face layout - and views of them."""
 
 from renorm.data.cifar import CIFAR
 from renorm.data.images import Images, sample
 from renorm.data.load import load
+from renorm.data.operations import GREY
+from renorm.data.policies import AugMix, AutoAugment, Policy, RandAugment, TrivialAugment
+from renorm.data.views import NAMES as VIEWS
+from renorm.data.views import (
+    SMALL,
+    Centered,
+    Crop,
+    Resized,
+    Strong,
+    View,
+    Weak,
+    central,
+    clean,
+    seeded,
+    seeded_batch,
+    view,
+)
 
-__all__ = ["CIFAR", "Images", "load", "sample"]
+__all__ = [
+    "CIFAR",
+    "GREY",
+    "SMALL",
+    "VIEWS",
+    "AugMix",
+    "AutoAugment",
+    "Centered",
+    "Crop",
+    "Images",
+    "Policy",
+    "RandAugment",
+    "Resized",
+    "Strong",
+    "TrivialAugment",
+    "View",
+    "Weak",
+    "central",
+    "clean",
+    "load",
+    "sample",
+    "seeded",
+    "seeded_batch",
+    "view",
+]

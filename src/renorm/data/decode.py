@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from renorm.augment import SMALL, central
+from renorm.data.views import SMALL, central
 from renorm.extras import require
 
 GENERIC = 224  # pixels: the side of larger images, ImageNet's

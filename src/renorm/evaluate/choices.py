@@ -12,12 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import renorm
-from renorm import augment
-from renorm.augment import NAMES as VIEWS
-from renorm.augment import View
 from renorm.banks import Statistics
 from renorm.banks.adapt import Auto
-from renorm.data import Images, sample
+from renorm.data import VIEWS, Images, View, sample, seeded_batch, view
 from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject
 from renorm.evaluate.threat import seeds_of
@@ -53,14 +50,12 @@ class TrainingImages:
         """
         drawn = self.drawn(name)
         whole = drawn.whole()
-        make_view = self.make_view or partial(augment.view, size=drawn[0][0].shape[-1])
+        make_view = self.make_view or partial(view, size=drawn[0][0].shape[-1])
         shown = make_view(name)
         keys = [(self.seed, "measure", i, name) for i in range(len(drawn))]
         parts = [part for part in torch.arange(len(drawn)).split(MEASURE_BATCH) if len(part) > 1]
         return [
-            subject.normalize(
-                augment.seeded_batch(shown, (whole.pixels[i] for i in part.tolist()), [keys[i] for i in part])
-            )
+            subject.normalize(seeded_batch(shown, (whole.pixels[i] for i in part.tolist()), [keys[i] for i in part]))
             for part in parts
         ]
 

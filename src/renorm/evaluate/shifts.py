@@ -9,12 +9,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from renorm.augment import NAMES as VIEWS
-from renorm.augment import View, seeded
 from renorm.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from renorm.corruptions import GROUPS as CORRUPTION_GROUPS
-from renorm.data import Images
-from renorm.data.shifted.coding import Coding
+from renorm.data import VIEWS, Images, View, seeded
+from renorm.data.encode import Coding
 from renorm.evaluate.threat import FORMS as ATTACKS
 from renorm.evaluate.threat import Adversary, Threat, is_attack
 from renorm.extras import require

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import renorm
 from renorm.data import CIFAR, Images, load
-from renorm.data.outputs import in_order
+from renorm.data.classes import in_order
 from renorm.evaluate.choices import SOURCE
 from renorm.evaluate.subject import Choice, Subject, logits
 from renorm.layers import SandwichBatchNorm

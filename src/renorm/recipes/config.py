@@ -7,9 +7,10 @@ from typing import Literal, get_args
 
 import torch
 
-from renorm import augment
 from renorm.attacks import BETA, Mode, Norm
-from renorm.data import Images
+from renorm.data import VIEWS as DATA_VIEWS
+from renorm.data import Crop, Images, Policy, View
+from renorm.data import view as view_of
 from renorm.recipes.adversarial import BASE, VIEW, AdvLoss, attacked_branches, check_attack, origin
 from renorm.recipes.domains import DOMAINS, USUAL, check_domains
 from renorm.recipes.loop import Plan
@@ -18,7 +19,7 @@ from renorm.recipes.views import num_batches
 from renorm.routing import check_names
 
 PRETRAINED = "pretrained"
-VIEWS = (*augment.NAMES, VIEW)
+VIEWS = (*DATA_VIEWS, VIEW)
 ROWS = 256  # of a step
 Precision = Literal["no", "bf16"]
 
@@ -123,10 +124,10 @@ class Config:
     share: tuple[Literal["statistics", "affine"], ...] = ()
     sandwich_init: Literal["identity", "published"] = "identity"
     sync_bn: bool = False
-    strong: augment.Policy = "randaugment"
+    strong: Policy = "randaugment"
     num_ops: int | None = None
     magnitude: int | None = None
-    crop: augment.Crop = "auto"
+    crop: Crop = "auto"
     cutout: float | None = None
     mix: Kind | None = None
     mix_across: bool = False
@@ -212,15 +213,15 @@ class Config:
         """The memory format as torch has it."""
         return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
 
-    def views_by_branch(self, size: int) -> dict[str, augment.View]:
+    def views_by_branch(self, size: int) -> dict[str, View]:
         """The view of each branch for images of a size, of those whose images are loaded; others attack these."""
         named = dict(zip(self.branches, self.view_names, strict=True))
         loaded = {branch: name for branch, name in named.items() if name != VIEW or branch == origin(self)}
         return {branch: self.view(BASE if name == VIEW else name, size) for branch, name in loaded.items()}
 
-    def view(self, name: str, size: int) -> augment.View:
+    def view(self, name: str, size: int) -> View:
         """One view, with this configuration's settings."""
-        return augment.view(
+        return view_of(
             name,
             size,
             digits=self.data == "digits",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from renorm.augment.views import SMALL
 from renorm.banks.forward import evaluating
+from renorm.data.views import SMALL
 from renorm.mix import CutMix, Mix, Mixup, MomentExchange
 from renorm.seeds import stable_seed
 

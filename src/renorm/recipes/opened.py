@@ -11,7 +11,7 @@ from torch import nn
 
 import renorm
 from renorm.data import CIFAR, Images, load
-from renorm.data.outputs import in_order
+from renorm.data.classes import in_order
 from renorm.evaluate.subject import Subject
 from renorm.models import create, load_weights
 from renorm.recipes import checkpoint
@@ -61,7 +61,7 @@ class Opened:
         return load(source, split=split, size=self.size, download=download)
 
     def in_order(self, images: Images) -> Images:
-        """Images with labels that count the model's outputs; see :func:`renorm.data.outputs.in_order`."""
+        """Images with labels that count the model's outputs; see :func:`renorm.data.classes.in_order`."""
         return in_order(images, self.classes)
 
     def branch(self, name: str | None) -> str | None:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from renorm.augment import View, seeded
-from renorm.data import Images
+from renorm.data import Images, View, seeded
 from renorm.seeds import stable_seed
 
 Key = tuple[int, int]  # epoch, index of the example

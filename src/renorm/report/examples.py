@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from renorm.augment import NAMES as VIEWS
-from renorm.data import Images, load, sample
-from renorm.data.outputs import in_order
+from renorm.data import VIEWS, Images, load, sample
+from renorm.data.classes import in_order
 from renorm.evaluate import shifts
 from renorm.evaluate.protocol import ImageSet, Protocol, label
 from renorm.evaluate.threat import is_attack

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from renorm import metrics
-from renorm.augment import NAMES as VIEWS
 from renorm.corruptions import CORRUPTIONS, HELD_OUT, STANDARD
+from renorm.data import VIEWS
 from renorm.evaluate import Cell, Results
 from renorm.evaluate.means import per_image
 from renorm.evaluate.protocol import label

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from renorm.data.shifted.coding import QUALITY, Coding
+from renorm.data.encode import QUALITY, Coding
 from renorm.data.shifted.corrupted import Corrupted
 from renorm.data.shifted.manifest import SCRATCH
 from renorm.extras import require

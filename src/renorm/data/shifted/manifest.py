@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from renorm.data.encode import Format
 from renorm.files import write_atomically
 
 NAME = "manifest.json"
 SCRATCH = ".unfinished"  # folder of what is not whole yet
 KIND = "renorm corrupted images, version 1"
 Layout = Literal["cifar-c", "imagenet-c", "parquet"]
-Format = Literal["jpeg", "png"]
 
 
 @dataclass(frozen=True)

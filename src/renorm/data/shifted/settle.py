@@ -12,8 +12,8 @@ import torch
 import renorm
 from renorm.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, corrupt, nearest_scale
 from renorm.data.decode import SMALL
+from renorm.data.encode import QUALITY
 from renorm.data.images import Images
-from renorm.data.shifted.coding import QUALITY
 from renorm.data.shifted.manifest import Manifest, Settings
 from renorm.extras import require
 

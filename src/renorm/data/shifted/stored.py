@@ -10,10 +10,10 @@ from pathlib import Path
 from torch import Tensor
 
 from renorm.corruptions import CORRUPTIONS
+from renorm.data.classes import matched
 from renorm.data.folder import image_files, load_folder, subfolders
 from renorm.data.images import Images
 from renorm.data.load import load
-from renorm.data.outputs import matched
 from renorm.data.shifted.arrays import read_arrays
 from renorm.data.shifted.cells import Cells, check_complete, check_finished
 from renorm.data.shifted.class_folders import corruption_folders, read_class_folders

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from renorm.augment.operations import GREY, MAPS, OPERATIONS, apply, to_picture, to_tensor
+from renorm.data.operations import GREY, MAPS, OPERATIONS, apply, to_picture, to_tensor
 
 NAMES = (*MAPS, *OPERATIONS)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
-from renorm.data.shifted.manifest import Format
 from renorm.extras import require
 
+Format = Literal["jpeg", "png"]
 QUALITY = 85  # of JPEG in the published ImageNet-C
 
 

@@ -1,8 +1,13 @@
-"""Views of a training image: ``clean``, ``weak`` and ``strong``."""
+"""Views of a training image: ``clean``, ``weak`` and ``strong``.
+
+A view takes one uint8 image and draws from torch's global CPU generator, as torchvision's transforms do.
+:func:`seeded` makes the result a function of a key alone and gives the generator back, so that neither workers nor
+order matter.
+"""
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from renorm.augment.operations import GREY, to_picture, to_tensor
-from renorm.augment.policies import Policy, RandAugment, Source
-from renorm.augment.policies import policy as policy_of
+from renorm.data.operations import GREY, to_picture, to_tensor
+from renorm.data.policies import Policy, RandAugment, Source
+from renorm.data.policies import policy as policy_of
+from renorm.seeds import stable_seed
 
 View = Callable[[Tensor], Tensor]
 Crop = Literal["auto", "padded", "resized"]
@@ -222,3 +228,32 @@ def _share(cutout: float | None, resized: bool) -> float:
             f"cutout={cutout} is no share of the image's side. A number from 0 to 1 is needed: try 0.5, or 0 for none."
         )
     return cutout
+
+
+def seeded(view: Callable[[Tensor], Tensor], image: Tensor, *key: int | str) -> Tensor:
+    """Apply a view with random numbers that depend on the key only, for instance (seed, epoch, index, name).
+
+    Example:
+        >>> from renorm.data import Weak
+        >>> image = torch.arange(192, dtype=torch.uint8).reshape(3, 8, 8)
+        >>> torch.equal(seeded(Weak(2), image, 0, 5), seeded(Weak(2), image, 0, 5))
+        True
+    """
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(stable_seed(*key))
+    try:
+        return view(image)
+    finally:
+        generator.set_state(state)
+
+
+def seeded_batch(
+    view: Callable[[Tensor], Tensor], images: Iterable[Tensor], keys: Sequence[tuple[int | str, ...]]
+) -> Tensor:
+    """Apply a view to each image under its own key; images may differ in size where the view makes one size of them.
+
+    Shape:
+        n images ``(3, h, w)`` ``-> (n, 3, H, W)``.
+    """
+    return torch.stack([seeded(view, image, *key) for image, key in zip(images, keys, strict=True)])

@@ -7,12 +7,12 @@ import torch
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset
 
-from renorm import augment
-from renorm.augment import views
-from renorm.augment.views import part
+from renorm import data
+from renorm.data import views
+from renorm.data.views import part
 from renorm.extras import require
 
-POLICIES = get_args(augment.Policy)
+POLICIES = get_args(data.Policy)
 
 
 def image(seed: int = 0, size: int = 24) -> torch.Tensor:
@@ -20,43 +20,43 @@ def image(seed: int = 0, size: int = 24) -> torch.Tensor:
 
 
 class Seeded(Dataset[torch.Tensor]):
-    def __init__(self, policy: augment.Policy, size: int) -> None:
-        self.view, self.size = augment.view("strong", size, policy=policy), size
+    def __init__(self, policy: data.Policy, size: int) -> None:
+        self.view, self.size = data.view("strong", size, policy=policy), size
 
     def __len__(self) -> int:
         return 12
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return augment.seeded(self.view, image(index, self.size + 4 * (self.size > 96)), 0, 3, index, "strong")
+        return data.seeded(self.view, image(index, self.size + 4 * (self.size > 96)), 0, 3, index, "strong")
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", augment.NAMES)
-def test_views_keep_shape_and_dtype(name: str, policy: augment.Policy):
-    view = augment.view(name, 24, policy=policy)
+@pytest.mark.parametrize("name", data.VIEWS)
+def test_views_keep_shape_and_dtype(name: str, policy: data.Policy):
+    view = data.view(name, 24, policy=policy)
     for index in range(20):
-        result = augment.seeded(view, image(), index)
+        result = data.seeded(view, image(), index)
         assert result.shape == image().shape
         assert result.dtype == torch.uint8
 
 
-@pytest.mark.parametrize("name", augment.NAMES)
+@pytest.mark.parametrize("name", data.VIEWS)
 def test_the_image_given_is_left_alone(name: str):
     given = image()
     for index in range(20):
-        augment.seeded(augment.view(name, 24), given, index)
+        data.seeded(data.view(name, 24), given, index)
     assert torch.equal(given, image())
 
 
 def test_clean_is_identity():
-    assert torch.equal(augment.view("clean", 24)(image()), image())
+    assert torch.equal(data.view("clean", 24)(image()), image())
 
 
 def test_weak_draws_every_shift_and_flip_evenly():
-    view, x = augment.Weak(1), image(size=8)
+    view, x = data.Weak(1), image(size=8)
     found = {}
     for index in range(900):
-        key = augment.seeded(view, x, index).numpy().tobytes()
+        key = data.seeded(view, x, index).numpy().tobytes()
         found[key] = found.get(key, 0) + 1
     assert len(found) == 3 * 3 * 2
     assert min(found.values()) > 25  # of 50
@@ -66,28 +66,28 @@ def test_digits_are_not_mirrored_and_move_less():
     x = torch.zeros(3, 32, 32, dtype=torch.uint8)
     x[:, 10:20, 10] = 255
     for index in range(50):
-        rows, columns = augment.seeded(augment.view("weak", 32, digits=True), x, index)[0].nonzero(as_tuple=True)
+        rows, columns = data.seeded(data.view("weak", 32, digits=True), x, index)[0].nonzero(as_tuple=True)
         assert 8 <= columns.min() <= columns.max() <= 12
         assert 8 <= rows.min() <= rows.max() <= 21
 
 
 @pytest.mark.parametrize("size", [24, 100])
 @pytest.mark.parametrize(("name", "policy"), [("weak", "randaugment"), *(("strong", policy) for policy in POLICIES)])
-def test_a_view_depends_on_its_key_only(name: str, policy: augment.Policy, size: int):
-    view = augment.view(name, size, policy=policy)
+def test_a_view_depends_on_its_key_only(name: str, policy: data.Policy, size: int):
+    view = data.view(name, size, policy=policy)
     torch.manual_seed(0)
-    first = [augment.seeded(view, image(), 0, 1, index, name) for index in range(8)]
+    first = [data.seeded(view, image(), 0, 1, index, name) for index in range(8)]
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    again = [augment.seeded(view, image(), 0, 1, index, name) for index in reversed(range(8))][::-1]
+    again = [data.seeded(view, image(), 0, 1, index, name) for index in reversed(range(8))][::-1]
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    other_epoch = [augment.seeded(view, image(), 0, 2, index, name) for index in range(8)]
+    other_epoch = [data.seeded(view, image(), 0, 2, index, name) for index in range(8)]
     assert not all(torch.equal(a, b) for a, b in zip(first, other_epoch, strict=True))
 
 
 @pytest.mark.parametrize(("policy", "size"), [("randaugment", 24), ("augmix", 24), ("autoaugment", 100)])
-def test_workers_do_not_change_a_view(policy: augment.Policy, size: int):
+def test_workers_do_not_change_a_view(policy: data.Policy, size: int):
     data = Seeded(policy, size)
     alone = torch.cat(list(DataLoader(data, batch_size=5)))
     workers = torch.cat(list(DataLoader(data, batch_size=3, num_workers=2, multiprocessing_context="fork")))
@@ -95,11 +95,11 @@ def test_workers_do_not_change_a_view(policy: augment.Policy, size: int):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_views_travel_to_workers_that_are_started_anew(policy: augment.Policy):
-    view = augment.view("strong", 24, policy=policy)
-    augment.seeded(view, image(), 1)
+def test_views_travel_to_workers_that_are_started_anew(policy: data.Policy):
+    view = data.view("strong", 24, policy=policy)
+    data.seeded(view, image(), 1)
     again = pickle.loads(pickle.dumps(view))
-    assert torch.equal(augment.seeded(again, image(), 1), augment.seeded(view, image(), 1))
+    assert torch.equal(data.seeded(again, image(), 1), data.seeded(view, image(), 1))
 
 
 def test_the_generator_is_given_back_after_an_error():
@@ -109,21 +109,21 @@ def test_the_generator_is_given_back_after_an_error():
 
     state = torch.get_rng_state()
     with pytest.raises(RuntimeError, match="broken"):
-        augment.seeded(broken, image(), 0)
+        data.seeded(broken, image(), 0)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_cutout_is_half_the_side_at_most():
-    strong = augment.Strong(augment.Weak(1), augment.RandAugment(num_ops=0))
+    strong = data.Strong(data.Weak(1), data.RandAugment(num_ops=0))
     white = torch.full((3, 24, 24), 255, dtype=torch.uint8)
-    cut = [(augment.seeded(strong, white, i)[0] == augment.GREY).sum().item() for i in range(50)]
+    cut = [(data.seeded(strong, white, i)[0] == data.GREY).sum().item() for i in range(50)]
     assert max(cut) == 144
     assert min(cut) < 100
 
 
 def test_unknown_names_list_close_matches():
     with pytest.raises(ValueError, match=r"'strog': one of clean, weak, strong is needed. Did you mean 'strong'"):
-        augment.view("strog", 24)
+        data.view("strog", 24)
 
 
 def picture(height: int, width: int) -> torch.Tensor:
@@ -133,20 +133,20 @@ def picture(height: int, width: int) -> torch.Tensor:
     return torch.stack(channels).round().to(torch.uint8)
 
 
-@pytest.mark.parametrize("name", augment.NAMES)
+@pytest.mark.parametrize("name", data.VIEWS)
 @pytest.mark.parametrize("crop", ["auto", "padded", "resized"])
 @pytest.mark.parametrize("shape", [(150, 210), (300, 120), (100, 100), (40, 60)])
-def test_views_of_larger_images_are_squares_of_any_shape(name: str, crop: augment.Crop, shape: tuple[int, int]):
+def test_views_of_larger_images_are_squares_of_any_shape(name: str, crop: data.Crop, shape: tuple[int, int]):
     given = picture(*shape)
     for index in range(6):
-        result = augment.seeded(augment.view(name, 100, crop=crop), given, index)
+        result = data.seeded(data.view(name, 100, crop=crop), given, index)
         assert result.shape == (3, 100, 100)
         assert result.dtype == torch.uint8
     assert torch.equal(given, picture(*shape))
 
 
 def test_clean_shows_the_central_square_of_a_larger_image():
-    shown = augment.view("clean", 120)(picture(160, 256)).float()
+    shown = data.view("clean", 120)(picture(160, 256)).float()
     assert_close(shown[1, 0, 0].item(), 255 * 10 / 160, rtol=0, atol=2)  # 140 of 160 rows
     assert_close(shown[1, -1, 0].item(), 255 * 150 / 160, rtol=0, atol=2)
     assert_close(shown[0, 0, 0].item(), 255 * 58 / 256, rtol=0, atol=2)  # 140 of 256 columns
@@ -155,7 +155,7 @@ def test_clean_shows_the_central_square_of_a_larger_image():
 
 def test_clean_leaves_what_has_its_size():
     given = picture(120, 120)
-    assert torch.equal(augment.view("clean", 120)(given), given)
+    assert torch.equal(data.view("clean", 120)(given), given)
 
 
 def test_resized_crops_have_the_areas_and_shapes_they_should():
@@ -195,25 +195,25 @@ def test_where_no_draw_fits_the_largest_central_part_is_taken(shape: tuple[int, 
 
 def test_a_resized_crop_shows_its_part_undistorted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(views, "part", lambda height, width, draws: (40, 20, 80, 160))
-    shown = augment.seeded(augment.Resized(100, flip=False), picture(200, 400), 0).float()
+    shown = data.seeded(data.Resized(100, flip=False), picture(200, 400), 0).float()
     assert_close(shown[1, 0, 0].item(), 255 * 40 / 200, rtol=0, atol=2)
     assert_close(shown[1, -1, -1].item(), 255 * 120 / 200, rtol=0, atol=2)
     assert_close(shown[0, 0, 0].item(), 255 * 20 / 400, rtol=0, atol=2)
     assert_close(shown[0, -1, -1].item(), 255 * 180 / 400, rtol=0, atol=2)
 
 
-@pytest.mark.parametrize("name", augment.NAMES)
+@pytest.mark.parametrize("name", data.VIEWS)
 def test_resized_crops_make_squares_of_small_images_too(name: str):
-    view = augment.view(name, 32, crop="resized")
-    assert augment.seeded(view, picture(32, 40), 0).shape == (3, 32, 32)
+    view = data.view(name, 32, crop="resized")
+    assert data.seeded(view, picture(32, 40), 0).shape == (3, 32, 32)
     if name == "clean":
         assert torch.equal(view(picture(32, 32)), picture(32, 32))
 
 
 def test_half_of_resized_crops_are_mirrored_but_no_digits():
     def mirrored(digits: bool) -> int:
-        view = augment.view("weak", 100, digits=digits)
-        shown = [augment.seeded(view, picture(120, 140), i)[0].float() for i in range(200)]
+        view = data.view("weak", 100, digits=digits)
+        shown = [data.seeded(view, picture(120, 140), i)[0].float() for i in range(200)]
         return sum(bool(x[:, 0].mean() > x[:, -1].mean()) for x in shown)
 
     assert 70 < mirrored(digits=False) < 130
@@ -221,10 +221,10 @@ def test_half_of_resized_crops_are_mirrored_but_no_digits():
 
 
 def test_the_crop_can_be_chosen():
-    assert isinstance(augment.view("weak", 32, crop="resized"), augment.Resized)
-    assert isinstance(augment.view("weak", 200, crop="padded"), augment.Weak)
-    padded = augment.view("weak", 200)
-    assert isinstance(padded, augment.Resized)
+    assert isinstance(data.view("weak", 32, crop="resized"), data.Resized)
+    assert isinstance(data.view("weak", 200, crop="padded"), data.Weak)
+    padded = data.view("weak", 200)
+    assert isinstance(padded, data.Resized)
 
 
 @pytest.mark.parametrize(
@@ -238,14 +238,14 @@ def test_the_crop_can_be_chosen():
     ],
 )
 def test_cutout_is_for_padded_crops_unless_given(size: int, options: dict[str, Any], share: float):
-    view = augment.view("strong", size, **options)
-    assert isinstance(view, augment.Strong)
+    view = data.view("strong", size, **options)
+    assert isinstance(view, data.Strong)
     assert view.cutout == share
 
 
 def test_a_cutout_that_is_no_share_is_refused():
     with pytest.raises(ValueError, match=r"cutout=16 is no share .* 0 to 1 is needed: try 0\.5"):
-        augment.view("strong", 32, cutout=16)
+        data.view("strong", 32, cutout=16)
 
 
 @pytest.mark.parametrize(
@@ -253,14 +253,14 @@ def test_a_cutout_that_is_no_share_is_refused():
     [(32, False, "cifar10"), (96, False, "cifar10"), (97, False, "imagenet"), (16, True, "svhn")],
 )
 def test_autoaugment_uses_what_was_learned_on_the_most_similar_data(size: int, digits: bool, learned_on: str):
-    view = augment.view("strong", size, digits=digits, policy="autoaugment")
-    assert isinstance(view, augment.Strong)
-    assert view.policy == augment.AutoAugment(learned_on)  # type: ignore[arg-type]
+    view = data.view("strong", size, digits=digits, policy="autoaugment")
+    assert isinstance(view, data.Strong)
+    assert view.policy == data.AutoAugment(learned_on)  # type: ignore[arg-type]
 
 
 def test_settings_reach_the_policy():
-    view = augment.view("strong", 32, policy="augmix", num_ops=2, magnitude=7)
-    assert isinstance(view, augment.Strong)
-    assert view.policy == augment.AugMix(severity=7, depth=2)
+    view = data.view("strong", 32, policy="augmix", num_ops=2, magnitude=7)
+    assert isinstance(view, data.Strong)
+    assert view.policy == data.AugMix(severity=7, depth=2)
     with pytest.raises(ValueError, match="magnitude=3 for trivialaugment"):
-        augment.view("strong", 32, policy="trivialaugment", magnitude=3)
+        data.view("strong", 32, policy="trivialaugment", magnitude=3)

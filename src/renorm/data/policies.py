@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from renorm.augment.operations import SIGNED, apply, pillow
+from renorm.data.operations import SIGNED, apply, pillow
 from renorm.extras import require
 
 Policy = Literal["randaugment", "autoaugment", "trivialaugment", "augmix"]

@@ -11,8 +11,8 @@ from torch.testing import assert_close
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from renorm.augment.operations import GREY, MAPS, OPERATIONS, SIGNED, to_picture, to_tensor
-from renorm.augment.policies import (
+from renorm.data.operations import GREY, MAPS, OPERATIONS, SIGNED, to_picture, to_tensor
+from renorm.data.policies import (
     AugMix,
     AutoAugment,
     Policy,
