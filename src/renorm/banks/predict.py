@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from renorm.banks.bank import Statistics, check_all_finite, source_weight
 from renorm.banks.exclusive import exclusive
 from renorm.banks.sites import resolve, unwrap, views
-from renorm.functional import Moments, branch_norm
-from renorm.functional.statistics import at_least_float32, positions
+from renorm.functional import Moments, at_least_float32, branch_norm, positions
 from renorm.layers import SplitBatchNorm
 from renorm.routing import Visit, route, route_of
 

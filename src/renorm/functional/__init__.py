@@ -9,27 +9,38 @@ samples of each population, and one affine pass. What lies between the two passe
 """
 
 from renorm.functional.adain import adain
-from renorm.functional.affine import compose_affine, factor_affine
-from renorm.functional.exchange import exchange_moments, mix_moments, moment_shortcut, pono
-from renorm.functional.norm import block_norm, branch_norm, fixed_norm, native_fixed_norm, native_norm
-from renorm.functional.statistics import (
+from renorm.functional.exchange import check_norm, exchange_moments, mix_moments, moment_shortcut, pono
+from renorm.functional.moments import (
     Moments,
     all_merge,
+    at_least_float32,
     batch_moments,
     instance_moments,
     merge,
     moments,
     pool,
+    positions,
     unbiased,
+)
+from renorm.functional.norm import (
+    block_norm,
+    branch_norm,
+    compose_affine,
+    factor_affine,
+    fixed_norm,
+    native_fixed_norm,
+    native_norm,
 )
 
 __all__ = [
     "Moments",
     "adain",
     "all_merge",
+    "at_least_float32",
     "batch_moments",
     "block_norm",
     "branch_norm",
+    "check_norm",
     "compose_affine",
     "exchange_moments",
     "factor_affine",
@@ -43,5 +54,6 @@ __all__ = [
     "native_norm",
     "pono",
     "pool",
+    "positions",
     "unbiased",
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from renorm.functional.moments import Moments, instance_moments, linked_moments, positions, unbiased
 from renorm.functional.norm import affine_pass
-from renorm.functional.statistics import Moments, instance_moments, linked_moments, positions, unbiased
 
 
 def adain(

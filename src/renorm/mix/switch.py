@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm import functional
-from renorm.functional.grouping import check_norm
+from renorm.functional import check_norm
 from renorm.mix.draws import Within
 
 
