@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from renorm import metrics
-from renorm.banks.auto import auto_weight
+from renorm.adapt.evidence import auto_weight
 from renorm.corruptions import STANDARD
 
 Row = dict[str, Tensor]

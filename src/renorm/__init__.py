@@ -5,21 +5,37 @@ branch, a *route* which branch each sample belongs to. Verbs that end in an unde
 a report with ``undo()``.
 """
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from renorm import functional, layers, routing
-from renorm.banks import Bank, adapt_, blend, install_, measure, merge, prediction_time, recalibrate_, using
-from renorm.routing import frozen_statistics, interleave, route, route_, stack, unstack
-from renorm.surgery import add_branch_, fold, sandwich_, split_
-
 if TYPE_CHECKING:
+    from renorm import (
+        adapt,
+        attacks,
+        banks,
+        corruptions,
+        data,
+        evaluate,
+        export,
+        functional,
+        layers,
+        metrics,
+        mix,
+        models,
+        recipes,
+        report,
+        routing,
+        surgery,
+    )
+    from renorm.adapt import Adaptation, Adapter, Tent, adapt_, prediction_time
+    from renorm.banks import Bank, blend, install_, measure, merge, recalibrate_, using
     from renorm.mix import CutMix, Mix, Mixup, MomentExchange
-    from renorm.stream.adapter import Adapter
-    from renorm.stream.tent import Tent
+    from renorm.routing import frozen_statistics, interleave, route, route_, stack, unstack
+    from renorm.surgery import add_branch_, fold, sandwich_, split_
 
 __version__ = "0.1.0"
 __all__ = [
+    "Adaptation",
     "Adapter",
     "Bank",
     "CutMix",
@@ -27,9 +43,16 @@ __all__ = [
     "Mixup",
     "MomentExchange",
     "Tent",
+    "adapt",
     "adapt_",
     "add_branch_",
+    "attacks",
+    "banks",
     "blend",
+    "corruptions",
+    "data",
+    "evaluate",
+    "export",
     "fold",
     "frozen_statistics",
     "functional",
@@ -38,36 +61,82 @@ __all__ = [
     "layers",
     "measure",
     "merge",
+    "metrics",
+    "mix",
+    "models",
     "prediction_time",
     "recalibrate_",
+    "recipes",
+    "report",
     "route",
     "route_",
     "routing",
     "sandwich_",
     "split_",
     "stack",
+    "surgery",
     "unstack",
     "using",
 ]
 
-_LAZY = ("attacks", "corruptions", "data", "evaluate", "export", "metrics", "models", "recipes", "report")
-_LAZY_NAMES = {
-    "Adapter": "stream.adapter",
+# Importing renorm loads nothing; a room is loaded when it, or a name of it, is used first.
+_ROOMS = (
+    "adapt",
+    "attacks",
+    "banks",
+    "corruptions",
+    "data",
+    "evaluate",
+    "export",
+    "functional",
+    "layers",
+    "metrics",
+    "mix",
+    "models",
+    "recipes",
+    "report",
+    "routing",
+    "surgery",
+)
+_ROOM_OF = {
+    "Adaptation": "adapt",
+    "Adapter": "adapt",
+    "Bank": "banks",
     "CutMix": "mix",
     "Mix": "mix",
     "Mixup": "mix",
     "MomentExchange": "mix",
-    "Tent": "stream.tent",
+    "Tent": "adapt",
+    "adapt_": "adapt",
+    "add_branch_": "surgery",
+    "blend": "banks",
+    "fold": "surgery",
+    "frozen_statistics": "routing",
+    "install_": "banks",
+    "interleave": "routing",
+    "measure": "banks",
+    "merge": "banks",
+    "prediction_time": "adapt",
+    "recalibrate_": "banks",
+    "route": "routing",
+    "route_": "routing",
+    "sandwich_": "surgery",
+    "split_": "surgery",
+    "stack": "routing",
+    "unstack": "routing",
+    "using": "banks",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return importlib.import_module(f"renorm.{name}")
-    if name in _LAZY_NAMES:
-        return getattr(importlib.import_module(f"renorm.{_LAZY_NAMES[name]}"), name)
+    if name in _ROOMS:
+        return import_module(f"renorm.{name}")
+    if name in _ROOM_OF:
+        value = getattr(import_module(f"renorm.{_ROOM_OF[name]}"), name)
+        globals()[name] = value  # found without this function from now on
+        return value
     raise AttributeError(f"module 'renorm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_LAZY])
+    return sorted(__all__)

@@ -92,7 +92,7 @@ class Adapt:
     def adapt(self, opened: Opened, few: Images, rest: Images, branch: str | None) -> renorm.Adaptation:
         """Adapt the model, and tell what was found and what changes."""
         import renorm
-        from renorm.banks.auto import evidence
+        from renorm.adapt.evidence import evidence
         from renorm.banks.sites import views
         from renorm.data import sample
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     import renorm
-    from renorm.banks.auto import Evidence
+    from renorm.adapt.evidence import Evidence
     from renorm.data import Images
     from renorm.metrics import Interval
     from renorm.recipes.opened import Opened

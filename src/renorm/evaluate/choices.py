@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import renorm
+from renorm.adapt.images import Auto
 from renorm.banks import Statistics
-from renorm.banks.adapt import Auto
 from renorm.data import VIEWS, Images, View, sample, seeded_batch, view
 from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject

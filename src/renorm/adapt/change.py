@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from renorm.adapt.memory import Look, Weights, fading
 from renorm.functional import Moments
-from renorm.stream.memory import Look, Weights, fading
 
 MOST_CHANNELS = 256  # of which a covariance is kept; more are thinned out evenly
 RIDGE = 0.1  # of each description's own variance: enough to invert a covariance of 64 descriptions from 32 images
@@ -40,7 +40,7 @@ def look_of(images: Moments, source_var: Tensor, decay: float) -> Look:
 
 
 def joined_looks(older: Look | None, newer: Look, share: float, *, one_block: bool = False) -> Look:
-    """Two samples pooled exactly, the newer one having this share of the weight; see :func:`renorm.stream.memory.joined`."""
+    """Two samples pooled exactly, the newer one having this share of the weight; see :func:`renorm.adapt.memory.joined`."""
     if older is None:
         return newer
     delta = newer.mean - older.mean

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.banks.auto import auto_weight, image_means
+from renorm.adapt.evidence import auto_weight, image_means
 from tests.banks.models import randomize, small, unchanged
 
 

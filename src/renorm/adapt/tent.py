@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from renorm.adapt.claims import noted
+from renorm.adapt.prediction import prediction_time
 from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, call, evaluating, num_samples
-from renorm.banks.predict import prediction_time
 from renorm.banks.sites import resolve, views
 from renorm.layers import SandwichBatchNorm
 from renorm.routing import untraced
-from renorm.stream.held import noted
 
 
 class Tent:

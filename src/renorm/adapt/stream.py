@@ -10,16 +10,16 @@ from typing import Any, Literal
 
 from torch import nn
 
+from renorm.adapt.change import Change
+from renorm.adapt.claims import claim, fill, noted, release, values
+from renorm.adapt.distance import distances, overall
+from renorm.adapt.file import Stored, check_fits, identity, read, write
+from renorm.adapt.memory import Memory, pooled
+from renorm.adapt.state import Distance, Event, Settings, State
+from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, Step, blended, worth
 from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, call, check_reached, nothing, num_samples, observed
 from renorm.banks.sites import View, resolve, views
-from renorm.stream.change import Change
-from renorm.stream.checkpoint import Stored, check_fits, identity, read, write
-from renorm.stream.distance import distances, overall
-from renorm.stream.held import claim, fill, noted, release, values
-from renorm.stream.memory import Memory, pooled
-from renorm.stream.state import Distance, Event, Settings, State
-from renorm.stream.step import ADAPTED, SOURCE, BrokenImagesError, Step, blended, worth
 
 
 class EmptyBatchError(ValueError):
@@ -42,11 +42,11 @@ class Adapter:
     .. math:: s \mu_{source} + (1 - s) \mu, \qquad s = \frac{\text{prior}}{\text{prior} + n}
 
     and likewise for variances, with n independent images. Those remembered count for fewer where images of the stream are
-    alike, as known before the batch (:func:`renorm.stream.step.alikeness`). The model keeps what the last batch
+    alike, as known before the batch (:func:`renorm.adapt.step.alikeness`). The model keeps what the last batch
     installed. Weights, modes and dropout are left alone.
 
     Before that, each full block of images is compared with the memory at the first site, whose features no adaptation has
-    touched (:func:`renorm.stream.change.change`). If they look different, the memory is emptied and starts with that block.
+    touched (:func:`renorm.adapt.change.change`). If they look different, the memory is emptied and starts with that block.
 
     Reduces to: :func:`renorm.adapt_` for the first batch and ``memory=inf``.
 
@@ -54,7 +54,7 @@ class Adapter:
 
     Args:
         prior: how many images the source is worth; ``inf`` is the source bit for bit. ``"auto"``, the default, reads it off
-            what is remembered, and keeps the source where that may be chance: see :func:`renorm.banks.auto.auto_weight`.
+            what is remembered, and keeps the source where that may be chance: see :func:`renorm.adapt.evidence.auto_weight`.
         branch: whose statistics follow: by default the active route's, else the only one.
         memory: M, how many images are known in the end.
         block: how many images are compared at a time; a larger batch is a block of its own.

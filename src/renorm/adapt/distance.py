@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import torch
 
-from renorm.stream.memory import Memory, Record, Weights, variance, variation
-from renorm.stream.state import Distance
-from renorm.stream.step import ADAPTED, Source
+from renorm.adapt.memory import Memory, Record, Weights, variance, variation
+from renorm.adapt.state import Distance
+from renorm.adapt.step import ADAPTED, Source
 
 
 def distances(memory: Memory, positions: Mapping[str, int], source: Mapping[str, Source]) -> dict[str, Distance]:

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from renorm.banks.auto import auto_weight
+from renorm.adapt.change import Change, change, joined_looks, look_of
+from renorm.adapt.evidence import auto_weight
+from renorm.adapt.memory import Memory, Record, Weights, by_image, joined, record_of, variance, variation, weights_of
+from renorm.adapt.state import Event, Settings, State, What
 from renorm.banks.bank import Statistics, interpolate, source_weight
 from renorm.banks.sites import View
 from renorm.functional import Moments, instance_moments
 from renorm.functional import merge as merge_moments
-from renorm.stream.change import Change, change, joined_looks, look_of
-from renorm.stream.memory import Memory, Record, Weights, by_image, joined, record_of, variance, variation, weights_of
-from renorm.stream.state import Event, Settings, State, What
 
 # What a record is of: features behind adapted sites, the source's own features, or the classes images are taken for.
 ADAPTED, SOURCE, CLASSES = "adapted:", "source:", "classes:"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from renorm.adapt.step import Source
 from renorm.banks.bank import Statistics
 from renorm.banks.sites import View, unwrap, views
-from renorm.stream.step import Source
 
 
 def values(targets: Mapping[str, View]) -> dict[str, Statistics]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.banks.adapt import blended
+from renorm.adapt.images import blended
 from renorm.banks.bank import Statistics
 from renorm.functional import Moments
 from tests.banks.models import Unknown, randomize, rectified, small, unchanged

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from renorm.banks.auto import Evidence, evidence
+from renorm.adapt.evidence import Evidence, evidence
 from renorm.banks.bank import Bank, Statistics, check_all_finite, interpolate, source_weight
 from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, Observer, call, check_reached, nothing, num_samples, observed
@@ -90,7 +90,7 @@ def adapt_(
         images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
         prior: how many images the source is worth: ``inf`` is the source bit for bit, 0 the batch alone. ``"auto"``, the
             default, reads it off the images in one more forward before, and keeps the source bit for bit where what they
-            show may be chance: see :func:`renorm.banks.auto.auto_weight`.
+            show may be chance: see :func:`renorm.adapt.evidence.auto_weight`.
         branch: whose statistics move: by default the active route's, else the only one.
         weight: the source weight s itself, from 0 to 1, however many images there are; in place of a prior.
         only: move the ``"mean"`` or the ``"variance"`` alone; the other stays the source's, bit for bit.

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.stream.adapter import Adapter
-from renorm.stream.state import Distance
+from renorm.adapt.state import Distance
+from renorm.adapt.stream import Adapter
 from tests.banks.models import Unknown, randomize, small, unchanged
 
 FORMATS = [torch.contiguous_format, torch.channels_last]

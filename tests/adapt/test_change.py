@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from renorm.adapt.change import RIDGE, Change, change, joined_looks, look_of, tail
+from renorm.adapt.memory import Look, Weights, weights_of
 from renorm.functional import Moments
-from renorm.stream.change import RIDGE, Change, change, joined_looks, look_of, tail
-from renorm.stream.memory import Look, Weights, weights_of
 
 
 def look(x: Tensor) -> Look:
@@ -46,7 +46,7 @@ def test_the_law_of_false_alarms_catches_a_test_that_takes_pixels_for_images():
 
 def test_without_a_ridge_it_would_be_the_test_of_hotelling(monkeypatch: pytest.MonkeyPatch):
     scipy = pytest.importorskip("scipy.stats")
-    monkeypatch.setattr("renorm.stream.change.RIDGE", 0.0)
+    monkeypatch.setattr("renorm.adapt.change.RIDGE", 0.0)
     generator = torch.Generator().manual_seed(4)
     a, b = drawn(60, generator).double(), drawn(30, generator).double() + 0.01
     p, f = 12, 88

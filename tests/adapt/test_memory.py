@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from renorm.functional import Moments, instance_moments
-from renorm.stream.memory import (
+from renorm.adapt.memory import (
     Memory,
     Record,
     Weights,
@@ -20,6 +19,7 @@ from renorm.stream.memory import (
     variation,
     weights_of,
 )
+from renorm.functional import Moments, instance_moments
 
 
 def features(num: int = 23, *space: int) -> Tensor:

@@ -11,10 +11,10 @@ import torch
 from torch.testing import assert_close
 
 import renorm
-from renorm.stream.adapter import Adapter
-from renorm.stream.checkpoint import FORMAT
+from renorm.adapt.file import FORMAT
+from renorm.adapt.stream import Adapter
+from tests.adapt.test_stream import changed, images
 from tests.banks.models import small, unchanged
-from tests.stream.test_adapter import changed, images
 
 
 @pytest.mark.parametrize("prior", [9, "auto", float("inf")])

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from renorm.adapt.stream import Adapter
 from renorm.corruptions import corrupt
 from renorm.data import load
 from renorm.models import create, load_weights
-from renorm.stream.adapter import Adapter
 
 COUNT, BATCH = 384, 32
 

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 import renorm
-from renorm.banks.predict import moved
+from renorm.adapt.prediction import moved
 from tests.banks.models import Unknown, randomize, rectified, small, unchanged
 from tests.oracles.numbers import inp, summary
 from tests.oracles.statistics import pooled

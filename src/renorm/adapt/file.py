@@ -15,12 +15,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from renorm.adapt.change import Change
+from renorm.adapt.memory import Look, Memory, Record, Weights
+from renorm.adapt.state import Event, Settings, State
+from renorm.adapt.step import ADAPTED, Source
 from renorm.banks.sites import View, fingerprint
 from renorm.files import write_atomically
-from renorm.stream.change import Change
-from renorm.stream.memory import Look, Memory, Record, Weights
-from renorm.stream.state import Event, Settings, State
-from renorm.stream.step import ADAPTED, Source
 
 FORMAT = "renorm.adapter/1"
 SCALARS = ("weight", "alike", "abstaining", "images", "resets", "positions")

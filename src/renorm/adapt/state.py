@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from renorm.adapt.change import Change
+from renorm.adapt.memory import Memory
 from renorm.banks.bank import source_weight
-from renorm.stream.change import Change
-from renorm.stream.memory import Memory
 
 LATEST = 1000  # events that are kept
 What = Literal["changed", "abstained", "resumed", "skipped", "reset"]

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 import renorm
-from renorm.stream.tent import entropy
+from renorm.adapt.tent import entropy
 from tests.banks.models import Unknown, randomize, rectified, small, unchanged
 from tests.oracles.numbers import inp
 

@@ -1,1 +1,0 @@
-"""Deployed models that follow the images they are given."""
