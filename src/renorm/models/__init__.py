@@ -1,5 +1,6 @@
 """Reference networks, and timm's and torchvision's by name."""
 
+from renorm.models.cell import Cell
 from renorm.models.create import create
 from renorm.models.densenet import DenseNet
 from renorm.models.preact import PreActResNet
@@ -12,6 +13,7 @@ from renorm.models.wideresnet import WideResNet
 
 __all__ = [
     "VGG",
+    "Cell",
     "DenseNet",
     "PreActResNet",
     "PyramidNet",
