@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import renorm
-from renorm.data.shifted import Settings, read_shifts, write_shifts
-from renorm.data.shifted.stored import Stored
+from renorm.shifts import Settings, Stored, read_shifts, write_shifts
 
 CORRUPTIONS = ("gaussian_noise", "fog", "brightness", "contrast")
 

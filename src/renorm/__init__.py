@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         recipes,
         report,
         routing,
+        shifts,
         surgery,
     )
     from renorm.adapt import Adaptation, Adapter, Tent, adapt_, prediction_time
@@ -72,6 +73,7 @@ __all__ = [
     "route_",
     "routing",
     "sandwich_",
+    "shifts",
     "split_",
     "stack",
     "surgery",
@@ -96,6 +98,7 @@ _ROOMS = (
     "recipes",
     "report",
     "routing",
+    "shifts",
     "surgery",
 )
 _ROOM_OF = {

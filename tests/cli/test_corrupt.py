@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from renorm.cli import parse
-from renorm.data.shifted import read_shifts
+from renorm.shifts import read_shifts
 from tests.cli.conftest import Command
 
 SMALL = ("--corruptions", "contrast", "gaussian_noise")

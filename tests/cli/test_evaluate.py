@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from renorm.cli.console import console
 from renorm.cli.overview import overview
 from renorm.corruptions import STANDARD
-from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, Shift, read_results, table
+from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, read_results, table
 from renorm.metrics.corruption import ALEXNET
 from renorm.models import create
+from renorm.shifts import Shift
 from tests.cli.conftest import Command, some_classes
 
 FEW = ("--num-images", "40", "--banks", "weak", "strong")

@@ -9,7 +9,8 @@ import pytest
 import torch.distributed as dist
 
 from renorm.data import Images, load
-from renorm.evaluate import Adapted, Choice, Kept, Results, Shift, Subject, describe, evaluate, shifts
+from renorm.evaluate import Adapted, Choice, Kept, Results, Subject, describe, evaluate
+from renorm.shifts import Shift, shifts
 from tests.distributed.ranks import on_ranks
 from tests.evaluate.conftest import BRANCHES, make_subject, make_view
 

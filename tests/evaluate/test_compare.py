@@ -9,16 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from renorm import metrics
-from renorm.evaluate import (
-    Cell,
-    ImageSet,
-    Protocol,
-    Results,
-    Row,
-    differences,
-    mean_accuracy,
-    mean_difference,
-)
+from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, differences, mean_accuracy, mean_difference
 
 N = 300
 PROTOCOL = Protocol(data=ImageSet("some", N, "pixels", "labels"), scale=32, rounding="8-bit", seed=3, weights="a")

@@ -12,13 +12,14 @@ import torch
 
 import renorm
 from renorm.data import Images
-from renorm.evaluate import Choice, Shift, Subject, describe, logits
+from renorm.evaluate import Choice, Subject, describe, logits
 from renorm.evaluate import curve as module
 from renorm.evaluate.curve import Curve, curve, kept_under, read_points, write_curve
 from renorm.evaluate.drawing import Plan, Point, Points, one_draw, plan
 from renorm.evaluate.kept import forget
 from renorm.evaluate.methods import Method
 from renorm.metrics import over_runs
+from renorm.shifts import Shift
 
 METHODS = [Method.named(name) for name in ("source", "8", "replacement:mean")]
 SHIFTS = [Shift("contrast", 4, scale=32), Shift("gaussian_blur", 1, scale=32)]

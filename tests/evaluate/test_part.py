@@ -9,7 +9,8 @@ import torch
 
 import renorm
 from renorm.data import Images
-from renorm.evaluate import Adapted, Choice, Kept, Results, Shift, Subject, describe, evaluate, shifts, table
+from renorm.evaluate import Adapted, Choice, Kept, Results, Subject, describe, evaluate, table
+from renorm.shifts import Shift, shifts
 from tests.evaluate.conftest import BRANCHES, make_view
 
 CHOICES = {name: Choice(name) for name in BRANCHES}

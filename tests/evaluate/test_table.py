@@ -9,19 +9,9 @@ from torch.testing import assert_close
 import renorm
 from renorm import metrics
 from renorm.data import Images, load
-from renorm.evaluate import (
-    Adapted,
-    Choice,
-    Shift,
-    Subject,
-    TrainingImages,
-    choose,
-    evaluate,
-    logits,
-    shifts,
-    usual,
-)
+from renorm.evaluate import Adapted, Choice, Subject, TrainingImages, choose, evaluate, logits, usual
 from renorm.models import create
+from renorm.shifts import Shift, shifts
 from tests.evaluate.conftest import BRANCHES, make_view
 
 

@@ -10,9 +10,10 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.data import Images
-from renorm.evaluate import Adapted, Choice, Shift, choose, domains, evaluate, unknown
+from renorm.evaluate import Adapted, Choice, choose, evaluate, unknown
 from renorm.evaluate.choices import TrainingImages
 from renorm.recipes.classify import Classification, Config
+from renorm.shifts import Shift, domains
 from tests.recipes import small
 
 NAMES = ["photo", "art", "sketch"]

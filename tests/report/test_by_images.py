@@ -4,12 +4,13 @@ import pytest
 import torch
 from matplotlib import colors
 
-from renorm.evaluate import Protocol, Shift
+from renorm.evaluate import Protocol
 from renorm.evaluate.curve import Curve
 from renorm.evaluate.drawing import Plan, Point
 from renorm.evaluate.methods import Method
 from renorm.report import by_images, pictures, tables
 from renorm.report.colors import FAINT
+from renorm.shifts import Shift
 from tests.report.test_tables import shown
 
 METHODS = {method.label: method for method in map(Method.named, ("source", "auto", "16"))}

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from renorm.attacks import Norm
 
 if TYPE_CHECKING:
-    from renorm.evaluate import Choice, Threat
+    from renorm.evaluate import Choice
     from renorm.recipes.config import Config
+    from renorm.shifts import Threat
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Attacks:
             config: How the model was trained.
             choose: Makes the bank of a name.
         """
-        from renorm.evaluate import Threat
+        from renorm.shifts import Threat
 
         norm = self.attack_norm or config.attack_norm
         own = norm == config.attack_norm  # a radius of another norm means nothing here

@@ -11,7 +11,8 @@ import tyro
 from tyro.conf import Positional
 
 from renorm.cli.console import done, invocation, progress, say
-from renorm.data.shifted.manifest import Manifest, Settings
+from renorm.shifts.manifest import Manifest
+from renorm.shifts.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Corrupt:
     def run(self) -> None:
         """Run the command."""
         from renorm.data import load
-        from renorm.data.shifted import write_shifts
+        from renorm.shifts import write_shifts
 
         workers = processors() if self.num_workers is None else self.num_workers
         if workers < 0:

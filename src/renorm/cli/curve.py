@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from renorm.data import Images
-    from renorm.evaluate import Protocol, Shift
+    from renorm.evaluate import Protocol
     from renorm.evaluate.curve import Curve
     from renorm.evaluate.drawing import Plan
     from renorm.evaluate.methods import Method
     from renorm.recipes.opened import Opened
+    from renorm.shifts import Shift
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Drawing:
             ValueError: For an unknown name, or one that is no change of the images alone.
         """
         from renorm.cli.evaluate import views
-        from renorm.evaluate import shifts
+        from renorm.shifts import shifts
 
         found = shifts(self.shifts or ("clean",), views(opened, images), seed)
         attacks = [shift.name for shift in found if shift.adversary is not None]

@@ -104,8 +104,8 @@ def adapt(opened: Opened, path: Path, seed: int) -> None:
     import renorm
     from renorm.cli.adapt import divided, pixels
     from renorm.cli.found import judge, tell_change
-    from renorm.evaluate import shifts
     from renorm.report import tables
+    from renorm.shifts import shifts
 
     images = opened.images(CONFIG.data)
     (shift,) = shifts([SHIFT], lambda name: opened.config.view(name, images[0][0].shape[-1]), seed)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import torch.distributed as dist
 
     from renorm.data import Images, View
-    from renorm.evaluate import Choice, Kept, Protocol, Results, Shift, Threat
+    from renorm.evaluate import Choice, Kept, Protocol, Results
     from renorm.recipes.opened import Opened
+    from renorm.shifts import Shift, Threat
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ class Evaluate:
     def images(self, opened: Opened) -> tuple[Images | None, Images | None]:
         """Training images, if any bank is measured on them, and those to evaluate on, if not all shifts bring their own."""
         from renorm.data import sample
-        from renorm.evaluate.shifts import is_made
+        from renorm.shifts import is_made
 
         if self.train is not None and not self.measures(opened):
             raise ValueError(
@@ -245,7 +246,7 @@ class Evaluate:
 
     def changes(self, opened: Opened) -> bool:
         """Whether a shift changes the data, or is one of its domains, and does not bring images of its own."""
-        from renorm.evaluate.shifts import is_made
+        from renorm.shifts import is_made
 
         return (
             opened.config.by_domain
@@ -270,7 +271,7 @@ class Evaluate:
 
     def chosen_shifts(self, opened: Opened, images: Images | None, train: Images | None) -> list[Shift]:
         """The shifts to evaluate under, in the order they were named."""
-        from renorm.evaluate import DEFAULT
+        from renorm.shifts import DEFAULT
 
         config = opened.config
         own = ["pgd:10"] * config.adversarial + ["domains"] * (config.by_domain and self.data is None)
@@ -280,8 +281,7 @@ class Evaluate:
 
     def shifts_of(self, name: str, opened: Opened, images: Images | None, threat: Threat) -> list[Shift]:
         """The shifts that a name stands for."""
-        from renorm.evaluate import domains, shifts, stored
-        from renorm.evaluate.shifts import is_made
+        from renorm.shifts import domains, is_made, shifts, stored
 
         if images is not None and (name == "domains" or (name in (images.domains or ()) and not is_made(name))):
             return domains(images, () if name == "domains" else (name,), self.seed)

@@ -9,19 +9,14 @@ from renorm.evaluate.means import (
     mean_corruption_error,
     relative_mean_corruption_error,
 )
-from renorm.evaluate.other import domains, stored
 from renorm.evaluate.part import Kept
 from renorm.evaluate.protocol import ImageSet, Protocol, describe
 from renorm.evaluate.results import Cell, Results, Row, read_results, write_results
-from renorm.evaluate.shifts import DEFAULT, Rounding, Shift, shifts
 from renorm.evaluate.subject import Choice, Subject, logits
 from renorm.evaluate.table import evaluate
-from renorm.evaluate.threat import Adversary, Threat
 
 __all__ = [
-    "DEFAULT",
     "Adapted",
-    "Adversary",
     "Cell",
     "Choice",
     "Difference",
@@ -29,16 +24,12 @@ __all__ = [
     "Kept",
     "Protocol",
     "Results",
-    "Rounding",
     "Row",
-    "Shift",
     "Subject",
-    "Threat",
     "TrainingImages",
     "choose",
     "describe",
     "differences",
-    "domains",
     "evaluate",
     "known_reference",
     "lacking",
@@ -48,8 +39,6 @@ __all__ = [
     "mean_difference",
     "read_results",
     "relative_mean_corruption_error",
-    "shifts",
-    "stored",
     "unknown",
     "usual",
     "write_results",

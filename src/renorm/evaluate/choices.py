@@ -15,10 +15,9 @@ import renorm
 from renorm.adapt.images import Auto
 from renorm.banks import Statistics
 from renorm.data import VIEWS, Images, View, sample, seeded_batch, view
-from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject
-from renorm.evaluate.threat import seeds_of
 from renorm.routing import route_of
+from renorm.shifts import Shift, seeds_of
 
 NOBODY = "unknown"  # the branch of samples that belong to none
 SOURCE = "source"  # the only bank of a model without branches

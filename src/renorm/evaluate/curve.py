@@ -13,9 +13,9 @@ from renorm.data import Images
 from renorm.evaluate.drawing import Average, Plan, Point, Points, averaged, one_draw
 from renorm.evaluate.kept import place
 from renorm.evaluate.protocol import Protocol
-from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Subject
 from renorm.files import write_atomically
+from renorm.shifts import Shift
 
 MEAN = "mean"
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from renorm.data import Images
 from renorm.evaluate.methods import Method
-from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject, score
 from renorm.evaluate.table import check
 from renorm.metrics import Interval, over_runs
+from renorm.shifts import Shift
 
 SIZES = (1, 4, 8, 16, 32, 64, 128)
 SOURCE = "source"

@@ -16,8 +16,8 @@ from torch import Tensor
 from renorm.evaluate.kept import forget, place
 from renorm.evaluate.protocol import ImageSet, Protocol
 from renorm.evaluate.results import Row
-from renorm.evaluate.shifts import Shift
 from renorm.files import write_atomically
+from renorm.shifts import Shift
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import renorm
 from renorm.banks.sites import hash_of, unwrap
 from renorm.corruptions import CORRUPTIONS, nearest_scale
 from renorm.data import Images
-from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Choice, Subject
+from renorm.shifts import Shift
 
 STORED = "stored"  # the rounding of images that were read, not made
 

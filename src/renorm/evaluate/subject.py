@@ -1,66 +1,19 @@
-"""A model under evaluation, and what it is evaluated with."""
+"""The outputs and scores of a model, with each of several banks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-import renorm
 from renorm import metrics
+from renorm.banks.choice import Choice
 from renorm.banks.forward import evaluating
 from renorm.data import Images
 from renorm.metrics import Scores
+from renorm.models.network import Subject
 
 BATCH = 256  # images of one forward, at most
 PIXELS = 2**20  # of one forward: larger activations cost more in fresh memory than they gain
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model and what its input is normalized by, in units of 0 to 1."""
-
-    model: nn.Module
-    mean: Sequence[float]
-    std: Sequence[float]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.model.parameters()).device
-
-    def normalize(self, x: Tensor) -> Tensor:
-        """Turn pixels, uint8 or in [0, 1], into the model's input, on its device. Shape: ``(N, 3, H, W)``, kept."""
-        x = x.to(self.device)
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
-        mean, std = (torch.tensor(list(values), device=x.device).view(3, 1, 1) for values in (self.mean, self.std))
-        return (x - mean) / std
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What to evaluate with: a branch of the model, a bank in its place, or (neither) the plain model as it is.
-
-    Args:
-        branch: The model's.
-        bank: In the branch's place.
-        recipe: How the bank was made, in words.
-    """
-
-    branch: str | None = None
-    bank: "renorm.Bank | None" = None
-    recipe: str = ""
-
-    @contextmanager
-    def opened(self, model: nn.Module) -> Iterator[None]:
-        """Make the model's forwards inside use this choice."""
-        with ExitStack() as stack:
-            if self.bank is not None:
-                stack.enter_context(renorm.using(model, self.bank, branch=self.branch))
-            if self.branch is not None:
-                stack.enter_context(renorm.route(model, self.branch))
-            yield
 
 
 Change = Callable[[Tensor, Tensor], Tensor]

@@ -17,10 +17,9 @@ from renorm.evaluate.choices import Adapted
 from renorm.evaluate.part import Kept, Part
 from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
 from renorm.evaluate.results import Cell, Results, Row
-from renorm.evaluate.shifts import Shift
 from renorm.evaluate.subject import Against, Change, Choice, Subject, score
-from renorm.evaluate.threat import seeds_of
 from renorm.metrics import Scores
+from renorm.shifts import Shift, seeds_of
 
 Callback = Callable[[float, int, Shift], None]
 

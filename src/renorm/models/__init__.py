@@ -3,6 +3,7 @@
 from renorm.models.cell import Cell
 from renorm.models.create import create
 from renorm.models.densenet import DenseNet
+from renorm.models.network import Subject
 from renorm.models.preact import PreActResNet
 from renorm.models.pyramidnet import PyramidNet
 from renorm.models.resnet import ResNet
@@ -19,6 +20,7 @@ __all__ = [
     "PyramidNet",
     "ResNeXt",
     "ResNet",
+    "Subject",
     "WideResNet",
     "create",
     "load_weights",

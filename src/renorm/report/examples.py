@@ -18,14 +18,13 @@ from torch import Tensor
 
 from renorm.data import VIEWS, Images, load, sample
 from renorm.data.classes import in_order
-from renorm.evaluate import shifts
 from renorm.evaluate.protocol import ImageSet, Protocol, label
-from renorm.evaluate.threat import is_attack
 from renorm.extras import require
 from renorm.recipes.classify import HOLDOUT
 from renorm.recipes.opened import config_of
 from renorm.report.grid import family_of, ordered, shifts_of
 from renorm.report.records import Record
+from renorm.shifts import is_attack, shifts
 
 NUM, SIDE = 6, 96  # images of a view; pixels of the larger side
 READ_ERRORS = (OSError, ValueError, ImportError)
@@ -206,7 +205,7 @@ def _same(images: Images, wanted: ImageSet) -> bool:
 
 def find_stored(record: Record, images: Images | None) -> dict[str, Images]:
     """Images that were read for shifts, by label: domains of the data, and folders that the command names."""
-    from renorm.data.shifted import read_shifts
+    from renorm.shifts import read_shifts
 
     wanted = record.results.protocol.stored
     found: dict[str, Images] = {}

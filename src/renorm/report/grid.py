@@ -13,8 +13,8 @@ from renorm.data import VIEWS
 from renorm.evaluate import Cell, Results
 from renorm.evaluate.means import per_image
 from renorm.evaluate.protocol import label
-from renorm.evaluate.threat import is_attack
 from renorm.metrics import Interval
+from renorm.shifts import is_attack
 
 FAMILIES = {  # the published order; views come before, domains and stored images after
     "noise": STANDARD[:3],

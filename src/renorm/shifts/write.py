@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from renorm.data.images import Images
-from renorm.data.shifted.corrupted import Corrupted
-from renorm.data.shifted.layouts import WRITERS, Piece, Writer
-from renorm.data.shifted.manifest import NAME, Manifest, Settings, read_manifest
-from renorm.data.shifted.settle import settle
+from renorm.shifts.corrupted import Corrupted
+from renorm.shifts.layouts import WRITERS, Piece, Writer
+from renorm.shifts.manifest import NAME, Manifest, read_manifest
+from renorm.shifts.settings import Settings
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Callback = Callable[[int, int], None]
@@ -63,7 +63,7 @@ def write_shifts(
         (3, 32, 'manifest.json')
     """
     folder = Path(folder)
-    manifest = settle(images, settings or Settings(), command)
+    manifest = Manifest.of(images, settings or Settings(), command)
     begun = check_folder(folder, manifest)
     writer = WRITERS[str(manifest.settings.layout)](Corrupted(images, manifest), folder)
     with one_thread():

@@ -13,9 +13,8 @@ import torch
 from renorm.data.decode import Blobs, Encoded, natural_size
 from renorm.data.images import Images
 from renorm.data.parquet import LABELS, categories, concatenate, image_name, parquet_files, undamaged
-from renorm.data.shifted.cells import Cells
-from renorm.data.shifted.manifest import Manifest
 from renorm.extras import require
+from renorm.shifts.manifest import Cells, Manifest
 
 KEYS = ("corruption", "severity")
 

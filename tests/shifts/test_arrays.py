@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from renorm.data.shifted import read_shifts
+from renorm.shifts import read_shifts
 from tests.data.benchmarks import write_cifar_c
 
 

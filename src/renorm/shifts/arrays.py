@@ -11,8 +11,7 @@ from torch import Tensor
 
 from renorm.corruptions import SEVERITIES
 from renorm.data.images import Images
-from renorm.data.shifted.cells import Cells
-from renorm.data.shifted.manifest import Manifest
+from renorm.shifts.manifest import Cells, Manifest
 
 LABELS = "labels.npy"
 AGAIN = "Download or copy it again."

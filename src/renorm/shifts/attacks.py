@@ -10,11 +10,12 @@ from torch import Tensor
 
 from renorm.attacks import Attack, Norm
 from renorm.attacks.radius import radius
+from renorm.banks.choice import Choice
 from renorm.banks.forward import evaluating
-from renorm.evaluate import foreign
-from renorm.evaluate.subject import Choice, Subject
 from renorm.extras import require
+from renorm.models.network import Subject
 from renorm.seeds import stable_seed
+from renorm.shifts import libraries
 
 STEPS = 20  # of pgd where none are said
 FAST, PROJECTED, AUTO, OTHERS = "fgsm", "pgd", "autoattack", "torchattacks"
@@ -63,7 +64,7 @@ class Threat:
         if kind == FAST and not what:
             return Adversary(name, Attack(eps, eps, 1, self.norm), self)
         if (kind == AUTO and not what) or (kind == OTHERS and what.isidentifier()):
-            made = foreign.torchattacks(what, self.norm) if what else foreign.autoattack()
+            made = libraries.torchattacks(what, self.norm) if what else libraries.autoattack()
             return Adversary(name, Attack(eps, norm=self.norm), self, made)
         raise ValueError(f"unknown attack {name!r}: one of {FORMS} is needed. Try {PROJECTED}:{STEPS}.")
 
@@ -82,7 +83,7 @@ class Adversary:
     name: str
     attack: Attack
     threat: Threat
-    made: foreign.Made | None = None
+    made: libraries.Made | None = None
 
     @property
     def recipe(self) -> str:

@@ -12,9 +12,8 @@ from torch.testing import assert_close
 from renorm import corruptions
 from renorm.corruptions import HELD_OUT, STANDARD
 from renorm.data import Images
-from renorm.evaluate import DEFAULT, Rounding, Shift, domains, shifts
-from renorm.evaluate.shifts import is_made
 from renorm.seeds import stable_seed
+from renorm.shifts import DEFAULT, Rounding, Shift, is_made, shifts
 from tests.evaluate.conftest import make_view
 
 
@@ -76,24 +75,6 @@ def test_rounding(images: Images):
     assert torch.equal(coded, torch.stack([jpeg(image) for image in rounded]))
     with pytest.raises(ValueError, match=r"rounding 'bits' is unknown: one of none, 8-bit, jpeg is needed"):
         Shift("contrast", 3, rounding="bits")  # pyright: ignore[reportArgumentType]
-
-
-def test_domains_are_shifts_with_images_of_their_own(images: Images):
-    domain = torch.arange(48) % 3
-    parted = replace(images, domains=["art", "photo", "sketch"], domain=domain)
-    found = domains(parted, seed=4)
-    assert [(shift.label, shift.severity, shift.seed) for shift in found] == [
-        (n, 0, 4) for n in ("art", "photo", "sketch")
-    ]
-    photo = found[1].images
-    assert photo is not None
-    assert torch.equal(photo.labels, images.labels[domain == 1])
-    assert torch.equal(found[1](photo.batch([2, 3])[0], torch.tensor([2, 3])), photo.batch([2, 3])[0])
-    assert [shift.name for shift in domains(parted, ["sketch"])] == ["sketch"]
-    with pytest.raises(ValueError, match=r"no image of the domain sketch is among the 2 of digits"):
-        domains(parted.subset([0, 1]))
-    with pytest.raises(ValueError, match=r"digits has no domains: a Parquet file with a column 'domain' is needed"):
-        domains(images)
 
 
 @pytest.mark.parametrize("name", ["contrst", "contrast:6", "clean:1", "standrd", "held-out:0"])

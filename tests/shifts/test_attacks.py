@@ -13,9 +13,10 @@ from torch.testing import assert_close
 import renorm
 from renorm.attacks import fgsm, pgd
 from renorm.data import Images
-from renorm.evaluate import Adapted, Choice, Shift, Subject, Threat, TrainingImages, choose, evaluate, shifts
+from renorm.evaluate import Adapted, Choice, Subject, TrainingImages, choose, evaluate
 from renorm.report.grid import family_of
 from renorm.seeds import stable_seed
+from renorm.shifts import Shift, Threat, shifts
 from tests.evaluate.conftest import BRANCHES, make_view
 
 CHOICES = {name: Choice(name) for name in BRANCHES}

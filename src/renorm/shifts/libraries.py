@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from renorm.attacks import Attack, Norm
 from renorm.attacks.opened import Logits, opened
 from renorm.attacks.search import lengths
-from renorm.evaluate.subject import Subject
 from renorm.extras import require
+from renorm.models.network import Subject
 
 NORMS = {"linf": "Linf", "l2": "L2"}  # as these libraries call them
 SOURCE = "git+https://github.com/fra31/auto-attack"  # the authors' code, which no registry has

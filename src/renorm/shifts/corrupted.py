@@ -12,8 +12,8 @@ from torch import Tensor
 from renorm.corruptions import corrupt
 from renorm.data.folder import SUFFIXES
 from renorm.data.images import Images
-from renorm.data.shifted.manifest import Manifest
 from renorm.seeds import stable_seed
+from renorm.shifts.manifest import Manifest
 
 PIXELS = 2**20  # of images that are in memory at a time
 SAME = {".JPEG": {".jpg", ".jpeg"}, ".png": {".png"}}  # what files of a format may be called

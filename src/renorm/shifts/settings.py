@@ -1,27 +1,53 @@
-"""Settings with nothing left open, checked against the images."""
+"""What to corrupt with and in what layout to write it: what is left open is chosen, and checked against the images."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-import renorm
 from renorm.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, corrupt, nearest_scale
 from renorm.data.decode import SMALL
-from renorm.data.encode import QUALITY
+from renorm.data.encode import QUALITY, Format
 from renorm.data.images import Images
-from renorm.data.shifted.manifest import Manifest, Settings
-from renorm.extras import require
 
+Layout = Literal["cifar-c", "imagenet-c", "parquet"]
 FORMATS = {"cifar-c": None, "imagenet-c": "jpeg", "parquet": "png"}
 
 
-def settle(images: Images, settings: Settings, command: str = "") -> Manifest:
-    """What a copy of images will hold.
+@dataclass(frozen=True)
+class Settings:
+    """What to corrupt with, and in what layout to write it.
+
+    Args:
+        layout: cifar-c (CORRUPTION.npy with the five severities stacked, and labels.npy), imagenet-c
+            (CORRUPTION/SEVERITY/CLASS/IMAGE) or parquet (Hugging Face's layout with columns corruption and severity);
+            by default cifar-c for sides of at most 96 pixels, imagenet-c for larger images.
+        corruptions: standard (15), held-out (4), corruptions (all 19), or names of corruptions.
+        severities: 1 (mild) to 5 (strong).
+        seed: Of the random numbers of all corruptions.
+        scale: Whose severity tables: those for images of 32, 64 or 224 pixels; by default by the size of the images.
+        format: Of image files: jpeg (lossy, as the published ImageNet-C) or png (exact); by default jpeg for imagenet-c,
+            png for parquet. cifar-c has none.
+        quality: Of JPEG, 1 to 95; by default 85, as the published ImageNet-C.
+        frost_dir: Folder of frost pictures for frost, in place of procedural ones.
+    """
+
+    layout: Layout | None = None
+    corruptions: tuple[str, ...] = ("standard",)
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    seed: int = 0
+    scale: int | None = None
+    format: Format | None = None
+    quality: int | None = None
+    frost_dir: Path | None = None
+
+
+def completed(settings: Settings, images: Images) -> Settings:
+    """Settings with nothing left open, as a copy of these images needs them.
 
     Raises:
         ValueError: the settings do not fit each other or the images.
@@ -43,10 +69,7 @@ def settle(images: Images, settings: Settings, command: str = "") -> Manifest:
     # What this refuses (scale, size, frost's pictures) would otherwise fail in a worker.
     name = settings.corruptions[0] if settings.frost_dir is None else "frost"
     corrupt(torch.zeros(1, 3, height, width), name, 1, [0], settings.scale, settings.frost_dir)
-    return Manifest(
-        settings, images.name, images.fingerprint, len(images), width, height, images.classes,
-        frost=_hash_of(settings.frost_dir), versions=_versions(layout), command=command,
-    )  # fmt: skip
+    return settings
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:
@@ -127,17 +150,3 @@ def _check_frost(settings: Settings) -> None:
             f"--frost-dir {settings.frost_dir} without frost among the corruptions: its pictures would not be used. "
             "Add frost to --corruptions, or leave --frost-dir out."
         )
-
-
-def _hash_of(folder: Path | None) -> str:
-    if folder is None:
-        return ""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        digest.update(path.name.encode() + path.read_bytes() if path.is_file() else b"")
-    return digest.hexdigest()[:16]
-
-
-def _versions(layout: str) -> dict[str, str]:
-    names = ["numpy", "PIL", *(["pyarrow"] if layout == "parquet" else [])]
-    return {"renorm": renorm.__version__, "torch": str(torch.__version__)} | {n: require(n).__version__ for n in names}

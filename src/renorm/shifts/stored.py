@@ -12,13 +12,13 @@ from torch import Tensor
 from renorm.corruptions import CORRUPTIONS
 from renorm.data.classes import matched
 from renorm.data.folder import image_files, load_folder, subfolders
-from renorm.data.images import Images
+from renorm.data.images import Images, sample
 from renorm.data.load import load
-from renorm.data.shifted.arrays import read_arrays
-from renorm.data.shifted.cells import Cells, check_complete, check_finished
-from renorm.data.shifted.class_folders import corruption_folders, read_class_folders
-from renorm.data.shifted.manifest import Manifest, read_manifest
-from renorm.data.shifted.tables import read_tables
+from renorm.shifts.arrays import read_arrays
+from renorm.shifts.folders import corruption_folders, read_class_folders
+from renorm.shifts.manifest import Cells, Manifest, check_complete, check_finished, read_manifest
+from renorm.shifts.shift import Shift
+from renorm.shifts.tables import read_tables
 
 LAYOUTS = (
     "CORRUPTION.npy with labels.npy (CIFAR-10-C, CIFAR-100-C), folders CORRUPTION/SEVERITY/CLASS/IMAGE (ImageNet-C, "
@@ -77,6 +77,30 @@ def read_shifts(path: str | Path, *, classes: Sequence[str] = (), size: int | No
         return [_whole(path, classes, size)]
     ordered = sorted(cells.items(), key=lambda item: (*_rank(item[0][0]), item[0][1]))
     return [Stored(name, severity, *matched(images, classes)) for (name, severity), images in ordered]
+
+
+def stored(
+    path: Path, *, classes: Sequence[str] = (), size: int | None = None, num_images: int = 0, seed: int = 0
+) -> list[Shift]:
+    """The shifts that a folder or file holds: CIFAR-10-C, ImageNet-C, -A, -R, -V2, -Sketch and the like.
+
+    Args:
+        path: Where they are.
+        classes: What the model's outputs stand for, so that data of some of these classes are scored among these.
+        size: Side in pixels that images are scaled and cut to.
+        num_images: Draw so many of each; 0 for all.
+        seed: Of the draw, which takes the same ones of every severity.
+
+    Raises:
+        FileNotFoundError: If there is nothing.
+        ValueError: If it cannot be read, or its classes are not the model's.
+    """
+    found = []
+    for each in read_shifts(path, classes=classes, size=size):
+        fewer = num_images and num_images < len(each.images)
+        images = sample(each.images, num_images, seed) if fewer else each.images
+        found.append(Shift(each.name, each.severity, seed, images=images, outputs=each.outputs))
+    return found
 
 
 def manifest_of(path: Path) -> Manifest | None:

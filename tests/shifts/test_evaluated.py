@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from renorm.data import Images, sample
-from renorm.evaluate import Choice, Subject, differences, evaluate, mean_accuracy, shifts, stored
+from renorm.evaluate import Choice, Subject, differences, evaluate, mean_accuracy
+from renorm.shifts import shifts, stored
 from tests.evaluate.conftest import make_view
 
 CHOICES = {"weak": Choice("weak")}

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from renorm.data.decode import Encoded
-from renorm.data.shifted import read_shifts
+from renorm.shifts import read_shifts
 from tests.data.benchmarks import SEVERITIES, numbered, write_cifar_c, write_classes, write_imagenet_c
 from tests.data.pictures import structs, write_image, write_parquet
 

@@ -8,8 +8,9 @@ import torch
 
 from renorm.corruptions import CORRUPTIONS, STANDARD
 from renorm.data import Images
-from renorm.data.shifted import Settings
-from renorm.data.shifted.settle import expand, settle
+from renorm.shifts import Settings
+from renorm.shifts.manifest import Manifest
+from renorm.shifts.settings import expand
 from tests.data.pictures import write_image
 
 
@@ -29,7 +30,7 @@ def images(side: int = 16, n: int = 2, label: int = 0, name: str = "a") -> Image
     ],
 )
 def test_what_is_left_open_is_chosen(side: int, options: dict[str, Any], expected: tuple):
-    chosen = settle(images(side), Settings(corruptions=("contrast",), **options)).settings
+    chosen = Manifest.of(images(side), Settings(corruptions=("contrast",), **options)).settings
     assert (chosen.layout, chosen.scale, chosen.format, chosen.quality) == expected
 
 
@@ -76,7 +77,7 @@ def test_groups_of_corruptions():
 def test_what_does_not_fit_is_refused(data: dict[str, Any], settings: dict[str, Any], message: str):
     options: dict[str, Any] = {"corruptions": ("contrast",)} | settings
     with pytest.raises(ValueError, match=message):
-        settle(images(**data), Settings(**options))
+        Manifest.of(images(**data), Settings(**options))
 
 
 def test_own_pictures_of_frost_count_by_their_content(tmp_path: Path):
@@ -84,6 +85,6 @@ def test_own_pictures_of_frost_count_by_their_content(tmp_path: Path):
     for name, grey in (("a", 200), ("b", 200), ("c", 100)):
         write_image(tmp_path / name / "1.png", 40, 40, (grey, grey, grey))
         settings = Settings(corruptions=("frost",), frost_dir=tmp_path / name)
-        hashes.append(settle(images(), settings).frost)
+        hashes.append(Manifest.of(images(), settings).frost)
     assert hashes[0] == hashes[1] != hashes[2]
-    assert settle(images(), Settings(corruptions=("frost",))).frost == ""
+    assert Manifest.of(images(), Settings(corruptions=("frost",))).frost == ""

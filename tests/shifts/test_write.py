@@ -16,13 +16,14 @@ from torch.testing import assert_close
 
 from renorm.corruptions import corrupt
 from renorm.data import Images, load
-from renorm.data.shifted.layouts import Arrays, Files, Tables
-from renorm.data.shifted.manifest import Settings, read_manifest
-from renorm.data.shifted.stored import Stored, read_shifts
-from renorm.data.shifted.write import write_shifts
-from renorm.evaluate import shifts as named_shifts
 from renorm.extras import require
 from renorm.seeds import stable_seed
+from renorm.shifts import shifts as named_shifts
+from renorm.shifts.layouts import Arrays, Files, Tables
+from renorm.shifts.manifest import read_manifest
+from renorm.shifts.settings import Settings
+from renorm.shifts.stored import Stored, read_shifts
+from renorm.shifts.write import write_shifts
 from tests.data.pictures import write_image
 
 LAYOUTS = ("cifar-c", "imagenet-c", "parquet")
@@ -200,7 +201,7 @@ def test_the_room_needed_is_about_what_is_written(layout: str, images: Images, t
     blocks = sum(-(-size // 4096) * 4096 for size in written)
     asked = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("renorm.data.shifted.write.gigabytes", lambda number: asked.append(number) or "")
+        patched.setattr("renorm.shifts.write.gigabytes", lambda number: asked.append(number) or "")
         patched.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, -(10**9)))
         with pytest.raises(OSError, match="needs about"):
             write_shifts(images, tmp_path / "other", settings(layout))

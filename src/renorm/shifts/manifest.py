@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from renorm.data.encode import Format
+import torch
+
+import renorm
+from renorm.data.images import Images
+from renorm.extras import require
 from renorm.files import write_atomically
+from renorm.shifts.settings import Settings, completed
 
 NAME = "manifest.json"
 SCRATCH = ".unfinished"  # folder of what is not whole yet
 KIND = "renorm corrupted images, version 1"
-Layout = Literal["cifar-c", "imagenet-c", "parquet"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to corrupt with, and in what layout to write it.
-
-    Args:
-        layout: cifar-c (CORRUPTION.npy with the five severities stacked, and labels.npy), imagenet-c
-            (CORRUPTION/SEVERITY/CLASS/IMAGE) or parquet (Hugging Face's layout with columns corruption and severity);
-            by default cifar-c for sides of at most 96 pixels, imagenet-c for larger images.
-        corruptions: standard (15), held-out (4), corruptions (all 19), or names of corruptions.
-        severities: 1 (mild) to 5 (strong).
-        seed: Of the random numbers of all corruptions.
-        scale: Whose severity tables: those for images of 32, 64 or 224 pixels; by default by the size of the images.
-        format: Of image files: jpeg (lossy, as the published ImageNet-C) or png (exact); by default jpeg for imagenet-c,
-            png for parquet. cifar-c has none.
-        quality: Of JPEG, 1 to 95; by default 85, as the published ImageNet-C.
-        frost_dir: Folder of frost pictures for frost, in place of procedural ones.
-    """
-
-    layout: Layout | None = None
-    corruptions: tuple[str, ...] = ("standard",)
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
-    seed: int = 0
-    scale: int | None = None
-    format: Format | None = None
-    quality: int | None = None
-    frost_dir: Path | None = None
+Cells = dict[tuple[str, int], Images]
 
 
 @dataclass(frozen=True)
@@ -72,6 +50,20 @@ class Manifest:
     frost: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
+
+    @classmethod
+    def of(cls, images: Images, settings: Settings, command: str = "") -> Manifest:
+        """What a copy of images will hold.
+
+        Raises:
+            ValueError: the settings do not fit each other or the images.
+        """
+        settings = completed(settings, images)
+        height, width = images[0][0].shape[-2:]
+        return cls(
+            settings, images.name, images.fingerprint, len(images), width, height, images.classes,
+            frost=_hash_of(settings.frost_dir), versions=_versions(str(settings.layout)), command=command,
+        )  # fmt: skip
 
     @property
     def cells(self) -> Iterator[tuple[str, int]]:
@@ -113,6 +105,37 @@ def read_manifest(folder: Path) -> Manifest | None:
         ) from error
 
 
+def check_finished(path: Path) -> None:
+    """Refuse a copy that was interrupted.
+
+    Raises:
+        ValueError: the folder says so.
+    """
+    manifest = read_manifest(path)
+    if manifest is not None and (path / SCRATCH).exists():
+        raise ValueError(
+            f"{path} is not finished: writing it was interrupted, or goes on. The whole is needed, so that numbers can be "
+            f"compared. Give the same command again: {manifest.command or 'write_shifts'}"
+        )
+
+
+def check_complete(cells: Mapping[tuple[str, int], Images], manifest: Manifest, path: Path) -> None:
+    """Refuse a copy, or a part of one, that lost something.
+
+    Raises:
+        ValueError: corruptions, severities or images of the manifest are missing.
+    """
+    expected = manifest.cells if (path / NAME).exists() or not cells else cells
+    for name, severity in expected:
+        number = len(cells.get((name, severity), ()))
+        if number != manifest.num_images:
+            raise ValueError(
+                f"{path} has {number} of the {manifest.num_images} images of {name} {severity} that its manifest names. "
+                "The whole is needed, so that numbers can be compared. Give the same command again: "
+                f"{manifest.command or 'write_shifts'}"
+            )
+
+
 def _from(values: dict[str, Any]) -> Manifest:
     settings = dict(values.pop("settings"))
     for name in ("corruptions", "severities"):
@@ -128,3 +151,17 @@ def _fields(manifest: Manifest) -> dict[str, Any]:
         del values[name]
     del settings["frost_dir"]  # its pictures' hash counts
     return settings | values
+
+
+def _hash_of(folder: Path | None) -> str:
+    if folder is None:
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        digest.update(path.name.encode() + path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:16]
+
+
+def _versions(layout: str) -> dict[str, str]:
+    names = ["numpy", "PIL", *(["pyarrow"] if layout == "parquet" else [])]
+    return {"renorm": renorm.__version__, "torch": str(torch.__version__)} | {n: require(n).__version__ for n in names}

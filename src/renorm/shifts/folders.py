@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,7 @@ from renorm.corruptions import CORRUPTIONS, SEVERITIES
 from renorm.data.decode import Blobs, Encoded, natural_size
 from renorm.data.folder import SUFFIXES, subfolders
 from renorm.data.images import Images
-from renorm.data.shifted.cells import Cells, check_alike
-from renorm.data.shifted.manifest import Manifest
+from renorm.shifts.manifest import Cells, Manifest
 
 NUMBERS = {str(severity): severity for severity in SEVERITIES}
 
@@ -84,6 +83,31 @@ def read_class_folders(folders: Folders, manifest: Manifest | None, size: int | 
         check_alike({cell: len(each) for cell, each in names.items()}, folders.path)
     classes = manifest.classes if manifest else sorted({_class(name) for each in names.values() for name in each})
     return {cell: _images(str(folders.cells[cell]), names[cell], classes, manifest, size) for cell in names}
+
+
+def check_alike(numbers: Mapping[tuple[str, int], int], path: Path) -> None:
+    """Refuse a benchmark in which severities are missing, or images of some severities.
+
+    Raises:
+        ValueError: a corruption has not all five severities, or not as many images in each as there are elsewhere.
+    """
+    severities: dict[str, list[int]] = {}
+    for name, severity in sorted(numbers):
+        severities.setdefault(name, []).append(severity)
+    for name, there in severities.items():
+        if there != list(SEVERITIES):
+            raise ValueError(
+                f"{path} has severities {', '.join(map(str, there))} of {name}: all of {SEVERITIES} are needed for its mean. "
+                f"Add the others, or give one severity alone, {path / name / str(there[0])}."
+            )
+    usual = max(numbers.values())
+    fewer = [(name, severity) for (name, severity), number in numbers.items() if number != usual]
+    if fewer:
+        name, severity = fewer[0]
+        raise ValueError(
+            f"{path} has {numbers[fewer[0]]} images of {name} {severity} and {usual} of others: the same images are needed in "
+            "every corruption and severity. Extract or copy it again."
+        )
 
 
 def image_names(folder: str, below: str = "") -> Iterator[str]:

@@ -13,10 +13,10 @@ from renorm.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from renorm.corruptions import GROUPS as CORRUPTION_GROUPS
 from renorm.data import VIEWS, Images, View, seeded
 from renorm.data.encode import Coding
-from renorm.evaluate.threat import FORMS as ATTACKS
-from renorm.evaluate.threat import Adversary, Threat, is_attack
 from renorm.extras import require
 from renorm.seeds import stable_seed
+from renorm.shifts.attacks import FORMS as ATTACKS
+from renorm.shifts.attacks import Adversary, Threat, is_attack
 
 Rounding = Literal["none", "8-bit", "jpeg"]
 

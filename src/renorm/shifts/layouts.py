@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from renorm.data.encode import QUALITY, Coding
-from renorm.data.shifted.corrupted import Corrupted
-from renorm.data.shifted.manifest import SCRATCH
 from renorm.extras import require
 from renorm.files import opened_atomically
+from renorm.shifts.corrupted import Corrupted
+from renorm.shifts.manifest import SCRATCH
 
 BLOCK = 4096  # bytes: files of most disks take a multiple
 ROW = 64  # bytes of a table's row besides the image

@@ -1,0 +1,26 @@
+"""Changes of the data a model is evaluated under: made, attacked, the domains of the data, or images that are stored."""
+
+from renorm.shifts.attacks import Adversary, Threat, is_attack, seeds_of
+from renorm.shifts.domains import domains
+from renorm.shifts.settings import Settings
+from renorm.shifts.shift import DEFAULT, Rounding, Shift, is_made, shifts
+from renorm.shifts.stored import Stored, read_shifts, stored
+from renorm.shifts.write import write_shifts
+
+__all__ = [
+    "DEFAULT",
+    "Adversary",
+    "Rounding",
+    "Settings",
+    "Shift",
+    "Stored",
+    "Threat",
+    "domains",
+    "is_attack",
+    "is_made",
+    "read_shifts",
+    "seeds_of",
+    "shifts",
+    "stored",
+    "write_shifts",
+]
