@@ -3,6 +3,7 @@
 from renorm.data.cifar import CIFAR
 from renorm.data.images import Images, sample
 from renorm.data.load import load
+from renorm.data.nasbench201 import CellTable, nasbench201
 from renorm.data.operations import GREY
 from renorm.data.policies import AugMix, AutoAugment, Policy, RandAugment, TrivialAugment
 from renorm.data.views import NAMES as VIEWS
@@ -28,6 +29,7 @@ __all__ = [
     "VIEWS",
     "AugMix",
     "AutoAugment",
+    "CellTable",
     "Centered",
     "Crop",
     "Images",
@@ -41,6 +43,7 @@ __all__ = [
     "central",
     "clean",
     "load",
+    "nasbench201",
     "sample",
     "seeded",
     "seeded_batch",
