@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         routing,
         shifts,
         surgery,
+        train,
     )
     from renorm.adapt import Adaptation, Adapter, Tent, adapt_, prediction_time
     from renorm.banks import Bank, blend, install_, measure, merge, recalibrate_, using
@@ -77,6 +78,7 @@ __all__ = [
     "split_",
     "stack",
     "surgery",
+    "train",
     "unstack",
     "using",
 ]
@@ -100,6 +102,7 @@ _ROOMS = (
     "routing",
     "shifts",
     "surgery",
+    "train",
 )
 _ROOM_OF = {
     "Adaptation": "adapt",

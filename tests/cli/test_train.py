@@ -16,12 +16,12 @@ import renorm
 from renorm.cli.console import invocation
 from renorm.cli.train import TOGETHER, default_folder
 from renorm.evaluate import read_results
-from renorm.recipes.config import Config
-from renorm.recipes.opened import open_run
-from renorm.recipes.run import Run
+from renorm.recipes.classify.config import Config
+from renorm.recipes.open import open_run
+from renorm.train.run import Run
 from tests.cli.conftest import TRAIN, Command, some_classes
 from tests.conftest import ROOT
-from tests.recipes import small
+from tests.recipes.classify import small
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_recorded_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch):
 def test_a_network_without_statistics_trains_as_it_is(
     renorm_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: small.Plain(num_classes))
+    monkeypatch.setattr("renorm.recipes.classify.start.create", lambda name, num_classes: small.Plain(num_classes))
     options = [
         "--norm",
         "shared",

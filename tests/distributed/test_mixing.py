@@ -12,13 +12,14 @@ from torch.testing import assert_close
 import renorm
 from renorm.mix.draws import Draw
 from renorm.recipes.classify import Classification
-from renorm.recipes.loop import Event, train
-from renorm.recipes.mixing import per_row
-from renorm.recipes.run import Run
-from renorm.recipes.views import Order, loader
+from renorm.recipes.classify.mixing import per_row
+from renorm.recipes.classify.views import loader
+from renorm.train.batches import Order
+from renorm.train.loop import Event, train
+from renorm.train.run import Run
 from tests.distributed.ranks import on_ranks
 from tests.distributed.test_recipe import recipe
-from tests.recipes import small
+from tests.recipes.classify import small
 
 MIX: dict[str, Any] = {"mix": "exchange+cutmix", "exchange_probability": 0.5, "image_probability": 0.5, "batch": 16}
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import renorm
-from renorm.recipes import classify
 from renorm.recipes.classify import Classification, Config
-from renorm.recipes.loop import Event, train
-from renorm.recipes.run import Run
+from renorm.recipes.classify import recipe as classification
+from renorm.train.loop import Event, train
+from renorm.train.run import Run
 from tests.distributed.ranks import on_ranks
-from tests.recipes import small
+from tests.recipes.classify import small
 
 SMALL = {"batch": 14, "keep_last": True, "epochs": 1, "save_every": 0}  # 40 images: five steps of 7 and one of 5, 3 + 2
 CASES: dict[str, dict[str, Any]] = {
@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
 def recipe(**changes: Any) -> Classification:
     """A recipe in float64: in float32 the order of a sum moves a loss by 1e-4 within these steps."""
     torch.set_default_dtype(torch.float64)
-    classify.BACKEND = "aot_eager"  # the same graphs without a C++ compiler
+    classification.BACKEND = "aot_eager"  # the same graphs without a C++ compiler
     try:
         made = Classification(Config(**{**small.CONFIG, **SMALL, **changes}), *small.images(40, 13))
     finally:
@@ -45,7 +45,7 @@ def trained(**changes: Any) -> dict[str, Any]:
     """Losses of one epoch, numbers and weights after it."""
     made = recipe(**changes)
     losses = [made.step(batch)["loss"] for batch in made.batches(0, 0)]
-    made.settle()
+    made.finish()
     return {"losses": losses, "numbers": made.validate(), "weights": dict(made.weights())}
 
 
@@ -56,7 +56,7 @@ def local() -> dict[str, Any]:
         made.step(batch)
     before = statistics(made)
     seen = made._seen
-    made.settle()
+    made.finish()
     return {"seen": seen, "before": before, "after": statistics(made), "weights": dict(made.model.named_parameters())}
 
 

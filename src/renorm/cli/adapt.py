@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import renorm
     from renorm.data import Images
-    from renorm.recipes.opened import Opened
+    from renorm.recipes.open import Opened
 
 NUM_IMAGES = 32
 SUFFIXES = {"bank": ".safetensors", "fold": ".safetensors", "onnx": ".onnx", "program": ".pt2", "out": ".png"}

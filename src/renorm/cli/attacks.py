@@ -10,7 +10,7 @@ from renorm.attacks import Norm
 
 if TYPE_CHECKING:
     from renorm.evaluate import Choice
-    from renorm.recipes.config import Config
+    from renorm.recipes.classify.config import Config
     from renorm.shifts import Threat
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from renorm.recipes.config import option
+from renorm.recipes.classify.config import option
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)

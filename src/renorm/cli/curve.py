@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from renorm.evaluate.curve import Curve
     from renorm.evaluate.drawing import Plan
     from renorm.evaluate.methods import Method
-    from renorm.recipes.opened import Opened
+    from renorm.recipes.open import Opened
     from renorm.shifts import Shift
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from renorm.data import Images, View
     from renorm.evaluate import Choice, Kept, Protocol, Results
-    from renorm.recipes.opened import Opened
+    from renorm.recipes.open import Opened
     from renorm.shifts import Shift, Threat
 
 
@@ -76,7 +76,7 @@ class Evaluate:
     def run(self) -> None:
         """Run the command, in every process that torchrun started."""
         from renorm.evaluate import ranks
-        from renorm.recipes.processes import join
+        from renorm.train.devices import join
 
         self.check()
         processes = join()

@@ -14,7 +14,7 @@ from renorm.cli.source import Source
 if TYPE_CHECKING:
     from torch import nn
 
-    from renorm.recipes.opened import Opened
+    from renorm.recipes.open import Opened
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from renorm.adapt.evidence import Evidence
     from renorm.data import Images
     from renorm.metrics import Interval
-    from renorm.recipes.opened import Opened
+    from renorm.recipes.open import Opened
 
 
 class Judged(NamedTuple):

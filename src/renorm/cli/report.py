@@ -78,10 +78,10 @@ class Report:
     def one(self, path: Path) -> None:
         """The page of a run."""
         from renorm.files import write_atomically
-        from renorm.recipes.run import Run
         from renorm.report import page, tables
         from renorm.report.examples import illustrate
         from renorm.report.records import read
+        from renorm.train.run import Run
 
         record = read(path)
         if self.table:
@@ -119,7 +119,7 @@ class Report:
         """The gradients of runs, where they are wanted."""
         if not self.gradients:
             return {}
-        from renorm.recipes.gradients import of_run
+        from renorm.recipes.classify.gradients import of_run
 
         return {name: of_run(path, self.gradients) for name, path in runs.items()}
 

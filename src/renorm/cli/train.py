@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm.cli.console import console, done, invocation, progress, say
-from renorm.recipes.adversarial import attack_of, attacked_branches, origin
-from renorm.recipes.config import Config, check_idle
+from renorm.recipes.classify.adversarial import attack_of, attacked_branches, origin
+from renorm.recipes.classify.config import Config, check_idle
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from renorm.recipes.classify import Classification
-    from renorm.recipes.loop import Event
-    from renorm.recipes.run import Run
+    from renorm.train.loop import Event
+    from renorm.train.run import Run
 
 TOGETHER = "norms use the statistics of all together"
 APART = "each normalizes by its own batch, running statistics are pooled before they are used (--sync-bn: all together)"
@@ -46,7 +46,7 @@ class Train:
 
     def run(self) -> None:
         """Run the command."""
-        from renorm.recipes.run import Run
+        from renorm.train.run import Run
 
         run = Run(self.out or default_folder(self.config))
         if not self.resume:
@@ -100,8 +100,8 @@ def prepare(config: Config) -> Classification:
 
 def fit(recipe: Classification, run: Run, resume: bool) -> None:
     """Train under a progress bar and write the banks."""
-    from renorm.recipes.board import board
-    from renorm.recipes.loop import train
+    from renorm.train.board import board
+    from renorm.train.loop import train
 
     plan, main = recipe.plan, recipe.processes.main
     events = board(run.path / "tensorboard") if recipe.config.tensorboard and main else nullcontext()
@@ -140,7 +140,7 @@ def write_banks(run: Run) -> None:
     from renorm import Bank
     from renorm.banks.sites import tracked
     from renorm.evaluate.choices import SOURCE
-    from renorm.recipes.opened import open_run
+    from renorm.recipes.open import open_run
 
     opened = open_run(run.path)
     branches = [each for each in opened.branches or [None] if tracked(opened.subject.model, each)]
@@ -184,7 +184,7 @@ def resumed(run: Run, given: Config, names: Collection[str] = ()) -> Config:
     Raises:
         ValueError: If options were given that differ from it.
     """
-    from renorm.recipes.opened import config_of
+    from renorm.recipes.open import config_of
 
     started, usual = config_of(run.config()), Config()
     asked = {f.name for f in fields(Config) if getattr(given, f.name) != getattr(usual, f.name)} | {*names}

@@ -1,1 +1,5 @@
-"""Training: one loop, and the recipe of classification."""
+"""What can be trained, and what a run of it opens as."""
+
+from renorm.recipes.open import open_file, open_named, open_run
+
+__all__ = ["open_file", "open_named", "open_run"]

@@ -14,7 +14,7 @@ from renorm.mix import CutMix, Mix, Mixup, MomentExchange
 from renorm.seeds import stable_seed
 
 if TYPE_CHECKING:
-    from renorm.recipes.config import Config
+    from renorm.recipes.classify.config import Config
 
 Kind = Literal["exchange", "cutmix", "mixup", "exchange+cutmix"]
 ExchangeNorm = Literal["pono", "in", "ln", "gn", "gpono"]

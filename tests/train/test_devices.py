@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.data import load
-from renorm.recipes.config import Config, check
-from renorm.recipes.processes import Processes, branches_of, join, unsynchronized
+from renorm.recipes.classify.config import Config, check
+from renorm.train.devices import Processes, branches_of, join, unsynchronized
 
 CPU = torch.device("cpu")
 

@@ -24,18 +24,19 @@ from renorm.evaluate.choices import SOURCE
 from renorm.evaluate.subject import Choice, Subject, logits
 from renorm.layers import SandwichBatchNorm
 from renorm.mix.draws import Weight
-from renorm.recipes.adversarial import agreements, attacked_branches, whole, with_attacks
-from renorm.recipes.averaging import Average, remeasure_
-from renorm.recipes.checkpoint import Checkpoint, load_into
-from renorm.recipes.config import PRETRAINED, Config, check
-from renorm.recipes.domains import resolved, rows, trained_on
-from renorm.recipes.loop import Plan, check_finite
-from renorm.recipes.mixing import Spec, branch_per_row, generator_of, mix_of, own_share, per_row
-from renorm.recipes.processes import branches_of, join, pool_statistics_, unsynchronized
-from renorm.recipes.start import begin, build, synchronized
-from renorm.recipes.views import Batch, Key, Order, ViewedImages, loader
+from renorm.recipes.classify.adversarial import agreements, attacked_branches, whole, with_attacks
+from renorm.recipes.classify.config import PRETRAINED, Config, check
+from renorm.recipes.classify.domains import resolved, rows, trained_on
+from renorm.recipes.classify.mixing import Spec, branch_per_row, generator_of, mix_of, own_share, per_row
+from renorm.recipes.classify.start import begin, build, synchronized
+from renorm.recipes.classify.views import Batch, ViewedImages, loader
 from renorm.routing import Stacked
 from renorm.seeds import stable_seed
+from renorm.train.average import Average, remeasure_
+from renorm.train.batches import Key, Order
+from renorm.train.checkpoint import Checkpoint, load_into
+from renorm.train.devices import branches_of, join, pool_statistics_, unsynchronized
+from renorm.train.loop import Plan, check_finite
 
 __all__ = ["Classification", "Config", "build", "check", "read"]
 
@@ -45,7 +46,7 @@ BACKEND = "inductor"
 
 
 class Classification:
-    """The recipe that :func:`renorm.recipes.loop.train` trains.
+    """The recipe that :func:`renorm.train.loop.train` trains.
 
     Args:
         config: What to train.
@@ -184,7 +185,7 @@ class Classification:
         names = [name for name in self.config.branches if only is None or name in only]
         return renorm.stack({name: self.subject.normalize(views[name]) for name in names}, self.config.layout)
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Make the statistics those of all processes and, of averaged weights, their own."""
         if self.processes.count > 1 and not self.config.sync_bn:
             pool_statistics_(self.model, self._seen)

@@ -14,10 +14,10 @@ from renorm.data import CIFAR, Images, load
 from renorm.data.classes import in_order
 from renorm.evaluate.subject import Subject
 from renorm.models import create, load_weights
-from renorm.recipes import checkpoint
-from renorm.recipes.config import Config
-from renorm.recipes.run import Run
-from renorm.recipes.start import LIBRARIES, build, fetch, usual_normalization
+from renorm.recipes.classify.config import Config
+from renorm.recipes.classify.start import LIBRARIES, build, fetch, usual_normalization
+from renorm.train import checkpoint
+from renorm.train.run import Run
 
 
 @dataclass(frozen=True)

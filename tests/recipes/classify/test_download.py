@@ -9,8 +9,8 @@ import torch
 from renorm.cli import parse
 from renorm.data import cifar
 from renorm.recipes.classify import read
-from renorm.recipes.config import Config
-from renorm.recipes.opened import Opened
+from renorm.recipes.classify.config import Config
+from renorm.recipes.open import Opened
 from tests.data import archives
 
 

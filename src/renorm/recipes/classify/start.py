@@ -16,8 +16,8 @@ from renorm.evaluate.choices import SOURCE
 from renorm.layers import BranchCopies
 from renorm.models import create, load_weights
 from renorm.models.weights import versioned
-from renorm.recipes.config import PRETRAINED, Config
-from renorm.recipes.processes import branches_of
+from renorm.recipes.classify.config import PRETRAINED, Config
+from renorm.train.devices import branches_of
 
 LIBRARIES = ("timm:", "torchvision:")
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from renorm.recipes.gradients import losses, of_run, weights
+from renorm.recipes.classify.gradients import losses, of_run, weights
 from renorm.report.gradients import TITLE, cosines, gradients, lengths
-from tests.recipes import small
-from tests.recipes.test_domains import recipe as by_domain
+from tests.recipes.classify import small
+from tests.recipes.classify.test_domains import recipe as by_domain
 
 
 def test_the_losses_are_those_of_a_step():

@@ -14,15 +14,14 @@ from renorm import CutMix, MomentExchange
 from renorm.functional import exchange_moments
 from renorm.mix.draws import Draw
 from renorm.models import create
-from renorm.recipes import mixing
-from renorm.recipes.classify import Classification
-from renorm.recipes.config import Config
-from renorm.recipes.mixing import position_of
-from renorm.recipes.views import Batch
+from renorm.recipes.classify import Classification, mixing
+from renorm.recipes.classify.config import Config
+from renorm.recipes.classify.mixing import position_of
+from renorm.recipes.classify.views import Batch
 from tests.conftest import ROOT
-from tests.recipes import small
-from tests.recipes.test_classify import trace
-from tests.recipes.test_options import Counting
+from tests.recipes.classify import small
+from tests.recipes.classify.test_classify import trace
+from tests.recipes.classify.test_options import Counting
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "mix.json").read_text())
 ALWAYS = {"exchange_probability": 1.0, "exchange_weight": 0.7}
@@ -53,7 +52,7 @@ def test_the_first_ten_losses_are_the_golden_ones(case: str):
 
 @pytest.fixture
 def without_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: small.Plain(num_classes))
+    monkeypatch.setattr("renorm.recipes.classify.start.create", lambda name, num_classes: small.Plain(num_classes))
 
 
 def by_hand(model: Any, x: Tensor, draw: Draw) -> Tensor:
@@ -158,7 +157,7 @@ def test_forwards_of_a_step_have_partners_of_their_own_and_do_the_same():
 def test_evaluation_and_averages_are_not_mixed():
     recipe = small.recipe(mix="exchange+cutmix", ema=0.9, ema_images=32, **ALWAYS)
     recipe.step(first(recipe))
-    recipe.settle()
+    recipe.finish()
     with pytest.raises(ValueError, match="has no exchange"):
         MomentExchange.of(recipe.evaluated)
     once = recipe.validate()
@@ -189,7 +188,7 @@ def test_attacked_views_are_mixed_once_they_are_attacked():
 def test_a_compiled_step_is_the_eager_one(monkeypatch: pytest.MonkeyPatch):
     backend = Counting()
     torch._dynamo.reset()
-    monkeypatch.setattr("renorm.recipes.classify.BACKEND", backend)
+    monkeypatch.setattr("renorm.recipes.classify.recipe.BACKEND", backend)
     options = {"mix": "exchange+cutmix", "exchange_probability": 0.5, "rate": 0.001, "batch": 32}
     eager, compiled = (small.recipe(compile=each, **options) for each in (False, True))
     seen = set()

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from renorm.recipes import checkpoint
-from renorm.recipes.checkpoint import Checkpoint
-from renorm.recipes.processes import Processes
-from renorm.recipes.run import Run
+from renorm.train import checkpoint
+from renorm.train.checkpoint import Checkpoint
+from renorm.train.devices import Processes
+from renorm.train.run import Run
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Recipe(Protocol):
         """Train on one batch and tell the numbers of all processes, means over its examples, ``loss`` among them."""
         ...
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Make statistics ready to be validated and saved; all processes call it together."""
         ...
 
@@ -174,7 +174,7 @@ def _epoch(recipe: Recipe, plan: Plan, run: Run, progress: Progress, callback: C
             callback(Event(progress.step, plan.total, progress.means, now - then))
         then = now
         if plan.save_every and progress.step % plan.save_every == 0 and progress.step % plan.steps:
-            recipe.settle()
+            recipe.finish()
             save(recipe, run, progress)
     return _finish_epoch(recipe, plan, run, progress, then - started)
 
@@ -189,7 +189,7 @@ def _step(recipe: Recipe, plan: Plan, progress: Progress, batch: Step) -> None:
 
 
 def _finish_epoch(recipe: Recipe, plan: Plan, run: Run, progress: Progress, seconds: float) -> dict[str, float]:
-    recipe.settle()
+    recipe.finish()
     record = {"epoch": progress.step // plan.steps, "step": progress.step, "rate": plan.rate_at(progress.step - 1)}
     record |= progress.means | recipe.validate() | {"seconds": round(seconds, 3)}
     if recipe.processes.main:

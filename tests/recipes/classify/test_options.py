@@ -12,12 +12,13 @@ from torch._dynamo.backends.registry import lookup_backend
 from torch.testing import assert_close
 
 import renorm
-from renorm.recipes.classify import Classification, sgd
-from renorm.recipes.config import Config, check_idle
-from renorm.recipes.loop import train
-from renorm.recipes.run import Run
-from renorm.recipes.views import Batch
-from tests.recipes import small
+from renorm.recipes.classify import Classification
+from renorm.recipes.classify.config import Config, check_idle
+from renorm.recipes.classify.recipe import sgd
+from renorm.recipes.classify.views import Batch
+from renorm.train.loop import train
+from renorm.train.run import Run
+from tests.recipes.classify import small
 
 
 def one_step(**changes: Any) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -30,7 +31,7 @@ def one_step(**changes: Any) -> tuple[dict[str, float], dict[str, Tensor]]:
 
 @pytest.fixture
 def without_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("renorm.recipes.start.create", lambda name, num_classes: small.Plain(num_classes))
+    monkeypatch.setattr("renorm.recipes.classify.start.create", lambda name, num_classes: small.Plain(num_classes))
 
 
 @pytest.mark.parametrize("number", [2, 5, 16])
@@ -141,7 +142,7 @@ class Counting:
 def test_compiled_steps_are_eager_steps_in_at_most_two_graphs(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]):
     backend = Counting()
     torch._dynamo.reset()
-    monkeypatch.setattr("renorm.recipes.classify.BACKEND", backend)
+    monkeypatch.setattr("renorm.recipes.classify.recipe.BACKEND", backend)
     recipes = [
         small.recipe(compile=compiled, batch=96, keep_last=True, rate=0.001, **changes) for compiled in (True, False)
     ]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from renorm.data import Images, load
 from renorm.recipes.classify import Classification, Config
-from renorm.recipes.loop import Event, Progress, train
-from renorm.recipes.run import Run
+from renorm.train.loop import Event, Progress, train
+from renorm.train.run import Run
 
 CONFIG: dict[str, Any] = {
     "data": "digits",

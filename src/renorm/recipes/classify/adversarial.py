@@ -19,11 +19,11 @@ from renorm.attacks import Attack, divergence
 from renorm.attacks.radius import radius
 from renorm.attacks.trades import search_apart
 from renorm.evaluate.subject import Subject
-from renorm.recipes.views import Key
 from renorm.seeds import stable_seed
+from renorm.train.batches import Key
 
 if TYPE_CHECKING:
-    from renorm.recipes.config import Config
+    from renorm.recipes.classify.config import Config
 
 VIEW = "adv"
 BASE = "weak"  # the view that is attacked where no other branch has one
@@ -40,7 +40,7 @@ def origin(config: Config) -> str:
     """The branch whose images are attacked: the first whose view is no attack, else the attacked branch itself.
 
     Example:
-        >>> from renorm.recipes.config import Config
+        >>> from renorm.recipes.classify.config import Config
         >>> origin(Config(branches=("weak", "strong", "adv"))), origin(Config(branches=("adv",)))
         ('weak', 'adv')
     """

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from renorm.recipes import checkpoint
-from renorm.recipes.loop import Event
-from renorm.recipes.run import Run
+from renorm.train import checkpoint
+from renorm.train.loop import Event
+from renorm.train.run import Run
 from tests.conftest import ROOT
-from tests.recipes import small
+from tests.recipes.classify import small
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 import torch
-from tests.recipes import small
+from tests.recipes.classify import small
 torch.set_num_threads(int(sys.argv[2]))
 small.start(Path(sys.argv[1]), callback=lambda event: time.sleep(0.3 if event.step > 6 else 0))
 """

@@ -14,7 +14,7 @@ from renorm.evaluate import Adapted, Choice, choose, evaluate, unknown
 from renorm.evaluate.choices import TrainingImages
 from renorm.recipes.classify import Classification, Config
 from renorm.shifts import Shift, domains
-from tests.recipes import small
+from tests.recipes.classify import small
 
 NAMES = ["photo", "art", "sketch"]
 DOMAINS: dict[str, Any] = {"branches": ("domains",), "batch": 32, "epochs": 2}

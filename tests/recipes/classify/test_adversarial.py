@@ -12,11 +12,11 @@ from torch.testing import assert_close
 import renorm
 from renorm.attacks import pgd, trades
 from renorm.layers import SandwichBatchNorm
-from renorm.recipes import classify
 from renorm.recipes.classify import Classification, Config, check
-from renorm.recipes.opened import open_run
+from renorm.recipes.open import open_run
 from renorm.seeds import stable_seed
-from tests.recipes import small
+from renorm.train.devices import branches_of
+from tests.recipes.classify import small
 
 ADV: dict[str, Any] = {"branches": ("clean", "adv"), "attack_steps": 2, "batch": 32, "eps": "32/255"}
 
@@ -115,7 +115,7 @@ def test_averaged_weights_measure_the_attacked_branch_on_attacks_of_what_trains(
     made.model.train()
     made.step(next(iter(made.batches(0, 0))))
     before = {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
-    made.settle()
+    made.finish()
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.model.state_dict().items())
     assert made.model.training
     clean, adv = (renorm.Bank.of(made.evaluated, branch=name).sites["bn1"] for name in ("clean", "adv"))
@@ -168,7 +168,7 @@ def test_what_cannot_be_trained(changes: dict[str, Any], message: str):
 
 def test_the_model_of_a_shared_norm_is_plain():
     made = recipe(norm="shared")
-    assert classify.branches_of(made.model) == ()
+    assert branches_of(made.model) == ()
 
 
 def test_sandwiches_have_statistics_per_branch_and_affines_that_do_not_decay():

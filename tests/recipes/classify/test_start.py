@@ -11,9 +11,9 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.models import create
-from renorm.recipes.config import Config
-from renorm.recipes.start import begin, branched, build, fetch, pretrained, synchronized
-from tests.recipes import small
+from renorm.recipes.classify.config import Config
+from renorm.recipes.classify.start import begin, branched, build, fetch, pretrained, synchronized
+from tests.recipes.classify import small
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
             model.load_state_dict(weights)
         return model
 
-    monkeypatch.setattr("renorm.recipes.start.create", made)
+    monkeypatch.setattr("renorm.recipes.classify.start.create", made)
     return weights
 
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from renorm.recipes import checkpoint
-from renorm.recipes.checkpoint import Checkpoint
-from renorm.recipes.run import Run
+from renorm.train import checkpoint
+from renorm.train.checkpoint import Checkpoint
+from renorm.train.run import Run
 
 
 def some(value: float) -> Checkpoint:
@@ -29,7 +29,7 @@ def test_a_write_that_fails_leaves_the_former(tmp_path: Path, monkeypatch: pytes
     def full(*args: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("renorm.recipes.checkpoint.torch.save", full)
+    monkeypatch.setattr("renorm.train.checkpoint.torch.save", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(tmp_path, 4, some(2))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]

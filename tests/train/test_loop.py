@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from renorm.recipes import checkpoint
-from renorm.recipes.loop import Plan
-from renorm.recipes.run import Run
-from tests.recipes import small
+from renorm.train import checkpoint
+from renorm.train.loop import Plan
+from renorm.train.run import Run
+from tests.recipes.classify import small
 
 
 def test_the_rate_rises_and_falls_to_zero():

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from renorm.recipes.views import Order, pieces
+from renorm.train.batches import Order, pieces
 
 
 @pytest.mark.parametrize("forwards", [1, 2, 3])

@@ -11,12 +11,13 @@ from torch.testing import assert_close
 import renorm
 from renorm.evaluate.subject import Choice, logits
 from renorm.layers import SplitBatchNorm
-from renorm.recipes.averaging import Average
-from renorm.recipes.classify import MEASURING, Classification
-from renorm.recipes.opened import open_run
-from renorm.recipes.views import Order
+from renorm.recipes.classify import Classification
+from renorm.recipes.classify.recipe import MEASURING
+from renorm.recipes.open import open_run
+from renorm.train.average import Average
+from renorm.train.batches import Order
 from tests.oracles.statistics import pooled, seen_in_training
-from tests.recipes import small
+from tests.recipes.classify import small
 
 
 def test_the_average_is_the_sum_of_all_weights_so_far():
@@ -74,20 +75,20 @@ def test_each_branch_is_measured_under_its_own_view():
     recipe.average.copy_buffers(recipe.model) if recipe.average else None
     with pytest.raises(AssertionError):  # those of the weights that trained
         law(recipe, [1])
-    recipe.settle()
+    recipe.finish()
     law(recipe, [0])
     law(recipe, [1])
 
 
 def test_shared_norms_are_measured_on_all_views_together():
     recipe = trained(norm="shared")
-    recipe.settle()
+    recipe.finish()
     law(recipe, [0, 1])
 
 
 def test_shared_statistics_are_measured_through_each_branches_affine():
     recipe = trained(share=("statistics",))
-    recipe.settle()
+    recipe.finish()
     views = [recipe.evaluated.get_submodule("conv1")(torch.cat(shown(recipe, index))) for index in (0, 1)]
     mean, var, _ = pooled([torch.cat(views).detach()])
     site = recipe.evaluated.get_submodule("bn1")

@@ -12,9 +12,10 @@ from torch.testing import assert_close
 from renorm.data import Images, load
 from renorm.layers import SplitBatchNorm
 from renorm.recipes.classify import Classification, Config, build, check, read
-from renorm.recipes.views import Order, ViewedImages, loader
+from renorm.recipes.classify.views import ViewedImages, loader
+from renorm.train.batches import Order
 from tests.conftest import ROOT
-from tests.recipes import small
+from tests.recipes.classify import small
 
 GOLDEN = ROOT / "tests" / "golden" / "classify.json"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from renorm.files import write_atomically
-from renorm.recipes.checkpoint import Checkpoint, load
+from renorm.train.checkpoint import Checkpoint, load
 
 
 @dataclass(frozen=True)

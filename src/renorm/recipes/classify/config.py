@@ -11,12 +11,12 @@ from renorm.attacks import BETA, Mode, Norm
 from renorm.data import VIEWS as DATA_VIEWS
 from renorm.data import Crop, Images, Policy, View
 from renorm.data import view as view_of
-from renorm.recipes.adversarial import BASE, VIEW, AdvLoss, attacked_branches, check_attack, origin
-from renorm.recipes.domains import DOMAINS, USUAL, check_domains
-from renorm.recipes.loop import Plan
-from renorm.recipes.mixing import ExchangeNorm, Kind, check_mix, check_partners
-from renorm.recipes.views import num_batches
+from renorm.recipes.classify.adversarial import BASE, VIEW, AdvLoss, attacked_branches, check_attack, origin
+from renorm.recipes.classify.domains import DOMAINS, USUAL, check_domains
+from renorm.recipes.classify.mixing import ExchangeNorm, Kind, check_mix, check_partners
 from renorm.routing import check_names
+from renorm.train.batches import num_batches
+from renorm.train.loop import Plan
 
 PRETRAINED = "pretrained"
 VIEWS = (*DATA_VIEWS, VIEW)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from renorm.extras import require
-from renorm.recipes.loop import Listener
+from renorm.train.loop import Listener
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor
 from renorm.data import Images
 
 if TYPE_CHECKING:
-    from renorm.recipes.config import Config
+    from renorm.recipes.classify.config import Config
 
 DOMAINS = "domains"
 USUAL = "weak"  # the view of an image
