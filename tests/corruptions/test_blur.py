@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from renorm.corruptions import blur, corrupt, glass
-from renorm.corruptions.draw import PerImage
+from renorm.corruptions.random import PerImage
 from tests.corruptions.pictures import every_scale, every_severity, pictures
 from tests.oracles import blur as slow
 

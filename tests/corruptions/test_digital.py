@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from renorm.corruptions import SCALES, SEVERITIES, digital, elastic
-from renorm.corruptions.draw import PerImage
+from renorm.corruptions.blur import Border, smooth
 from renorm.corruptions.elastic import elastic_transform
-from renorm.corruptions.gaussian import Border, smooth
+from renorm.corruptions.random import PerImage
 from tests.corruptions.pictures import pictures
 from tests.oracles import digital as oracle
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset
 
-from renorm import corruptions
 from renorm.corruptions import CORRUPTIONS, HELD_OUT, SCALES, SEVERITIES, STANDARD, corrupt
+from renorm.corruptions.corrupt import PIECE
 from tests.corruptions.pictures import (
     DETERMINISTIC,
     NAMES,
@@ -120,7 +120,7 @@ def test_the_law_catches_noise_drawn_for_the_batch(monkeypatch: pytest.MonkeyPat
 def test_pixels_do_not_depend_on_the_pieces_a_batch_is_cut_into(name: str, monkeypatch: pytest.MonkeyPatch):
     x = pictures()
     whole = corrupt(x, name, 4, SEEDS)
-    monkeypatch.setitem(corruptions.PIECE, "cpu", 2 * x[0].numel())
+    monkeypatch.setitem(PIECE, "cpu", 2 * x[0].numel())
     assert torch.equal(corrupt(x, name, 4, SEEDS), whole)
 
 

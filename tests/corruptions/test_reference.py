@@ -17,7 +17,7 @@ from PIL import Image
 from scipy import stats
 
 from renorm.corruptions import SEVERITIES, corrupt, glass, weather
-from renorm.corruptions.draw import PerImage
+from renorm.corruptions.random import PerImage
 from tests.corruptions.pictures import pictures
 
 SIDE = 96

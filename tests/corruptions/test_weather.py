@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from renorm.corruptions import SCALES, SEVERITIES, corrupt, weather
-from renorm.corruptions.crystals import WINDOWS, windows
-from renorm.corruptions.draw import PerImage
-from renorm.corruptions.frozen import frost
+from renorm.corruptions.frost import WINDOWS, frost, windows
+from renorm.corruptions.random import PerImage
 from tests.corruptions.pictures import pictures
 from tests.oracles import digital as oracle_hsv
 from tests.oracles import weather as oracle

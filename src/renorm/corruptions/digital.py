@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from renorm.corruptions.draw import PerImage
-from renorm.corruptions.levels import to_bytes, to_float
+from renorm.corruptions.random import PerImage
 from renorm.extras import require
 
 # Published severity tables of Hendrycks & Dietterich, 2019, for images of 32, 64 and 224 pixels.
@@ -119,3 +118,15 @@ def _jpeg(image: np.ndarray, quality: int, out: np.ndarray) -> None:
     pillow.merge("RGB", [pillow.fromarray(plane) for plane in image]).save(buffer, "JPEG", quality=quality)
     for plane, band in zip(out, pillow.open(buffer, formats=("JPEG",)).split(), strict=True):
         plane[:] = np.asarray(band)
+
+
+def to_float(x: Tensor) -> Tensor:
+    """Contiguous single precision; bytes become level / 255."""
+    x = x.contiguous()
+    return x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x.to(torch.float32)
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """The nearest levels."""
+    # By way of int16, as floating numbers become bytes four times slower.
+    return x.mul(255).round_().to(torch.int16).to(torch.uint8)

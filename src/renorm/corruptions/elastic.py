@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from renorm.corruptions.draw import PerImage
-from renorm.corruptions.gaussian import smooth
+from renorm.corruptions.blur import smooth
+from renorm.corruptions.random import PerImage
 
 # Published severity tables of Hendrycks & Dietterich, 2019, in sides of the image: height and smoothness of the random
 # displacement, and how far the affine map moves its three points.

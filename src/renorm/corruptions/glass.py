@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from renorm.corruptions.blur import gaussian
-from renorm.corruptions.draw import PerImage
+from renorm.corruptions.random import PerImage
 
 # Published severity tables of Hendrycks & Dietterich, 2019, for images of 32, 64 and 224 pixels.
 GLASS = {  # standard deviation and reach in pixels, rounds

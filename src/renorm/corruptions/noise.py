@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from renorm.corruptions.draw import PerImage
+from renorm.corruptions.random import PerImage
 
 # Published severity tables of Hendrycks & Dietterich, 2019, for images of 32, 64 and 224 pixels in [0, 1].
 GAUSSIAN = {  # standard deviation

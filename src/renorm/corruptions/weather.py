@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from renorm.corruptions.blur import motion
-from renorm.corruptions.draw import PerImage
+from renorm.corruptions.random import PerImage
 
 # Published severity tables of Hendrycks & Dietterich, 2019, for images of 32, 64 and 224 pixels.
 SNOW = {  # mean and standard deviation of the noise, zoom, threshold, radius and sigma of the motion, what is kept

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from renorm.corruptions.draw import PerImage, stable_seed
+from renorm.corruptions.random import PerImage, stable_seed
 
 
 def test_seeds_are_stable_for_ever():

@@ -4,11 +4,11 @@ import torch
 from torch.testing import assert_close
 
 from renorm.corruptions import SCALES, SEVERITIES
-from renorm.corruptions import drops as module
-from renorm.corruptions.draw import PerImage
-from renorm.corruptions.edges import canny, distance_to
+from renorm.corruptions import spatter as module
+from renorm.corruptions.random import PerImage
+from renorm.corruptions.spatter import canny, distance_to
 from tests.corruptions.pictures import pictures
-from tests.oracles import drops as oracle
+from tests.oracles import spatter as oracle
 
 every_cell = pytest.mark.parametrize(("severity", "scale"), [(v, s) for s in SCALES for v in SEVERITIES])
 
