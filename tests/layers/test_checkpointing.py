@@ -4,9 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-import timm
 import torch
-from timm.layers import config
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
@@ -18,6 +16,7 @@ ROUTES = [("weak",), ("strong", "weak"), ({"weak": 3, "strong": 5},), (torch.ten
 @pytest.fixture(scope="module")
 def base():
     torch.manual_seed(0)
+    timm = pytest.importorskip("timm")
     net = timm.create_model("resnet18", num_classes=7)
     renorm.split_(net, ["weak", "strong"])
     return net
@@ -25,6 +24,7 @@ def base():
 
 @pytest.fixture(params=[False, True], ids=["not reentrant", "reentrant"])
 def reentrant(request):
+    config = pytest.importorskip("timm.layers.config")
     before = config.use_reentrant_ckpt()
     config.set_reentrant_ckpt(request.param)
     yield request.param

@@ -4,7 +4,6 @@ import copy
 from functools import partial
 
 import pytest
-import timm
 import torch
 from torch import nn
 from torch._dynamo.backends.registry import lookup_backend
@@ -94,6 +93,7 @@ def test_twelve_branches_compile_to_at_most_two_graphs(convert, kind):
 
 
 def test_resnet18_has_no_graph_break():
+    timm = pytest.importorskip("timm")
     net = timm.create_model("resnet18", num_classes=7)
     renorm.split_(net, ["weak", "strong"])
     eager, backend = copy.deepcopy(net), Counting()

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.testing import assert_close
-from torchvision.ops import FrozenBatchNorm2d
 
 import renorm
 from renorm.layers import BranchCopies, SplitBatchNorm
@@ -107,15 +105,25 @@ def test_a_fused_norms_activation_is_trained_by_every_branch():
     assert site_of(model).act.weight.grad is not None
 
 
-@pytest.mark.parametrize("frozen", [FrozenBatchNorm2d, FrozenBatchNormAct2d])
-def test_frozen_norms_are_reported_and_left_alone(frozen: Any):
-    model = nn.Sequential(nn.BatchNorm2d(3), frozen(3))
+FROZEN = [("torchvision.ops", "FrozenBatchNorm2d"), ("timm.layers", "FrozenBatchNormAct2d")]
+
+
+@pytest.mark.parametrize(("library", "name"), FROZEN)
+def test_frozen_norms_are_reported_and_left_alone(library: str, name: str):
+    model = nn.Sequential(nn.BatchNorm2d(3), getattr(pytest.importorskip(library), name)(3))
     kept = model[1]
     report = renorm.split_(model, BRANCHES)
     assert report.converted == {"0": "BatchNorm2d"}
     assert report.left == {"1": "its statistics are frozen constants"}
     assert "left alone: 1 (its statistics are frozen constants)" in repr(report)
     assert model[1] is kept
+
+
+@pytest.mark.parametrize(("library", "name"), FROZEN)
+def test_frozen_norms_alone_are_no_norms_to_convert(library: str, name: str):
+    model = nn.Sequential(getattr(pytest.importorskip(library), name)(3))
+    with pytest.raises(ValueError, match=rf"Sequential has no norm to convert: .*{name}, and left alone are 0"):
+        renorm.split_(model, BRANCHES)
 
 
 def test_lazy_norms_are_refused_with_the_remedy_and_nothing_changes():
@@ -456,7 +464,6 @@ def test_sites_that_choose_nothing_are_an_error(sites: Any):
     [
         (nn.Sequential(nn.Linear(3, 5)), "no normalization layer at all"),
         (nn.Sequential(nn.LayerNorm(5), nn.GroupNorm(1, 3)), "it has GroupNorm, LayerNorm"),
-        (nn.Sequential(FrozenBatchNorm2d(3)), "FrozenBatchNorm2d, and left alone are 0"),
     ],
 )
 def test_a_model_without_norms_to_convert_is_an_error(model: nn.Module, had: str):

@@ -8,9 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
-import timm
 import torch
-from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -61,12 +59,21 @@ def no_longer_tracking() -> nn.Module:
     return norm
 
 
+def fused(act: type[nn.Module], **given: Any) -> Any:
+    """A norm of timm with its activation inside; the test skips where timm is missing."""
+    return pytest.importorskip("timm.layers").BatchNormAct2d(CHANNELS, act_layer=act, **given)
+
+
+def fused_drop() -> Any:
+    return fused(nn.SiLU, drop_layer=Dropping, inplace=False)
+
+
 def fused_sync() -> nn.Module:
     """What timm's own converter to SyncBatchNorm makes: ``act`` is registered before ``drop`` and called after it."""
-    fused: Any = BatchNormAct2d(CHANNELS, act_layer=nn.SiLU, drop_layer=Dropping, inplace=False)
-    norm = SyncBatchNormAct(CHANNELS)
-    norm.add_module("act", fused.act)
-    norm.add_module("drop", fused.drop)
+    of = fused_drop()
+    norm = pytest.importorskip("timm.layers").SyncBatchNormAct(CHANNELS)
+    norm.add_module("act", of.act)
+    norm.add_module("drop", of.drop)
     return norm
 
 
@@ -90,9 +97,9 @@ NORMS: dict[str, Case] = {
     "no longer tracking": Case(no_longer_tracking),
     "momentum=None": Case(lambda: nn.BatchNorm2d(CHANNELS, momentum=None)),
     "other eps and momentum": Case(lambda: nn.BatchNorm2d(CHANNELS, eps=0.1, momentum=0.7)),
-    "fused": Case(lambda: BatchNormAct2d(CHANNELS, act_layer=nn.SiLU)),
-    "fused PReLU": Case(lambda: BatchNormAct2d(CHANNELS, act_layer=nn.PReLU)),
-    "fused drop": Case(lambda: BatchNormAct2d(CHANNELS, act_layer=nn.SiLU, drop_layer=Dropping, inplace=False)),
+    "fused": Case(lambda: fused(nn.SiLU)),
+    "fused PReLU": Case(lambda: fused(nn.PReLU)),
+    "fused drop": Case(fused_drop),
     "fused sync": Case(fused_sync),
     "unknown": Case(lambda: Doubling(CHANNELS), known=False),
     "parametrized": Case(parametrized, known=False),
@@ -150,6 +157,7 @@ def images(n: int = 6, size: int = 7) -> Tensor:
 
 
 def from_timm(name: str) -> nn.Module:
+    timm = pytest.importorskip("timm")
     torch.manual_seed(3)
     return randomize_(timm.create_model(name, pretrained=False, num_classes=11)).eval()
 
