@@ -9,7 +9,7 @@ import pytest
 import torch.distributed as dist
 
 from renorm.data import Images, load
-from renorm.evaluate import Adapted, Choice, Kept, Results, Subject, describe, evaluate
+from renorm.evaluate import Adapted, Choice, PartialTable, Results, Subject, describe, evaluate
 from renorm.shifts import Shift, shifts
 from tests.distributed.ranks import on_ranks
 from tests.evaluate.conftest import BRANCHES, make_subject, make_view
@@ -36,22 +36,28 @@ def share(rank: int, folder: str) -> dict[str, Any]:
     adapt = Adapted(subject, images, BRANCHES, 8)
     found["adapted"] = plain(evaluate(subject, images, CHOICES, chosen, adapt=adapt, group=group))
     # the disk of the first rank counts: only it has a finished shift
-    kept = Kept.under(Path(folder) / str(rank), describe(subject, images, CHOICES, chosen), chosen)
+    partial = PartialTable.under(Path(folder) / str(rank), describe(subject, images, CHOICES, chosen), chosen)
     if rank == 0:
-        first = evaluate(subject, images, CHOICES, chosen, kept=kept)
-        (kept.folder / "3.safetensors").unlink()
-        (kept.folder / "1.safetensors").unlink()
+        first = evaluate(subject, images, CHOICES, chosen, partial=partial)
+        (partial.folder / "3.safetensors").unlink()
+        (partial.folder / "1.safetensors").unlink()
         assert first.rows
     told: list[str] = []
     again = evaluate(
-        subject, images, CHOICES, chosen, kept=kept, group=group, callback=lambda d, n, shift: told.append(shift.label)
+        subject,
+        images,
+        CHOICES,
+        chosen,
+        partial=partial,
+        group=group,
+        callback=lambda d, n, shift: told.append(shift.label),
     )
     return found | {"resumed": plain(again), "told": told}
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    return on_ranks(3, share, str(tmp_path_factory.mktemp("kept")))
+    return on_ranks(3, share, str(tmp_path_factory.mktemp("partial")))
 
 
 def test_ranks_give_the_table_of_one_process(ranks: list[Any]):

@@ -14,10 +14,10 @@ import renorm
 from renorm.data import Images
 from renorm.evaluate import Choice, Subject, describe, logits
 from renorm.evaluate import curve as module
-from renorm.evaluate.curve import Curve, curve, kept_under, read_points, write_curve
-from renorm.evaluate.drawing import Plan, Point, Points, one_draw, plan
-from renorm.evaluate.kept import forget
+from renorm.evaluate.curve import Curve, curve, partial_under, read_points, write_curve
+from renorm.evaluate.curve_points import CurvePlan, CurvePoint, Points, one_draw, plan
 from renorm.evaluate.methods import Method
+from renorm.evaluate.partial import forget
 from renorm.metrics import over_runs
 from renorm.shifts import Shift
 
@@ -26,16 +26,16 @@ SHIFTS = [Shift("contrast", 4, scale=32), Shift("gaussian_blur", 1, scale=32)]
 planned = partial(plan, methods=METHODS, sizes=(8, 2), draws=2, num_judged=10, seed=5)
 
 
-def drawn(subject: Subject, images: Images, how: Plan, root: Path | None = None) -> Curve:
+def drawn(subject: Subject, images: Images, how: CurvePlan, root: Path | None = None) -> Curve:
     choices = {name: Choice("weak", recipe=method.recipe) for name, method in how.methods.items()}
     protocol = describe(subject, images, choices, SHIFTS, model="net", command="renorm adapt")
-    kept = None if root is None else kept_under(root, SHIFTS, how, protocol, "weak")
-    return curve(subject, images, SHIFTS, how, protocol, branch="weak", kept=kept)
+    partial = None if root is None else partial_under(root, SHIFTS, how, protocol, "weak")
+    return curve(subject, images, SHIFTS, how, protocol, branch="weak", partial=partial)
 
 
-def fake(subject: Subject, images: Images, shift: Shift, how: Plan, draw: int, *rest: object) -> Points:
+def fake(subject: Subject, images: Images, shift: Shift, how: CurvePlan, draw: int, *rest: object) -> Points:
     return {
-        name: [Point((draw + place) / 10 + shift.severity / 100, 0.25 * draw) for place in range(2)]
+        name: [CurvePoint((draw + place) / 10 + shift.severity / 100, 0.25 * draw) for place in range(2)]
         for name in how.methods
     }
 
@@ -133,7 +133,7 @@ def test_it_goes_on_where_it_stopped_and_more_draws_use_the_former(
 ):
     done: list[tuple[str, int]] = []
 
-    def counted(subject: Subject, images: Images, shift: Shift, how: Plan, draw: int, *rest: object) -> Points:
+    def counted(subject: Subject, images: Images, shift: Shift, how: CurvePlan, draw: int, *rest: object) -> Points:
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append((shift.name, draw))

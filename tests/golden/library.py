@@ -14,6 +14,8 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from renorm.recipes.loop import Plan
+from renorm.recipes.run import Run
 from torch import Tensor, nn
 
 import renorm
@@ -28,8 +30,6 @@ from renorm.functional import adain, exchange_moments, mix_moments, moment_short
 from renorm.layers import SandwichBatchNorm, SplitBatchNorm
 from renorm.models import create
 from renorm.recipes.classify import Classification, Config
-from renorm.recipes.loop import Plan
-from renorm.recipes.run import Run
 
 __all__ = [
     "CORRUPTIONS",

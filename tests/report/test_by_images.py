@@ -6,7 +6,7 @@ from matplotlib import colors
 
 from renorm.evaluate import Protocol
 from renorm.evaluate.curve import Curve
-from renorm.evaluate.drawing import Plan, Point
+from renorm.evaluate.curve_points import CurvePlan, CurvePoint
 from renorm.evaluate.methods import Method
 from renorm.report import by_images, pictures, tables
 from renorm.report.colors import FAINT
@@ -14,13 +14,13 @@ from renorm.shifts import Shift
 from tests.report.test_tables import shown
 
 METHODS = {method.label: method for method in map(Method.named, ("source", "auto", "16"))}
-HOW = Plan(METHODS, (1, 8, 64), 2, torch.arange(10), torch.arange(10, 99), seed=3)
+HOW = CurvePlan(METHODS, (1, 8, 64), 2, torch.arange(10), torch.arange(10, 99), seed=3)
 
 
 def made(*shifts: Shift) -> Curve:
     draws = [
         {
-            name: [Point(0.5 + 0.1 * place * index + 0.02 * draw, 0.5) for place in range(3)]
+            name: [CurvePoint(0.5 + 0.1 * place * index + 0.02 * draw, 0.5) for place in range(3)]
             for index, name in enumerate(METHODS)
         }
         for draw in range(2)

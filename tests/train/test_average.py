@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.evaluate.subject import Choice, logits
+from renorm.banks.choice import Choice
+from renorm.evaluate.scores import logits
 from renorm.layers import SplitBatchNorm
 from renorm.recipes.classify import Classification
 from renorm.recipes.classify.recipe import MEASURING

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from renorm.data import Images
     from renorm.evaluate import Protocol
     from renorm.evaluate.curve import Curve
-    from renorm.evaluate.drawing import Plan
+    from renorm.evaluate.curve_points import CurvePlan
     from renorm.evaluate.methods import Method
     from renorm.recipes.open import Opened
     from renorm.shifts import Shift
@@ -58,29 +58,29 @@ class Drawing:
             num_judged: How many images to judge on, at most half; 0 for half.
             seed: Of all draws, shifts and intervals.
         """
-        from renorm.evaluate.curve import curve, kept_under, write_curve
-        from renorm.evaluate.drawing import plan
-        from renorm.evaluate.kept import forget
+        from renorm.evaluate.curve import curve, partial_under, write_curve
+        from renorm.evaluate.curve_points import plan
+        from renorm.evaluate.partial import forget
         from renorm.files import write_atomically
         from renorm.report import by_images, pictures
 
         how = plan(images, self.named(), sizes=self.sizes, draws=self.draws, num_judged=num_judged, seed=seed)
         chosen = self.chosen(opened, images, seed)
         protocol = described(opened, images, how, chosen, model)
-        kept = kept_under(path.parent / f".{path.stem}.curve", chosen, how, protocol, branch)
-        if kept.exists():
-            say(f"going on with what is in {kept}", style="dim")
+        partial = partial_under(path.parent / f".{path.stem}.curve", chosen, how, protocol, branch)
+        if partial.exists():
+            say(f"going on with what is in {partial}", style="dim")
         with progress("draws") as bar:
             task = bar.add_task("adapt", total=None, numbers="")
 
             def show(done: float, total: int, shift: Shift) -> None:
                 bar.update(task, completed=int(done), total=total, numbers=shift.label)
 
-            options = {"branch": branch, "kept": kept, "callback": show}
+            options = {"branch": branch, "partial": partial, "callback": show}
             found = curve(opened.subject, images, chosen, how, protocol, **options)
         write_curve(path.with_suffix(".csv"), found)
         write_atomically(path, pictures.png(by_images.figure(found), protocol.command))
-        forget(kept)
+        forget(partial)
         tell(found)
         done("curve", path)
         done("its numbers", path.with_suffix(".csv"))
@@ -114,7 +114,7 @@ class Drawing:
         return found
 
 
-def described(opened: Opened, images: Images, how: Plan, chosen: Sequence[Shift], model: str) -> Protocol:
+def described(opened: Opened, images: Images, how: CurvePlan, chosen: Sequence[Shift], model: str) -> Protocol:
     """How the curve is made."""
     from renorm.evaluate import Choice, describe
 

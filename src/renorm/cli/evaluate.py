@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch.distributed as dist
 
     from renorm.data import Images, View
-    from renorm.evaluate import Choice, Kept, Protocol, Results
+    from renorm.evaluate import Choice, PartialTable, Protocol, Results
     from renorm.recipes.open import Opened
     from renorm.shifts import Shift, Threat
 
@@ -82,9 +82,9 @@ class Evaluate:
         processes = join()
         console.quiet = not processes.main
         try:
-            results, kept = self.results(ranks.meet() if processes.count > 1 else None)
+            results, partial = self.results(ranks.meet() if processes.count > 1 else None)
             if processes.main:
-                self.save(results, kept)
+                self.save(results, partial)
                 self.show(results)
                 self.report()
         finally:
@@ -107,9 +107,9 @@ class Evaluate:
                 f"--prior {self.prior} without --adapt: no bank is adapted. Add --adapt 32, or leave it out."
             )
 
-    def results(self, group: dist.ProcessGroup | None) -> tuple[Results, Kept | None]:
-        """The table, made under a progress bar, and where its finished shifts are kept meanwhile."""
-        from renorm.evaluate import Adapted, Kept, describe, evaluate, unknown
+    def results(self, group: dist.ProcessGroup | None) -> tuple[Results, PartialTable | None]:
+        """The table, made under a progress bar, and where its finished shifts are meanwhile."""
+        from renorm.evaluate import Adapted, PartialTable, describe, evaluate, unknown
 
         opened = self.source.open(self.model)
         train, images = self.images(opened)
@@ -123,18 +123,18 @@ class Evaluate:
         weights = f" {self.source.weights}" if self.source.weights else ""
         about = {"model": f"{self.model}{weights}", "training": opened.training, "command": invocation()}
         protocol = describe(opened.subject, images, choices, chosen, adapt.recipes if adapt else {}, **about)
-        kept = Kept.under(self.root, protocol, chosen) if self.root else None
+        partial = PartialTable.under(self.root, protocol, chosen) if self.root else None
         tell(protocol, chosen)
-        if kept and kept.folder.exists():
-            say(f"going on with what is in {kept.folder}", style="dim")
+        if partial and partial.folder.exists():
+            say(f"going on with what is in {partial.folder}", style="dim")
         with progress("cells") as bar:
             task = bar.add_task("evaluate", total=None, numbers="")
 
             def show(done: float, total: int, shift: Shift) -> None:
                 bar.update(task, completed=int(done), total=total, numbers=shift.label)
 
-            options = {"adapt": adapt, "protocol": protocol, "kept": kept, "group": group, "callback": show}
-            return evaluate(opened.subject, images, choices, chosen, **options), kept
+            options = {"adapt": adapt, "protocol": protocol, "partial": partial, "group": group, "callback": show}
+            return evaluate(opened.subject, images, choices, chosen, **options), partial
 
     def check_used(self, chosen: Sequence[Shift]) -> None:
         """Refuse options of shifts that are not among the chosen ones."""
@@ -162,14 +162,14 @@ class Evaluate:
             console.print()
             console.print(summary)
 
-    def save(self, results: Results, kept: Kept | None) -> None:
-        """Write the table; then what was kept meanwhile is no longer needed."""
+    def save(self, results: Results, partial: PartialTable | None) -> None:
+        """Write the table; then what was written meanwhile is no longer needed."""
         from renorm.evaluate import write_results
 
         if self.path is not None:
             write_results(self.path, results)
-        if kept is not None:
-            kept.remove()
+        if partial is not None:
+            partial.remove()
 
     def report(self) -> None:
         """Write a run's report, and tell what was written where."""
@@ -192,7 +192,7 @@ class Evaluate:
 
     @property
     def root(self) -> Path | None:
-        """Where finished shifts are kept until the table is written."""
+        """Where finished shifts are until the table is written."""
         if self.path is None:
             return None
         return (

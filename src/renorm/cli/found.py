@@ -85,7 +85,7 @@ def judge(
     import torch
 
     from renorm.evaluate import Choice
-    from renorm.evaluate.subject import outputs
+    from renorm.evaluate.scores import outputs
 
     choices = {"before": Choice(branch, source)}
     if adaptation.source_weight != 1:
@@ -108,10 +108,10 @@ def tell_change(judged: Judged, others: Images, seed: int) -> None:
         others: Images that were not adapted to; none are left where all were.
         seed: Of the intervals.
     """
-    from renorm.evaluate.effect import effect
+    from renorm.evaluate.predictions import prediction_change
 
     labels, why = known_labels(judged) if len(others) else (None, "no images are left that it was not adapted to")
-    found = effect(judged.before, judged.after, labels, seed)
+    found = prediction_change(judged.before, judged.after, labels, seed)
     which = "other images" if len(others) else "images adapted to"
     console.print(f"on the {found.images:,} {which}, with bootstrap 95 % intervals:")
     console.print(f"  predictions that change  {found.changed:.1%}")
@@ -128,7 +128,7 @@ def tell_change(judged: Judged, others: Images, seed: int) -> None:
 def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
     """The labels of images, or why they cannot be used."""
     from renorm.data.classes import in_order
-    from renorm.evaluate.subject import check_classes
+    from renorm.evaluate.scores import check_classes
 
     if int(judged.images.labels.min()) < 0:
         return None, f"{judged.images.name} has images without a label"

@@ -139,7 +139,7 @@ def write_banks(run: Run) -> None:
     """
     from renorm import Bank
     from renorm.banks.sites import tracked
-    from renorm.evaluate.choices import SOURCE
+    from renorm.evaluate.banks import SOURCE
     from renorm.recipes.open import open_run
 
     opened = open_run(run.path)

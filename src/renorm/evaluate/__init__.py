@@ -1,19 +1,21 @@
 """What a model is worth with each bank, under each shift of the data."""
 
-from renorm.evaluate.choices import Adapted, TrainingImages, choose, unknown, usual
-from renorm.evaluate.compare import Difference, differences, mean_difference
-from renorm.evaluate.means import (
+from renorm.banks.choice import Choice
+from renorm.evaluate.averages import (
     known_reference,
     lacking,
     mean_accuracy,
     mean_corruption_error,
     relative_mean_corruption_error,
 )
-from renorm.evaluate.part import Kept
+from renorm.evaluate.banks import Adapted, TrainingImages, choose, unknown, usual
+from renorm.evaluate.compare import Difference, differences, mean_difference
+from renorm.evaluate.partial import PartialTable
 from renorm.evaluate.protocol import ImageSet, Protocol, describe
 from renorm.evaluate.results import Cell, Results, Row, read_results, write_results
-from renorm.evaluate.subject import Choice, Subject, logits
+from renorm.evaluate.scores import logits
 from renorm.evaluate.table import evaluate
+from renorm.models import Subject
 
 __all__ = [
     "Adapted",
@@ -21,7 +23,7 @@ __all__ = [
     "Choice",
     "Difference",
     "ImageSet",
-    "Kept",
+    "PartialTable",
     "Protocol",
     "Results",
     "Row",

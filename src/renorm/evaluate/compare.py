@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from renorm import metrics
-from renorm.evaluate.means import listed, per_image
+from renorm.evaluate.averages import listed, per_image
 from renorm.evaluate.protocol import Protocol, label
 from renorm.evaluate.results import Cell, Results
 from renorm.metrics import Interval

@@ -1,4 +1,4 @@
-"""A curve as a value and a file, and what is kept of it while it is drawn."""
+"""A curve as a value and a file, and what is finished of it while it is drawn."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renorm.data import Images
-from renorm.evaluate.drawing import Average, Plan, Point, Points, averaged, one_draw
-from renorm.evaluate.kept import place
+from renorm.evaluate.curve_points import CurveMean, CurvePlan, CurvePoint, Points, averaged, one_draw
+from renorm.evaluate.partial import place
 from renorm.evaluate.protocol import Protocol
-from renorm.evaluate.subject import Subject
 from renorm.files import write_atomically
+from renorm.models import Subject
 from renorm.shifts import Shift
 
 MEAN = "mean"
@@ -34,11 +34,11 @@ class Curve:
     """
 
     protocol: Protocol
-    plan: Plan
+    plan: CurvePlan
     shifts: tuple[Shift, ...]
     draws: tuple[tuple[Points, ...], ...]
 
-    def line(self, method: str, name: str = "") -> list[Average]:
+    def line(self, method: str, name: str = "") -> list[CurveMean]:
         """A method's accuracy at each number of images, averaged over the shifts of a name, or over all of them."""
         found = [draws for shift, draws in zip(self.shifts, self.draws, strict=True) if name in ("", shift.name)]
         return [averaged(found, method, place) for place in range(len(self.plan.sizes))]
@@ -59,11 +59,11 @@ def curve(
     subject: Subject,
     images: Images,
     shifts: Sequence[Shift],
-    plan: Plan,
+    plan: CurvePlan,
     protocol: Protocol,
     *,
     branch: str | None = None,
-    kept: Path | None = None,
+    partial: Path | None = None,
     callback: Callback | None = None,
 ) -> Curve:
     """Draw after draw under one shift after another, leaving out those that a former call finished.
@@ -75,7 +75,7 @@ def curve(
         plan: Who is adapted to, who is judged.
         protocol: How the curve is made.
         branch: Whose statistics to adapt.
-        kept: A folder for what is finished, :func:`kept_under` some place, which is the caller's to remove; None for none.
+        partial: A folder for what is finished, :func:`partial_under` some place, which is the caller's to remove; None for none.
         callback: Told draws done, all draws, and the shift.
     """
     total, found = len(shifts) * plan.draws, []
@@ -88,7 +88,7 @@ def curve(
                 if callback:
                     callback(before + share, total, shift)
 
-            file = None if kept is None else kept / f"{number}-{draw}.json"
+            file = None if partial is None else partial / f"{number}-{draw}.json"
             points = file and read_points(file)
             if not points:
                 points = one_draw(subject, images, shift, plan, draw, branch, step)
@@ -100,7 +100,7 @@ def curve(
     return Curve(protocol, plan, tuple(shifts), tuple(found))
 
 
-def kept_under(root: Path, shifts: Sequence[Shift], plan: Plan, protocol: Protocol, branch: str | None) -> Path:
+def partial_under(root: Path, shifts: Sequence[Shift], plan: CurvePlan, protocol: Protocol, branch: str | None) -> Path:
     """The place of a curve's finished draws: another one where anything differs but the number of draws."""
     described = [(s.name, s.severity, s.seed, s.scale, s.rounding) for s in shifts]
     how = [list(plan.methods), plan.sizes, plan.judged.tolist(), plan.seed, branch]
@@ -110,7 +110,7 @@ def kept_under(root: Path, shifts: Sequence[Shift], plan: Plan, protocol: Protoc
 def read_points(path: Path) -> Points | None:
     """A finished draw; a missing or damaged file is none."""
     try:
-        return {name: [Point(*each) for each in line] for name, line in json.loads(path.read_bytes()).items()}
+        return {name: [CurvePoint(*each) for each in line] for name, line in json.loads(path.read_bytes()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
@@ -141,7 +141,7 @@ def rows(found: Curve, method: str) -> list[dict[str, object]]:
     ]
 
 
-def row(found: Curve, method: str, place: int, shift: Shift, cell: Average) -> dict[str, object]:
+def row(found: Curve, method: str, place: int, shift: Shift, cell: CurveMean) -> dict[str, object]:
     """One row."""
     return {
         "method": method,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import renorm
 from renorm.adapt.images import Auto, Only
-from renorm.evaluate.subject import Subject
+from renorm.models import Subject
 
 USUAL = ("source", "auto", "16", "64", "replacement")
 FORMS = "source, auto, replacement, or a prior such as 16; all but the source perhaps with :mean or :variance after it"

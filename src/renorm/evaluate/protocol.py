@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 import renorm
+from renorm.banks.choice import Choice
 from renorm.banks.sites import hash_of, unwrap
 from renorm.corruptions import CORRUPTIONS, nearest_scale
 from renorm.data import Images
-from renorm.evaluate.subject import Choice, Subject
+from renorm.models import Subject
 from renorm.shifts import Shift
 
 STORED = "stored"  # the rounding of images that were read, not made

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from renorm.evaluate.part import Part
+from renorm.evaluate.partial import TablePart
 
 PATIENCE = timedelta(hours=24)  # ranks wait for the one with the slowest shifts
 
@@ -25,7 +25,7 @@ def place(group: dist.ProcessGroup | None) -> tuple[int, int]:
     return (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
 
 
-def from_first(parts: Mapping[int, Part], group: dist.ProcessGroup | None) -> dict[int, Part]:
+def from_first(parts: Mapping[int, TablePart], group: dist.ProcessGroup | None) -> dict[int, TablePart]:
     """What the first process has, on all; their disks may differ."""
     if group is None:
         return dict(parts)
@@ -34,10 +34,10 @@ def from_first(parts: Mapping[int, Part], group: dist.ProcessGroup | None) -> di
     return box[0]
 
 
-def from_all(parts: Mapping[int, Part], group: dist.ProcessGroup | None) -> dict[int, Part]:
+def from_all(parts: Mapping[int, TablePart], group: dist.ProcessGroup | None) -> dict[int, TablePart]:
     """What the processes have together, on all."""
     if group is None:
         return dict(parts)
-    boxes: list[dict[int, Part]] = [{} for _ in range(dist.get_world_size(group))]
+    boxes: list[dict[int, TablePart]] = [{} for _ in range(dist.get_world_size(group))]
     dist.all_gather_object(boxes, dict(parts), group=group)
     return {number: part for box in boxes for number, part in box.items()}

@@ -11,14 +11,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from renorm import metrics
+from renorm.banks.choice import Choice
 from renorm.data import Images
 from renorm.evaluate import ranks
-from renorm.evaluate.choices import Adapted
-from renorm.evaluate.part import Kept, Part
+from renorm.evaluate.banks import Adapted
+from renorm.evaluate.partial import PartialTable, TablePart
 from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
 from renorm.evaluate.results import Cell, Results, Row
-from renorm.evaluate.subject import Against, Change, Choice, Subject, score
+from renorm.evaluate.scores import Against, Change, score
 from renorm.metrics import Scores
+from renorm.models import Subject
 from renorm.shifts import Shift, seeds_of
 
 Callback = Callable[[float, int, Shift], None]
@@ -32,7 +34,7 @@ def evaluate(
     *,
     adapt: Adapted | None = None,
     protocol: Protocol | None = None,
-    kept: Kept | None = None,
+    partial: PartialTable | None = None,
     group: dist.ProcessGroup | None = None,
     callback: Callback | None = None,
 ) -> Results:
@@ -45,7 +47,7 @@ def evaluate(
         shifts: Changes of the data.
         adapt: Makes further choices for one shift, from that shift's images.
         protocol: How the table is made, by :func:`describe`, which is asked if it is not given.
-        kept: Where finished shifts are kept and found again; removing it after the table is written is the caller's.
+        partial: Where finished shifts are written and found again; removing it after the table is written is the caller's.
         group: Processes that share the shifts; each gets the whole table, equal to that of one process. None for this
             process alone.
         callback: Told after each batch: cells done and cells in all, of this process, and the shift.
@@ -55,7 +57,7 @@ def evaluate(
     """
     check(images, choices, shifts, adapt)
     protocol = protocol or describe(subject, images, choices, shifts, adapt.recipes if adapt else {})
-    parts = ranks.from_first(kept.read(len(shifts)) if kept else {}, group)
+    parts = ranks.from_first(partial.read(len(shifts)) if partial else {}, group)
     rank, num_ranks = ranks.place(group)
     missing = [number for number in range(len(shifts)) if number not in parts][rank::num_ranks]
     finished, banks = len(parts), len(protocol.banks)
@@ -66,8 +68,8 @@ def evaluate(
                 callback((done + share) * banks, (finished + len(missing)) * banks, shifts[number])
 
         parts[number] = evaluate_shift(subject, images, choices, shifts[number], adapt, step)
-        if kept:
-            kept.write(number, parts[number])
+        if partial:
+            partial.write(number, parts[number])
     parts = ranks.from_all(parts, group)
     return assembled(protocol, [parts[number] for number in range(len(shifts))])
 
@@ -79,14 +81,14 @@ def evaluate_shift(
     shift: Shift,
     adapt: Adapted | None,
     step: Callable[[float], None],
-) -> Part:
+) -> TablePart:
     """All banks under one shift."""
     shown = images if shift.images is None else shift.images
     assert shown is not None
     here = {**choices, **(adapt(shift) if adapt else {})}
     found = score(subject, shown, here, *changes(subject, shift), shift.outputs, step)
     rows = [summarized(name, shift, each) for name, each in found.items()]
-    return Part(
+    return TablePart(
         rows, [each.hits for each in found.values()], None if shift.images is None else ImageSet.of(shift.images)
     )
 
@@ -113,7 +115,7 @@ def summarized(bank: str, shift: Shift, found: Scores) -> Row:
     )
 
 
-def assembled(protocol: Protocol, parts: Sequence[Part]) -> Results:
+def assembled(protocol: Protocol, parts: Sequence[TablePart]) -> Results:
     """The table of all shifts, with the interval of each cell; cells with equally many images share their resamples."""
     rows: dict[Cell, Row] = {row.cell: row for part in parts for row in part.rows}
     hits: dict[Cell, Tensor] = {

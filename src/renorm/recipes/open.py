@@ -12,8 +12,7 @@ from torch import nn
 import renorm
 from renorm.data import CIFAR, Images, load
 from renorm.data.classes import in_order
-from renorm.evaluate.subject import Subject
-from renorm.models import create, load_weights
+from renorm.models import Subject, create, load_weights
 from renorm.recipes.classify.config import Config
 from renorm.recipes.classify.start import LIBRARIES, build, fetch, usual_normalization
 from renorm.train import checkpoint

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import renorm
 from renorm.data import Images
 from renorm.evaluate import Adapted, Choice, choose, evaluate, unknown
-from renorm.evaluate.choices import TrainingImages
+from renorm.evaluate.banks import TrainingImages
 from renorm.recipes.classify import Classification, Config
 from renorm.shifts import Shift, domains
 from tests.recipes.classify import small

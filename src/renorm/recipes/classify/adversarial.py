@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from renorm.attacks import Attack, divergence
 from renorm.attacks.radius import radius
 from renorm.attacks.trades import search_apart
-from renorm.evaluate.subject import Subject
+from renorm.models import Subject
 from renorm.seeds import stable_seed
 from renorm.train.batches import Key
 

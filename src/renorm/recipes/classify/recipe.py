@@ -18,12 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import renorm
+from renorm.banks.choice import Choice
 from renorm.data import CIFAR, Images, load
 from renorm.data.classes import in_order
-from renorm.evaluate.choices import SOURCE
-from renorm.evaluate.subject import Choice, Subject, logits
+from renorm.evaluate.banks import SOURCE
+from renorm.evaluate.scores import logits
 from renorm.layers import SandwichBatchNorm
 from renorm.mix.draws import Weight
+from renorm.models import Subject
 from renorm.recipes.classify.adversarial import agreements, attacked_branches, whole, with_attacks
 from renorm.recipes.classify.config import PRETRAINED, Config, check
 from renorm.recipes.classify.domains import resolved, rows, trained_on

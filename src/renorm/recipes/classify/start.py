@@ -12,7 +12,7 @@ from torch import nn
 import renorm
 from renorm.data import Images
 from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD
-from renorm.evaluate.choices import SOURCE
+from renorm.evaluate.banks import SOURCE
 from renorm.layers import BranchCopies
 from renorm.models import create, load_weights
 from renorm.models.weights import versioned

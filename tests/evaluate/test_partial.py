@@ -9,7 +9,7 @@ import torch
 
 import renorm
 from renorm.data import Images
-from renorm.evaluate import Adapted, Choice, Kept, Results, Subject, describe, evaluate, table
+from renorm.evaluate import Adapted, Choice, PartialTable, Results, Subject, describe, evaluate, table
 from renorm.shifts import Shift, shifts
 from tests.evaluate.conftest import BRANCHES, make_view
 
@@ -22,9 +22,11 @@ def chosen(images: Images) -> list[Shift]:
     return [*shifts(["clean", "gaussian_noise:1", "contrast:2", "contrast:3"], make_view), other]
 
 
-def run(subject: Subject, images: Images, chosen: list[Shift], root: Path, **options: Any) -> tuple[Results, Kept]:
-    kept = Kept.under(root, describe(subject, images, CHOICES, chosen), chosen)
-    return evaluate(subject, images, CHOICES, chosen, kept=kept, **options), kept
+def run(
+    subject: Subject, images: Images, chosen: list[Shift], root: Path, **options: Any
+) -> tuple[Results, PartialTable]:
+    partial = PartialTable.under(root, describe(subject, images, CHOICES, chosen), chosen)
+    return evaluate(subject, images, CHOICES, chosen, partial=partial, **options), partial
 
 
 def stop_at(label: str) -> Any:
@@ -60,17 +62,17 @@ def test_a_stopped_evaluation_goes_on(
 ):
     whole = evaluate(subject, images, CHOICES, chosen)
     with pytest.raises(KeyboardInterrupt):
-        run(subject, images, chosen, tmp_path / "kept", callback=stop_at("contrast 3"))
+        run(subject, images, chosen, tmp_path / "partial", callback=stop_at("contrast 3"))
     assert all(module.training for module in subject.model.modules())
     evaluated = names_evaluated(monkeypatch)
-    again, kept = run(subject, images, chosen, tmp_path / "kept")
+    again, partial = run(subject, images, chosen, tmp_path / "partial")
     assert evaluated == ["contrast 3", "other"]
     same(again, whole)
     evaluated.clear()
-    same(run(subject, images, chosen, tmp_path / "kept")[0], whole)
+    same(run(subject, images, chosen, tmp_path / "partial")[0], whole)
     assert evaluated == []
-    kept.remove()
-    assert not (tmp_path / "kept").exists()
+    partial.remove()
+    assert not (tmp_path / "partial").exists()
 
 
 def test_progress_goes_on_too(subject: Subject, images: Images, chosen: list[Shift], tmp_path: Path):
@@ -84,7 +86,7 @@ def test_progress_goes_on_too(subject: Subject, images: Images, chosen: list[Shi
 def test_another_evaluation_has_another_place(subject: Subject, images: Images, chosen: list[Shift], tmp_path: Path):
     def place(images: Images = images, choices: Any = CHOICES, chosen: list[Shift] = chosen, adapt: Any = None) -> Path:
         protocol = describe(subject, images, choices, chosen, adapt)
-        return Kept.under(tmp_path, protocol, chosen).folder
+        return PartialTable.under(tmp_path, protocol, chosen).folder
 
     own = place()
     assert own == place()
@@ -108,16 +110,16 @@ def test_another_evaluation_has_another_place(subject: Subject, images: Images, 
 
 def test_what_was_typed_makes_no_difference(subject: Subject, images: Images, chosen: list[Shift], tmp_path: Path):
     one, other = (describe(subject, images, CHOICES, chosen, command=text) for text in ("a", "b"))
-    assert Kept.under(tmp_path, one, chosen) == Kept.under(tmp_path, other, chosen)
+    assert PartialTable.under(tmp_path, one, chosen) == PartialTable.under(tmp_path, other, chosen)
 
 
 def test_a_damaged_part_is_made_again(
     subject: Subject, images: Images, chosen: list[Shift], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    whole, kept = run(subject, images, chosen, tmp_path)
-    (kept.folder / "1.safetensors").write_bytes((kept.folder / "1.safetensors").read_bytes()[:-3])
-    (kept.folder / "2.safetensors").write_bytes(b"")
-    renorm.Bank.of(subject.model, branch="weak").save(kept.folder / "3.safetensors")
+    whole, partial = run(subject, images, chosen, tmp_path)
+    (partial.folder / "1.safetensors").write_bytes((partial.folder / "1.safetensors").read_bytes()[:-3])
+    (partial.folder / "2.safetensors").write_bytes(b"")
+    renorm.Bank.of(subject.model, branch="weak").save(partial.folder / "3.safetensors")
     evaluated = names_evaluated(monkeypatch)
     same(run(subject, images, chosen, tmp_path)[0], whole)
     assert evaluated == ["gaussian_noise 1", "contrast 2", "contrast 3"]
@@ -126,10 +128,10 @@ def test_a_damaged_part_is_made_again(
 def test_adapted_banks_are_kept_as_well(subject: Subject, images: Images, chosen: list[Shift], tmp_path: Path):
     adapt = Adapted(subject, images, BRANCHES, 8)
     protocol = describe(subject, images, CHOICES, chosen, adapt.recipes)
-    kept = Kept.under(tmp_path, protocol, chosen)
+    partial = PartialTable.under(tmp_path, protocol, chosen)
     options: dict[str, Any] = {"adapt": adapt, "protocol": protocol}
     with pytest.raises(KeyboardInterrupt):
-        evaluate(subject, images, CHOICES, chosen, kept=kept, callback=stop_at("contrast 2"), **options)
-    again = evaluate(subject, images, CHOICES, chosen, kept=kept, **options)
+        evaluate(subject, images, CHOICES, chosen, partial=partial, callback=stop_at("contrast 2"), **options)
+    again = evaluate(subject, images, CHOICES, chosen, partial=partial, **options)
     same(again, evaluate(subject, images, CHOICES, chosen, **options))
     assert {row.bank for row in again.rows} == {*BRANCHES, "adapted@weak", "adapted@strong"}

@@ -10,7 +10,7 @@ from renorm.metrics import Interval, bootstrap, correct, paired_difference
 
 
 @dataclass(frozen=True)
-class Effect:
+class PredictionChange:
     """What changed on the same images, as means over them with bootstrap 95 % intervals.
 
     Args:
@@ -28,7 +28,7 @@ class Effect:
     gain: Interval | None = None
 
 
-def effect(before: Tensor, after: Tensor, labels: Tensor | None = None, seed: int = 0) -> Effect:
+def prediction_change(before: Tensor, after: Tensor, labels: Tensor | None = None, seed: int = 0) -> PredictionChange:
     """Compare two outputs of a classifier for the same images.
 
     Shape: ``(N, C)`` each, labels ``(N,)``.
@@ -45,7 +45,7 @@ def effect(before: Tensor, after: Tensor, labels: Tensor | None = None, seed: in
     Example:
         >>> import torch
         >>> one, other = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-        >>> found = effect(one, other, torch.tensor([0, 0]))
+        >>> found = prediction_change(one, other, torch.tensor([0, 0]))
         >>> found.changed.value, found.gain.value
         (0.5, 0.5)
     """
@@ -57,10 +57,10 @@ def effect(before: Tensor, after: Tensor, labels: Tensor | None = None, seed: in
     changed = bootstrap((before.argmax(1) != after.argmax(1)).double(), seed)
     sure = bootstrap(_confidence(before), seed), bootstrap(_confidence(after), seed)
     if labels is None:
-        return Effect(len(before), changed, sure)
+        return PredictionChange(len(before), changed, sure)
     old, new = (correct(logits, labels).double() for logits in (before, after))
     accuracy = bootstrap(old, seed), bootstrap(new, seed)
-    return Effect(len(before), changed, sure, accuracy, paired_difference(new, old, seed))
+    return PredictionChange(len(before), changed, sure, accuracy, paired_difference(new, old, seed))
 
 
 def _confidence(logits: Tensor) -> Tensor:

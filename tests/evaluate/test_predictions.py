@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from renorm.evaluate.effect import effect
+from renorm.evaluate.predictions import prediction_change
 
 
 def outputs(seed: int) -> Tensor:
@@ -13,7 +13,7 @@ def outputs(seed: int) -> Tensor:
 def test_counts_and_means_are_those_of_a_slow_loop():
     before, after = outputs(0), outputs(1)
     labels = torch.randint(7, (53,), generator=torch.Generator().manual_seed(2))
-    found = effect(before, after, labels, seed=3)
+    found = prediction_change(before, after, labels, seed=3)
     changed = right = wrong = 0
     sure = [0.0, 0.0]
     for one, other, label in zip(before.tolist(), after.tolist(), labels.tolist(), strict=True):
@@ -35,7 +35,7 @@ def test_counts_and_means_are_those_of_a_slow_loop():
 
 
 def test_what_is_the_same_has_changed_nothing_for_sure():
-    found = effect(outputs(0), outputs(0), torch.zeros(53, dtype=torch.int64))
+    found = prediction_change(outputs(0), outputs(0), torch.zeros(53, dtype=torch.int64))
     assert tuple(found.changed) == (0, 0, 0)
     assert found.gain is not None
     assert tuple(found.gain) == (0, 0, 0)
@@ -45,17 +45,17 @@ def test_pairing_is_narrower_than_two_intervals():
     before, labels = outputs(0), outputs(0).argmax(1)
     after = before.clone()
     after[:3] = -after[:3]
-    found = effect(before, after, labels)
+    found = prediction_change(before, after, labels)
     assert found.accuracy is not None
     assert found.gain is not None
     assert found.gain.high - found.gain.low <= sum(each.high - each.low for each in found.accuracy) + 1e-12
 
 
 def test_without_labels_there_is_no_accuracy():
-    assert effect(outputs(0), outputs(1)).accuracy is None
+    assert prediction_change(outputs(0), outputs(1)).accuracy is None
 
 
 @pytest.mark.parametrize(("one", "other"), [((0, 7), (0, 7)), ((5, 7), (4, 7)), ((5, 7), (5, 6))])
 def test_outputs_of_other_images_are_refused(one: tuple[int, int], other: tuple[int, int]):
     with pytest.raises(ValueError, match=r"cannot be compared.*are needed. Evaluate"):
-        effect(torch.zeros(one), torch.zeros(other))
+        prediction_change(torch.zeros(one), torch.zeros(other))

@@ -27,15 +27,6 @@ def scores() -> tuple[Tensor, Tensor]:
     return logits, torch.randint(7, (211,), generator=generator(1))
 
 
-def test_accuracy_and_likelihood_by_hand():
-    logits = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])
-    labels = torch.tensor([1, 0, 0, 0])
-    assert metrics.correct(logits, labels).tolist() == [True, True, False, True]
-    assert metrics.accuracy(logits, labels) == 0.75
-    expected = -logits.double().log_softmax(1)[range(4), labels].mean()
-    assert_close(metrics.nll(logits, labels), expected.item())
-
-
 def test_calibration_equals_a_slow_loop(scores: tuple[Tensor, Tensor]):
     logits, labels = scores
     confidence = logits.softmax(1).max(1).values.tolist()
@@ -51,25 +42,3 @@ def test_confidence_of_exactly_one_is_in_the_last_bin():
     assert 14 / 15 < confidence[3] < 1
     expected = slow_ece(confidence.tolist(), [True, False, False, True, True], 15)
     assert_close(metrics.ece(logits, labels), expected, rtol=1e-6, atol=1e-6)
-
-
-def test_scores_of_images_are_what_the_numbers_are_means_of(scores: tuple[Tensor, Tensor]):
-    logits, labels = scores
-    parts = [metrics.scores(logits[i : i + 100], labels[i : i + 100]) for i in range(0, 211, 100)]
-    found = metrics.joined(parts)
-    assert found.near is not None
-    order = logits.argsort(1, descending=True)
-    assert found.near.tolist() == [
-        label in best for label, best in zip(labels.tolist(), order[:, :5].tolist(), strict=True)
-    ]
-    assert found.hits.double().mean().item() == metrics.accuracy(logits, labels)
-    assert_close(found.nll.mean().item(), metrics.nll(logits, labels))
-    assert metrics.calibration_error(found.confidence, found.hits) == metrics.ece(logits, labels)
-    assert metrics.scores(logits[:, :5], labels % 5).near is None
-
-
-def test_labels_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"\(4, 2\) do not go with labels of shape \(3,\)"):
-        metrics.accuracy(torch.zeros(4, 2), torch.zeros(3, dtype=torch.long))
-    with pytest.raises(ValueError, match=r"the label 7 does not go with 2 outputs.*Evaluate a model"):
-        metrics.scores(torch.zeros(4, 2), torch.full((4,), 7))

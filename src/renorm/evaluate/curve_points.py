@@ -9,11 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from renorm.banks.choice import Choice
 from renorm.data import Images
 from renorm.evaluate.methods import Method
-from renorm.evaluate.subject import Choice, Subject, score
+from renorm.evaluate.scores import score
 from renorm.evaluate.table import check
 from renorm.metrics import Interval, over_runs
+from renorm.models import Subject
 from renorm.shifts import Shift
 
 SIZES = (1, 4, 8, 16, 32, 64, 128)
@@ -23,7 +25,7 @@ Callback = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class CurvePlan:
     """Which images are adapted to and which judged: no image is both.
 
     Args:
@@ -48,14 +50,14 @@ class Plan:
         return self.pool[torch.randperm(len(self.pool), generator=generator)[: self.sizes[-1]]]
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """What one draw gave for one method and number of images."""
 
     accuracy: float
     source_weight: float
 
 
-Points = dict[str, list[Point]]
+Points = dict[str, list[CurvePoint]]
 """Of each method, the point of each number of images."""
 
 
@@ -67,7 +69,7 @@ def plan(
     draws: int = 5,
     num_judged: int = 0,
     seed: int = 0,
-) -> Plan:
+) -> CurvePlan:
     """Divide labelled images into those that are judged, at most half of them, and those to adapt to.
 
     Args:
@@ -93,11 +95,11 @@ def plan(
             f"be adapted to. Give more images, fewer --sizes, or more --draws."
         )
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return Plan(named, tuple(chosen), draws, order[:judged].sort().values, order[judged:], seed)
+    return CurvePlan(named, tuple(chosen), draws, order[:judged].sort().values, order[judged:], seed)
 
 
 def one_draw(
-    subject: Subject, images: Images, shift: Shift, how: Plan, draw: int, branch: str | None, step: Callback
+    subject: Subject, images: Images, shift: Shift, how: CurvePlan, draw: int, branch: str | None, step: Callback
 ) -> Points:
     """Adapt to the images of one draw under one shift, by every method and number of images, and judge each on the others.
 
@@ -126,11 +128,12 @@ def one_draw(
     found = score(subject, images.subset(how.judged), choices, change, step=step)
     accuracy = {cell: each.hits.double().mean().item() for cell, each in found.items()}
     return {
-        name: [Point(accuracy[made[name, size][0]], made[name, size][1]) for size in how.sizes] for name in how.methods
+        name: [CurvePoint(accuracy[made[name, size][0]], made[name, size][1]) for size in how.sizes]
+        for name in how.methods
     }
 
 
-class Average(NamedTuple):
+class CurveMean(NamedTuple):
     """One point of a line: the accuracy of each draw, and their mean with Student's 95 % interval."""
 
     accuracy: Interval
@@ -138,7 +141,7 @@ class Average(NamedTuple):
     source_weight: float
 
 
-def averaged(draws: Sequence[Sequence[Points]], name: str, place: int) -> Average:
+def averaged(draws: Sequence[Sequence[Points]], name: str, place: int) -> CurveMean:
     """A method at one number of images, over draws and shifts: the spread is that of draws, each the mean over the shifts.
 
     Args:
@@ -149,4 +152,4 @@ def averaged(draws: Sequence[Sequence[Points]], name: str, place: int) -> Averag
     points = [[each[name][place] for each in shift] for shift in draws]
     means = torch.tensor([[point.accuracy for point in shift] for shift in points], dtype=torch.float64).mean(0)
     weights = [point.source_weight for shift in points for point in shift]
-    return Average(over_runs(means.tolist()), tuple(means.tolist()), sum(weights) / len(weights))
+    return CurveMean(over_runs(means.tolist()), tuple(means.tolist()), sum(weights) / len(weights))

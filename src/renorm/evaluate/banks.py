@@ -14,8 +14,9 @@ from torch import Tensor, nn
 import renorm
 from renorm.adapt.images import Auto
 from renorm.banks import Statistics
+from renorm.banks.choice import Choice
 from renorm.data import VIEWS, Images, View, sample, seeded_batch, view
-from renorm.evaluate.subject import Choice, Subject
+from renorm.models import Subject
 from renorm.routing import route_of
 from renorm.shifts import Shift, seeds_of
 

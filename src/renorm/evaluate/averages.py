@@ -15,7 +15,7 @@ from renorm.corruptions import SEVERITIES, STANDARD
 from renorm.evaluate.protocol import Protocol, label
 from renorm.evaluate.results import Cell, Results, Row
 from renorm.metrics import Interval
-from renorm.metrics.corruption import ALEXNET
+from renorm.metrics.corruption_error import ALEXNET
 
 
 def mean_accuracy(results: Results, bank: str, shifts: Collection[str]) -> Interval:

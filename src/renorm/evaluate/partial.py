@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from renorm.evaluate.kept import forget, place
 from renorm.evaluate.protocol import ImageSet, Protocol
 from renorm.evaluate.results import Row
 from renorm.files import write_atomically
@@ -21,7 +22,7 @@ from renorm.shifts import Shift
 
 
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """One shift of a table.
 
     Args:
@@ -43,7 +44,7 @@ class Part:
         return safetensors.torch.save({str(i): hits.to(torch.uint8) for i, hits in enumerate(self.hits)}, about)
 
     @classmethod
-    def read(cls, path: Path) -> Part:
+    def read(cls, path: Path) -> TablePart:
         """Read what :meth:`to_bytes` gave."""
         with safetensors.safe_open(path, framework="pt") as file:
             about = file.metadata()
@@ -54,7 +55,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Kept:
+class PartialTable:
     """The finished shifts of an evaluation under way, in a folder of its own.
 
     Args:
@@ -64,7 +65,7 @@ class Kept:
     folder: Path
 
     @classmethod
-    def under(cls, root: Path, protocol: Protocol, shifts: Sequence[Shift]) -> Kept:
+    def under(cls, root: Path, protocol: Protocol, shifts: Sequence[Shift]) -> PartialTable:
         """The place of an evaluation: another model, bank, option, image or version has another one."""
         described = [
             (s.name, s.severity, s.seed, s.scale, s.rounding, None if s.images is None else _identity(s))
@@ -72,16 +73,16 @@ class Kept:
         ]
         return cls(place(root, protocol, described))
 
-    def write(self, number: int, part: Part) -> None:
+    def write(self, number: int, part: TablePart) -> None:
         """Keep a shift."""
         write_atomically(self._path(number), part.to_bytes())
 
-    def read(self, total: int) -> dict[int, Part]:
+    def read(self, total: int) -> dict[int, TablePart]:
         """The shifts that are finished; a damaged file is none."""
         found = {}
         for number in range(total):
             try:
-                found[number] = Part.read(self._path(number))
+                found[number] = TablePart.read(self._path(number))
             except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError):
                 continue
         return found
@@ -102,3 +103,22 @@ def _identity(shift: Shift) -> list[str | int]:
     numbers = [images.labels] if outputs is None else [images.labels, outputs]
     hashes = [hashlib.sha256(each.contiguous().numpy().data).hexdigest() for each in numbers]
     return [images.name, len(images), pixels, *hashes]
+
+
+def place(root: Path, protocol: Protocol, *more: Any) -> Path:
+    """A folder for an evaluation: whatever differs, but for the command, has another one.
+
+    Args:
+        root: Of all such folders.
+        protocol: Of the evaluation.
+        more: What else it depends on, as JSON has it.
+    """
+    text = json.dumps([replace(protocol, command="").to_json(), *more])
+    return root / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def forget(folder: Path) -> None:
+    """Remove a place once the file is written, and the root where it was the last; others stay."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
