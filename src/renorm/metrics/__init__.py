@@ -1,13 +1,18 @@
-"""What a classifier's logits are worth: accuracy, likelihood, calibration, corruption errors, and how sure we can be."""
+"""What logits, features and orders are worth - accuracy, calibration, distances of sets, ranks - and how sure we can be."""
 
 from renorm.metrics.accuracy import Scores, accuracy, correct, joined, nll, scores
 from renorm.metrics.corruption_error import alexnet, corruption_error, relative_corruption_error
 from renorm.metrics.ece import calibration_error, ece
+from renorm.metrics.frechet import frechet
+from renorm.metrics.inception import inception_score
 from renorm.metrics.intervals import Interval, bootstrap, bootstrap_columns, over_runs, paired_difference
+from renorm.metrics.kid import kid
+from renorm.metrics.neighbours import Neighbours, neighbours
 from renorm.metrics.ranking import RankAgreement, better_third, kendall, rank_agreement, rank_difference, spearman
 
 __all__ = [
     "Interval",
+    "Neighbours",
     "RankAgreement",
     "Scores",
     "accuracy",
@@ -19,8 +24,12 @@ __all__ = [
     "correct",
     "corruption_error",
     "ece",
+    "frechet",
+    "inception_score",
     "joined",
     "kendall",
+    "kid",
+    "neighbours",
     "nll",
     "over_runs",
     "paired_difference",
