@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from renorm.attacks import Attack, Norm, fgsm, pgd
+from renorm.attacks import Attack, Ball, fgsm, pgd
 from renorm.attacks.search import in_ball, lengths, project
 from tests.oracles import attack as oracle
 from tests.oracles.numbers import fill, inp, summary
 
 EPS = 8 / 255
-NORMS: list[Norm] = ["linf", "l2"]
+BALLS: list[Ball] = ["linf", "l2"]
 
 
 def linear() -> nn.Sequential:
@@ -39,8 +39,8 @@ def batch(n: int = 7) -> tuple[Tensor, Tensor]:
     return torch.rand(n, 3, 6, 6, generator=generator), torch.arange(n) % 5
 
 
-def change(found: Tensor, images: Tensor, norm: Norm) -> Tensor:
-    return (found - images).abs().flatten(1).amax(1) if norm == "linf" else lengths(found - images).flatten()
+def change(found: Tensor, images: Tensor, ball: Ball) -> Tensor:
+    return (found - images).abs().flatten(1).amax(1) if ball == "linf" else lengths(found - images).flatten()
 
 
 def test_published_numbers():
@@ -55,41 +55,41 @@ def test_published_numbers():
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize(("norm", "eps", "step"), [("linf", EPS, 3 / 255), ("l2", 0.3, 0.11)])
-def test_it_is_the_slow_loop(norm: Norm, eps: float, step: float, targeted: bool):
+@pytest.mark.parametrize(("ball", "eps", "step"), [("linf", EPS, 3 / 255), ("l2", 0.3, 0.11)])
+def test_it_is_the_slow_loop(ball: Ball, eps: float, step: float, targeted: bool):
     model, (x, y) = linear().double(), pictures()
     x = x.double()
-    found = pgd(model, x, y, eps=eps, step=step, steps=4, norm=norm, targeted=targeted)
+    found = pgd(model, x, y, eps=eps, step=step, steps=4, ball=ball, targeted=targeted)
     layer: Any = model[1]
     weight, bias = layer.weight.tolist(), layer.bias.tolist()
     for each, image, label in zip(found, x, y.tolist(), strict=True):
-        expected = oracle.attack(weight, bias, image.flatten().tolist(), label, eps, step, 4, norm, targeted)
+        expected = oracle.attack(weight, bias, image.flatten().tolist(), label, eps, step, 4, ball, targeted)
         assert_close(each.flatten(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_it_stays_in_the_ball_and_in_the_picture_and_raises_the_loss(norm: Norm):
+@pytest.mark.parametrize("ball", BALLS)
+def test_it_stays_in_the_ball_and_in_the_picture_and_raises_the_loss(ball: Ball):
     model, (x, y) = convolutional(), batch()
     x[0], x[1] = 0.0, 1.0  # on the border of what a picture can be
-    eps = EPS if norm == "linf" else 0.4
-    found = pgd(model, x, y, eps=eps, steps=5, norm=norm, random=range(7))
-    assert bool((change(found, x, norm) <= eps + 1e-6).all())
+    eps = EPS if ball == "linf" else 0.4
+    found = pgd(model, x, y, eps=eps, steps=5, ball=ball, random=range(7))
+    assert bool((change(found, x, ball) <= eps + 1e-6).all())
     assert 0 <= float(found.min()) <= float(found.max()) <= 1
     before, after = (F.cross_entropy(model(each), y, reduction="none") for each in (x, found))
     assert bool((after > before).all())
-    nearer = pgd(model, x, (y + 1) % 5, eps=eps, steps=5, norm=norm, targeted=True)
+    nearer = pgd(model, x, (y + 1) % 5, eps=eps, steps=5, ball=ball, targeted=True)
     towards = [F.cross_entropy(model(each), (y + 1) % 5, reduction="none") for each in (x, nearer)]
     assert bool((towards[1] < towards[0]).all())
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("ball", BALLS)
 @pytest.mark.parametrize("sizes", [[7], [3, 4], [1, 2, 4], [1] * 7])
-def test_it_does_not_depend_on_how_images_are_batched(sizes: list[int], norm: Norm):
+def test_it_does_not_depend_on_how_images_are_batched(sizes: list[int], ball: Ball):
     model, (x, y) = convolutional().double(), batch()
     x, seeds = x.double(), torch.arange(7)
 
     def attacked(x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        return pgd(model, x, y, eps=0.1, steps=3, norm=norm, random=seeds.tolist())
+        return pgd(model, x, y, eps=0.1, steps=3, ball=ball, random=seeds.tolist())
 
     parts = [attacked(*each) for each in zip(x.split(sizes), y.split(sizes), seeds.split(sizes), strict=True)]
     assert_close(torch.cat(parts), attacked(x, y, seeds), rtol=0, atol=1e-12)
@@ -105,24 +105,24 @@ def test_the_law_of_batching_catches_train_mode():  # the usual mistake must fai
         assert_close(torch.cat(parts), whole, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_one_step_to_the_border_is_the_fast_gradient_method(norm: Norm):
+@pytest.mark.parametrize("ball", BALLS)
+def test_one_step_to_the_border_is_the_fast_gradient_method(ball: Ball):
     model, (x, y) = convolutional(), batch()
-    found = fgsm(model, x, y, eps=0.1, norm=norm)
-    assert torch.equal(found, pgd(model, x, y, eps=0.1, step=0.1, steps=1, norm=norm))
+    found = fgsm(model, x, y, eps=0.1, ball=ball)
+    assert torch.equal(found, pgd(model, x, y, eps=0.1, step=0.1, steps=1, ball=ball))
     inside = x.clone().requires_grad_()
     F.cross_entropy(model(inside), y).backward()
     assert inside.grad is not None
-    way = inside.grad.sign() if norm == "linf" else inside.grad / inside.grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    way = inside.grad.sign() if ball == "linf" else inside.grad / inside.grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     assert_close(found, (x + 0.1 * way).clamp(0, 1))
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_random_starts_fill_the_ball(norm: Norm):
+@pytest.mark.parametrize("ball", BALLS)
+def test_random_starts_fill_the_ball(ball: Ball):
     centre = torch.full((4000, 3, 1, 1), 0.5)
     for random in (range(4000), torch.Generator().manual_seed(0)):
-        start = in_ball(centre, 0.2, norm, random)
-        away = change(start, centre, norm)
+        start = in_ball(centre, 0.2, ball, random)
+        away = change(start, centre, ball)
         assert float(away.max()) <= 0.2 + 1e-6
         inner = (away <= 0.1).float().mean().item()  # half the radius holds an eighth of three dimensions
         assert_close(inner, 1 / 8, rtol=0, atol=0.02)
@@ -144,8 +144,8 @@ def test_a_gradient_of_zero_moves_nothing():
     x, y = torch.rand(2, 3, 2, 2), torch.tensor([0, 1])
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     nn.init.zeros_(model[1].weight)  # pyright: ignore[reportArgumentType]
-    for norm in NORMS:
-        assert torch.equal(pgd(model, x, y, norm=norm), x)
+    for ball in BALLS:
+        assert torch.equal(pgd(model, x, y, ball=ball), x)
 
 
 def test_the_projection_onto_a_ball():
@@ -162,7 +162,7 @@ def test_an_empty_batch_stays_empty():
 
 def test_an_attack_describes_itself():
     assert str(Attack(steps=20)) == "linf 8/255, step 2/255"
-    assert str(Attack(0.5, norm="l2")) == "l2 0.5, step 0.125"
+    assert str(Attack(0.5, ball="l2")) == "l2 0.5, step 0.125"
     assert Attack() == Attack(8 / 255, 2 / 255)
 
 
@@ -176,14 +176,14 @@ def test_an_attack_describes_itself():
         ),
         ({"step": -1.0}, ValueError, r"step=-1.0 was given. An attack needs a length above 0"),
         ({"steps": 0}, ValueError, r"steps=0 was given. An attack needs 1 step or more"),
-        ({"norm": "l1"}, ValueError, r"norm='l1' was given. .* one of \['linf', 'l2'\]. Choose 'linf'"),
+        ({"ball": "l1"}, ValueError, r"ball='l1' was given. .* one of \['linf', 'l2'\]. Choose 'linf'"),
         ({"mode": "both"}, ValueError, r"mode='both' was given. .*\['eval', 'train'\]. Use 'eval'"),
         ({"mode": "train"}, ValueError, r"mode='train' was given for a model in evaluation mode.*Call model.train\(\)"),
         ({"eps": "8/255"}, TypeError, r"eps='8/255' was given.*numbers, without quotes"),
         ({"eps": None}, TypeError, r"eps=None was given"),
         ({"eps": torch.full((7,), 0.1)}, TypeError, r"eps=tensor.* was given. An attack needs a radius"),
         ({"eps": 8.0}, ValueError, r"eps=8.0 was given.*for linf is at most 1"),
-        ({"eps": float("inf"), "norm": "l2"}, ValueError, r"eps=inf was given"),
+        ({"eps": float("inf"), "ball": "l2"}, ValueError, r"eps=inf was given"),
         ({"steps": 2.5}, TypeError, r"steps=2.5 was given. An attack needs 1 step or more"),
         ({"steps": True}, TypeError, r"steps=True was given"),
         ({"random": 0}, TypeError, r"random=0 was given. Random starts need .*range\(len\(images\)\)"),

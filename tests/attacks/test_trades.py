@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.attacks import Norm, divergence, trades, trades_loss
+from renorm.attacks import Ball, divergence, trades, trades_loss
 from renorm.attacks.search import steepest
 from tests.attacks.test_attack import batch, change, convolutional
 from tests.attacks.test_state import network
@@ -33,14 +33,14 @@ def test_gradients_flow_through_both_predictions():
     assert torch.autograd.gradcheck(lambda z, worse: trades_loss(z, worse, y), inputs)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_it_finds_predictions_that_differ_more_than_chance_finds(norm: Norm):
+@pytest.mark.parametrize("ball", ["linf", "l2"])
+def test_it_finds_predictions_that_differ_more_than_chance_finds(ball: Ball):
     model, (x, _) = convolutional(), batch()
-    eps = 8 / 255 if norm == "linf" else 0.4
-    found = trades(model, x, eps=eps, norm=norm, random=range(7))
-    assert bool((change(found, x, norm) <= eps + 1e-6).all())
+    eps = 8 / 255 if ball == "linf" else 0.4
+    found = trades(model, x, eps=eps, ball=ball, random=range(7))
+    assert bool((change(found, x, ball) <= eps + 1e-6).all())
     assert 0 <= float(found.min()) <= float(found.max()) <= 1
-    chance = x + eps * steepest(torch.randn_like(x), norm)
+    chance = x + eps * steepest(torch.randn_like(x), ball)
     own = model(x)
     assert bool((divergence(model(found), own) > 2 * divergence(model(chance), own)).all())
 

@@ -53,7 +53,7 @@ def test_domains_as_branches(renorm_command: Command, tmp_path: Path):
         "photo",
         "--attack-branch",
         "art",
-        "--attack-norm",
+        "--attack-ball",
         "l2",
     )
     attacked = renorm_command(*through, "--no-attack-start")

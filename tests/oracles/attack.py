@@ -19,14 +19,14 @@ def gradient(weight, bias, x, label):
     return [sum((p[c] - (c == label)) * weight[c][i] for c in range(len(p))) for i in range(len(x))]
 
 
-def attack(weight, bias, image, label, eps, step, steps, norm, targeted=False):
+def attack(weight, bias, image, label, eps, step, steps, ball, targeted=False):
     """One image as a list of floats."""
     x = list(image)
     for _ in range(steps):
         g = gradient(weight, bias, x, label)
         length = math.sqrt(sum(v * v for v in g))
         g = [-v if targeted else v for v in g]
-        if norm == "linf":
+        if ball == "linf":
             x = [v + step * ((d > 0) - (d < 0)) for v, d in zip(x, g, strict=True)]
             x = [max(o - eps, min(o + eps, v)) for v, o in zip(x, image, strict=True)]
         else:

@@ -92,7 +92,7 @@ def test_what_attacks_say_of_themselves():
 
     assert recipe("pgd:20") == "linf 8/255, step 2/255, 20 steps, random start, against the bank evaluated"
     assert recipe("pgd", random_start=False, step="1/255").startswith("linf 8/255, step 1/255, 20 steps, started at")
-    assert recipe("fgsm", norm="l2") == "l2 0.5, against the bank evaluated"
+    assert recipe("fgsm", ball="l2") == "l2 0.5, against the bank evaluated"
     assert [attacked(name).label for name in ("pgd", "pgd:7", "fgsm")] == ["pgd:20", "pgd:7", "fgsm"]
     assert family_of("pgd:20") == family_of("fgsm") == "attacks"
 
@@ -173,9 +173,9 @@ def test_torchattacks_by_name(subject: Subject, images: Images, monkeypatch: pyt
             ValueError, match=rf"torchattacks:{name} was given. .*takes a radius eps is needed.*Try .*PGD"
         ):
             attacked(f"torchattacks:{name}")
-    with pytest.raises(ValueError, match=r"torchattacks:PGD was given for the norm l2: it is bounded in linf only"):
-        attacked("torchattacks:PGD", norm="l2")
-    with pytest.raises(ValueError, match=r"torchattacks:PGDL2 was given for the norm linf.*--attack-norm l2"):
+    with pytest.raises(ValueError, match=r"torchattacks:PGD was given for the ball l2: it is bounded in linf only"):
+        attacked("torchattacks:PGD", ball="l2")
+    with pytest.raises(ValueError, match=r"torchattacks:PGDL2 was given for the ball linf.*--attack-ball l2"):
         attacked("torchattacks:PGDL2")
 
 
@@ -189,10 +189,10 @@ def test_libraries_that_are_missing(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchattacks") is None, reason="needs torchattacks")
-@pytest.mark.parametrize(("name", "norm"), [("PGD", "linf"), ("APGD", "linf"), ("PGDL2", "l2"), ("Square", "l2")])
-def test_the_real_torchattacks(subject: Subject, images: Images, name: str, norm: Any):
-    few, eps = images.subset(range(6)), EPS if norm == "linf" else "1"
+@pytest.mark.parametrize(("name", "ball"), [("PGD", "linf"), ("APGD", "linf"), ("PGDL2", "l2"), ("Square", "l2")])
+def test_the_real_torchattacks(subject: Subject, images: Images, name: str, ball: Any):
+    few, eps = images.subset(range(6)), EPS if ball == "linf" else "1"
     before = {key: tensor.clone() for key, tensor in subject.model.state_dict().items()}
-    found = [evaluate(subject, few, CHOICES, [attacked(f"torchattacks:{name}", norm=norm, eps=eps)]) for _ in range(2)]
+    found = [evaluate(subject, few, CHOICES, [attacked(f"torchattacks:{name}", ball=ball, eps=eps)]) for _ in range(2)]
     assert found[0].rows == found[1].rows
     assert all(torch.equal(tensor, before[key]) for key, tensor in subject.model.state_dict().items())

@@ -2,7 +2,7 @@
 
 from renorm.attacks.attack import EPS, Attack, fgsm, pgd
 from renorm.attacks.opened import Mode
-from renorm.attacks.search import Norm, Random
+from renorm.attacks.search import Ball, Random
 from renorm.attacks.trades import BETA, divergence, trades, trades_loss
 
-__all__ = ["BETA", "EPS", "Attack", "Mode", "Norm", "Random", "divergence", "fgsm", "pgd", "trades", "trades_loss"]
+__all__ = ["BETA", "EPS", "Attack", "Ball", "Mode", "Random", "divergence", "fgsm", "pgd", "trades", "trades_loss"]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renorm.attacks.opened import Change, Logits, Mode, opened
-from renorm.attacks.search import Norm, Random, check_norm, in_ball, search
+from renorm.attacks.search import Ball, Random, check_ball, in_ball, search
 
 EPS, STEPS = 8 / 255, 7  # Madry et al., 2018, CIFAR-10, training
 QUARTER = 4  # a step is this part of eps, unless said: 2/255 of 8/255
@@ -27,7 +27,7 @@ class Attack:
         eps: Radius of the ball around each image, in units of 0 to 1.
         step: Length of a step; by default a quarter of ``eps``.
         steps: How many.
-        norm: Of the ball: ``linf`` bounds the change of each value, ``l2`` the length of the whole change.
+        ball: What bounds the change: ``linf`` bounds the change of each value, ``l2`` the length of the whole change.
         targeted: Whether to move towards the given labels, not away from them.
         mode: ``eval`` attacks the model as it predicts, with the branch's running statistics, and changes nothing of it.
             ``train`` leaves it in training mode, as the authors of sandwich batch norm do: sites normalize by the attacked
@@ -35,22 +35,22 @@ class Attack:
 
     Raises:
         TypeError: For a radius, step or number of steps that is no number.
-        ValueError: For one that is not positive, a radius of more than all values in [0, 1], an unknown norm or mode.
+        ValueError: For one that is not positive, a radius of more than all values in [0, 1], an unknown ball or mode.
 
     Example:
         >>> Attack(steps=20)
-        Attack(eps=0.03137254901960784, step=0.00784313725490196, steps=20, norm='linf', targeted=False, mode='eval')
+        Attack(eps=0.03137254901960784, step=0.00784313725490196, steps=20, ball='linf', targeted=False, mode='eval')
     """
 
     eps: float = EPS
     step: float | None = None
     steps: int = STEPS
-    norm: Norm = "linf"
+    ball: Ball = "linf"
     targeted: bool = False
     mode: Mode = "eval"
 
     def __post_init__(self) -> None:
-        check_norm(self.norm)
+        check_ball(self.ball)
         for name, kind, needed in (
             ("eps", Real, "a radius above 0, which for linf is at most 1"),
             ("step", Real, "a length above 0"),
@@ -62,7 +62,7 @@ class Attack:
             usual = "Use the published eps=8/255, step=2/255, steps=7 (numbers, without quotes), or leave it out."
             if not isinstance(given, kind) or isinstance(given, bool):
                 raise TypeError(f"{name}={given!r} was given. An attack needs {needed}. {usual}")
-            if not 0 < float(given) < math.inf or (name == "eps" and self.norm == "linf" and float(given) > 1):
+            if not 0 < float(given) < math.inf or (name == "eps" and self.ball == "linf" and float(given) > 1):
                 raise ValueError(f"{name}={given} was given. An attack needs {needed}. {usual}")
         if self.mode not in get_args(Mode):
             raise ValueError(
@@ -94,7 +94,7 @@ class Attack:
             return raised
 
         centre = wide(images)
-        start = centre if random is None else in_ball(centre, self.eps, self.norm, _checked(random, images))
+        start = centre if random is None else in_ball(centre, self.eps, self.ball, _checked(random, images))
         return self.run(model, images, start, loss, branch, normalize)
 
     def run(
@@ -120,14 +120,14 @@ class Attack:
         if not len(images):
             return images.detach().clone()
         with opened(model, branch, normalize, self.mode) as logits:
-            settings = {"eps": self.eps, "step": self.step, "steps": self.steps, "norm": self.norm}
+            settings = {"eps": self.eps, "step": self.step, "steps": self.steps, "ball": self.ball}
             found = search(loss(logits), wide(images).clone(), start.clone(), **settings)
         return found.to(images.dtype)
 
     def __str__(self) -> str:
-        radius = f"{255 * self.eps:g}/255" if self.norm == "linf" else f"{self.eps:g}"
-        step = f"{255 * (self.step or 0):g}/255" if self.norm == "linf" else f"{self.step:g}"
-        return f"{self.norm} {radius}, step {step}"
+        radius = f"{255 * self.eps:g}/255" if self.ball == "linf" else f"{self.eps:g}"
+        step = f"{255 * (self.step or 0):g}/255" if self.ball == "linf" else f"{self.step:g}"
+        return f"{self.ball} {radius}, step {step}"
 
 
 def pgd(
@@ -138,7 +138,7 @@ def pgd(
     eps: float = EPS,
     step: float | None = None,
     steps: int = STEPS,
-    norm: Norm = "linf",
+    ball: Ball = "linf",
     random: Random | None = None,
     targeted: bool = False,
     branch: str | None = None,
@@ -150,7 +150,7 @@ def pgd(
     .. math:: x_{t+1} = \Pi_{B(x, \epsilon) \cap [0, 1]} \left(x_t + \alpha\,
         \operatorname{sign} \nabla_{x_t} L(f(x_t), y)\right)
 
-    and the gradient over its length in place of its sign for ``norm="l2"``. The steps are computed in at least float32, and
+    and the gradient over its length in place of its sign for ``ball="l2"``. The steps are computed in at least float32, and
     the result is rounded to the images' type.
 
     The model, in whatever mode and however wrapped or compiled, is as before afterwards: gradients, ``requires_grad``, modes,
@@ -165,7 +165,7 @@ def pgd(
         eps: Radius, in units of 0 to 1.
         step: Length of a step; by default a quarter of ``eps``, 2/255 of 8/255.
         steps: How many.
-        norm: Of the ball.
+        ball: ``linf`` or ``l2``, as of :class:`Attack`.
         random: Starts at random points of the balls: a generator, or a seed for each image; at the images by default.
         targeted: Whether to move towards the labels.
         branch: Through which branch; by default the open route, else the only one.
@@ -188,7 +188,7 @@ def pgd(
         >>> float((found - images).abs().max()) <= 8 / 255 + 1e-6
         True
     """
-    attack = Attack(eps, step, steps, norm, targeted, mode)
+    attack = Attack(eps, step, steps, ball, targeted, mode)
     return attack(model, images, target, random=random, branch=branch, normalize=normalize)
 
 
@@ -198,7 +198,7 @@ def fgsm(
     target: Tensor,
     *,
     eps: float = EPS,
-    norm: Norm = "linf",
+    ball: Ball = "linf",
     targeted: bool = False,
     branch: str | None = None,
     normalize: Change | None = None,
@@ -217,7 +217,7 @@ def fgsm(
         >>> fgsm(model, torch.rand(2, 3, 2, 2), torch.tensor([0, 2])).shape
         torch.Size([2, 3, 2, 2])
     """
-    attack = Attack(eps, eps, 1, norm, targeted, mode)
+    attack = Attack(eps, eps, 1, ball, targeted, mode)
     return attack(model, images, target, branch=branch, normalize=normalize)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from renorm.attacks.search import Norm
+from renorm.attacks.search import Ball
 
 USUAL = {"linf": 8 / 255, "l2": 0.5}  # on CIFAR-10, as in most papers
 
 
-def radius(given: float | str | None, norm: Norm, name: str = "eps") -> float:
-    """A radius in units of 0 to 1, from a number or a fraction; by default the usual one of the norm.
+def radius(given: float | str | None, ball: Ball, name: str = "eps") -> float:
+    """A radius in units of 0 to 1, from a number or a fraction; by default the usual one of the ball.
 
     Raises:
         ValueError: If it is neither.
@@ -20,7 +20,7 @@ def radius(given: float | str | None, norm: Norm, name: str = "eps") -> float:
         (8.0, 0.5)
     """
     if given is None:
-        return USUAL[norm]
+        return USUAL[ball]
     try:
         return float(Fraction(given))
     except (ValueError, ZeroDivisionError, OverflowError) as error:

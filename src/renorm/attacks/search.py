@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Norm = Literal["linf", "l2"]
+Ball = Literal["linf", "l2"]
 Random = torch.Generator | Sequence[int]
 """Where random numbers come from: a generator for the batch, or a seed for each image, which no batching changes."""
 
@@ -23,7 +23,7 @@ def search(
     eps: float,
     step: float,
     steps: int,
-    norm: Norm = "linf",
+    ball: Ball = "linf",
 ) -> Tensor:
     r"""Raise a loss by projected steps of equal length.
 
@@ -42,7 +42,7 @@ def search(
         eps: Radius, in units of 0 to 1.
         step: Length of a step.
         steps: How many.
-        norm: Of the ball.
+        ball: ``linf`` or ``l2``, as of :class:`Attack`.
 
     Raises:
         FloatingPointError: If a gradient is not finite; found out at the end, as asking waits for the device.
@@ -52,7 +52,7 @@ def search(
         here = here.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(loss(here), here)
         finite = finite & gradient.isfinite().all()
-        here = project(here.detach() + step * steepest(gradient, norm), images, eps, norm)
+        here = project(here.detach() + step * steepest(gradient, ball), images, eps, ball)
     if not finite:  # the sign of NaN is 0, so such an attack would do nothing
         raise FloatingPointError(
             "the gradient of an attack is not finite: the model's outputs must be finite numbers near the images. Check the "
@@ -61,21 +61,21 @@ def search(
     return here.detach()
 
 
-def steepest(gradient: Tensor, norm: Norm) -> Tensor:
+def steepest(gradient: Tensor, ball: Ball) -> Tensor:
     """The direction of length 1 in which a loss rises most, for each image; 0 where the gradient is 0."""
-    return gradient.sign() if norm == "linf" else gradient / lengths(gradient).clamp_min(TINY)
+    return gradient.sign() if ball == "linf" else gradient / lengths(gradient).clamp_min(TINY)
 
 
-def project(moved: Tensor, images: Tensor, eps: float, norm: Norm) -> Tensor:
+def project(moved: Tensor, images: Tensor, eps: float, ball: Ball) -> Tensor:
     """The nearest points no further than ``eps`` from the images, then in [0, 1], which is no further away."""
     change = moved - images
-    near = change.clamp(-eps, eps) if norm == "linf" else change * (eps / lengths(change).clamp_min(TINY)).clamp_max(1)
+    near = change.clamp(-eps, eps) if ball == "linf" else change * (eps / lengths(change).clamp_min(TINY)).clamp_max(1)
     return (images + near).clamp(0, 1)
 
 
-def in_ball(images: Tensor, eps: float, norm: Norm, random: Random) -> Tensor:
+def in_ball(images: Tensor, eps: float, ball: Ball, random: Random) -> Tensor:
     """Points drawn evenly from the balls around images, cut to [0, 1]."""
-    if norm == "linf":
+    if ball == "linf":
         noise = eps * (2 * uniform(images, random) - 1)
     else:
         towards = normal(images, random)
@@ -114,14 +114,14 @@ def lengths(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim)), keepdim=True)
 
 
-def check_norm(norm: str) -> None:
-    """Refuse an unknown norm.
+def check_ball(ball: str) -> None:
+    """Refuse an unknown ball.
 
     Raises:
         ValueError: If it is not one.
     """
-    if norm not in get_args(Norm):
+    if ball not in get_args(Ball):
         raise ValueError(
-            f"norm={norm!r} was given. An attack is bounded by one of {list(get_args(Norm))}. Choose 'linf' for the largest "
+            f"ball={ball!r} was given. An attack is bounded by one of {list(get_args(Ball))}. Choose 'linf' for the largest "
             f"change of a value, 'l2' for the length of the whole change."
         )

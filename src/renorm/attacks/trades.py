@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from renorm.attacks.attack import EPS, Attack, _checked, checked, wide
 from renorm.attacks.opened import Change, Logits, opened
-from renorm.attacks.search import Norm, Random, normal
+from renorm.attacks.search import Ball, Random, normal
 
 BETA = 6.0  # Zhang et al., 2019, CIFAR-10
 STEPS = 10
@@ -64,7 +64,7 @@ def trades(
     eps: float = EPS,
     step: float | None = None,
     steps: int = STEPS,
-    norm: Norm = "linf",
+    ball: Ball = "linf",
     branch: str | None = None,
     reference: str | None = None,
     normalize: Change | None = None,
@@ -79,7 +79,7 @@ def trades(
 
     Args:
         random: Of the noise: a generator, or a seed for each image.
-        eps, step, steps, norm: As of :func:`renorm.attacks.pgd`; by default 10 steps.
+        eps, step, steps, ball: As of :func:`renorm.attacks.pgd`; by default 10 steps.
         branch: Through which branch the images are attacked; by default the open route, else the only one.
         reference: Through which branch the images' own predictions are made; by default the same.
         normalize: From [0, 1] to the model's input.
@@ -94,7 +94,7 @@ def trades(
         >>> trades(model, torch.rand(2, 3, 2, 2), random=[0, 1]).shape
         torch.Size([2, 3, 2, 2])
     """
-    attack = Attack(eps, step, steps, norm)
+    attack = Attack(eps, step, steps, ball)
     return search_apart(attack, model, images, random=random, branch=branch, reference=reference, normalize=normalize)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from renorm.attacks import Norm
+from renorm.attacks import Ball
 
 if TYPE_CHECKING:
     from renorm.evaluate import Choice
@@ -20,14 +20,14 @@ class Attacks:
 
     Args:
         eps: Radius in units of 0 to 1, a number or a fraction: by default 8/255 for linf and 0.5 for l2.
-        attack_norm: linf bounds the change of each value, l2 the length of the whole change; by default linf.
+        attack_ball: linf bounds the change of each value, l2 the length of the whole change; by default linf.
         attack_step_size: Length of a step of pgd; by default a quarter of the radius.
         attack_start: Start pgd at a random point near each image.
         attack_branch: Attack this branch, or bank as of --banks, whichever is evaluated; by default each is attacked itself.
     """
 
     eps: str | None = None
-    attack_norm: Norm | None = None
+    attack_ball: Ball | None = None
     attack_step_size: str | None = None
     attack_start: bool = True
     attack_branch: str | None = None
@@ -41,13 +41,13 @@ class Attacks:
         """
         from renorm.shifts import Threat
 
-        norm = self.attack_norm or config.attack_norm
-        own = norm == config.attack_norm  # a radius of another norm means nothing here
+        ball = self.attack_ball or config.attack_ball
+        own = ball == config.attack_ball  # a radius of another ball means nothing here
         name = self.attack_branch or ""
         return Threat(
             eps=self.eps or (config.eps if own else None),
             step=self.attack_step_size or (config.attack_step_size if own and self.eps is None else None),
-            norm=norm,
+            ball=ball,
             random_start=self.attack_start,
             bank=name,
             through=choose(name)[name] if name else None,

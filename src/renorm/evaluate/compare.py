@@ -20,7 +20,7 @@ REMEDIES = {
     "scale": "Evaluate both with the same --scale.",
     "rounding": "Evaluate both with the same --rounding, or both on the stored images.",
     "view": "Evaluate both under the view of one run, or leave this shift out.",
-    "attack": "Evaluate both with the same --eps, --attack-norm, --attack-step-size and --attack-branch.",
+    "attack": "Evaluate both with the same --eps, --attack-ball, --attack-step-size and --attack-branch.",
     "seed": "Evaluate both with the same --seed.",
     "normalization": "Evaluate both with the same --mean and --std.",
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from renorm.attacks import Attack, Norm
+from renorm.attacks import Attack, Ball
 from renorm.attacks.radius import radius
 from renorm.banks.choice import Choice
 from renorm.banks.forward import evaluating
@@ -35,7 +35,7 @@ class Threat:
     Args:
         eps: Radius, in units of 0 to 1, a number or a fraction; by default 8/255, or 0.5 for ``l2``.
         step: Length of a step of ``pgd``; by default a quarter of ``eps``.
-        norm: ``linf`` or ``l2``.
+        ball: ``linf`` or ``l2``.
         random_start: Whether ``pgd`` starts at random points.
         bank: Name of the bank that is attacked in place of the one evaluated.
         through: That bank.
@@ -43,7 +43,7 @@ class Threat:
 
     eps: float | str | None = None
     step: float | str | None = None
-    norm: Norm = "linf"
+    ball: Ball = "linf"
     random_start: bool = True
     bank: str = ""
     through: Choice | None = None
@@ -56,16 +56,16 @@ class Threat:
             ImportError: If the library that makes it is missing.
         """
         kind, _, what = name.partition(":")
-        eps = radius(self.eps, self.norm)
-        step = None if self.step is None else radius(self.step, self.norm, "step")
+        eps = radius(self.eps, self.ball)
+        step = None if self.step is None else radius(self.step, self.ball, "step")
         if kind == PROJECTED and (not what or (what.isdigit() and int(what))):
             steps = int(what or STEPS)
-            return Adversary(f"{PROJECTED}:{steps}", Attack(eps, step, steps, self.norm), self)
+            return Adversary(f"{PROJECTED}:{steps}", Attack(eps, step, steps, self.ball), self)
         if kind == FAST and not what:
-            return Adversary(name, Attack(eps, eps, 1, self.norm), self)
+            return Adversary(name, Attack(eps, eps, 1, self.ball), self)
         if (kind == AUTO and not what) or (kind == OTHERS and what.isidentifier()):
-            made = libraries.torchattacks(what, self.norm) if what else libraries.autoattack()
-            return Adversary(name, Attack(eps, norm=self.norm), self, made)
+            made = libraries.torchattacks(what, self.ball) if what else libraries.autoattack()
+            return Adversary(name, Attack(eps, ball=self.ball), self, made)
         raise ValueError(f"unknown attack {name!r}: one of {FORMS} is needed. Try {PROJECTED}:{STEPS}.")
 
 
@@ -75,7 +75,7 @@ class Adversary:
 
     Args:
         name: Of the shift.
-        attack: Radius and norm; of our own attacks all.
+        attack: Radius and ball; of our own attacks all.
         threat: Where it comes from.
         made: Makes the attack in another library.
     """

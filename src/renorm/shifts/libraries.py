@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from renorm.attacks import Attack, Norm
+from renorm.attacks import Attack, Ball
 from renorm.attacks.opened import Logits, opened
 from renorm.attacks.search import lengths
 from renorm.extras import require
@@ -54,19 +54,19 @@ def autoattack() -> Made:
 
     def run(attack: Attack, subject: Subject, x: Tensor, labels: Tensor, seed: int) -> Tensor:
         with pictures(subject, seed) as model:
-            settings = {"norm": NORMS[attack.norm], "eps": attack.eps, "version": "standard", "seed": seed}
+            settings = {"norm": NORMS[attack.ball], "eps": attack.eps, "version": "standard", "seed": seed}
             made = library.AutoAttack(model, **settings, device=x.device, verbose=False)
             return bounded(made.run_standard_evaluation(x, labels, bs=len(x)).detach(), x, attack)
 
     return run
 
 
-def torchattacks(name: str, norm: Norm) -> Made:
-    """An attack of torchattacks with its own settings, but for the radius, the norm and the seed where it takes them.
+def torchattacks(name: str, ball: Ball) -> Made:
+    """An attack of torchattacks with its own settings, but for the radius, the ball and the seed where it takes them.
 
     Raises:
         ImportError: If the library is not installed.
-        ValueError: If it has no such attack, or one that no radius of this norm bounds.
+        ValueError: If it has no such attack, or one that no ball of this kind bounds.
     """
     library = require("torchattacks")
     kinds = {key: value for key, value in vars(library).items() if inspect.isclass(value) and _takes(value, "eps")}
@@ -77,11 +77,11 @@ def torchattacks(name: str, norm: Norm) -> Made:
             f"for one. Try {' or '.join(close)}."
         )
     kind: Any = kinds[name]
-    _check_norm(name, kind, norm)
+    _check_ball(name, kind, ball)
 
     def run(attack: Attack, subject: Subject, x: Tensor, labels: Tensor, seed: int) -> Tensor:
         with pictures(subject, seed) as model, torch.no_grad():
-            given = {"eps": attack.eps, "norm": NORMS[attack.norm], "seed": seed, "n_classes": model(x[:1]).shape[1]}
+            given = {"eps": attack.eps, "norm": NORMS[attack.ball], "seed": seed, "n_classes": model(x[:1]).shape[1]}
             made = kind(model, **{key: value for key, value in given.items() if _takes(kind, key)})
             with torch.enable_grad():
                 return bounded(made(x, labels).detach(), x, attack)
@@ -105,11 +105,11 @@ def bounded(found: Tensor, images: Tensor, attack: Attack) -> Tensor:
         ValueError: If it is not.
     """
     change = found - images
-    furthest = float((change.abs() if attack.norm == "linf" else lengths(change)).amax())
+    furthest = float((change.abs() if attack.ball == "linf" else lengths(change)).amax())
     if not furthest <= attack.eps + SLACK:
         raise ValueError(
-            f"an attack of another library moved an image by {furthest:.4g} in {attack.norm}: at most eps {attack.eps:.4g} is "
-            f"needed. Choose an attack that is bounded in this norm."
+            f"an attack of another library moved an image by {furthest:.4g} in {attack.ball}: at most eps {attack.eps:.4g} is "
+            f"needed. Choose an attack that is bounded in this ball."
         )
     return found
 
@@ -118,10 +118,10 @@ def _takes(kind: Any, name: str) -> bool:
     return name in inspect.signature(kind.__init__).parameters
 
 
-def _check_norm(name: str, kind: Any, norm: Norm) -> None:
+def _check_ball(name: str, kind: Any, ball: Ball) -> None:
     bound = "l2" if name.endswith("L2") else "linf"
-    if not _takes(kind, "norm") and norm != bound:
+    if not _takes(kind, "norm") and ball != bound:
         raise ValueError(
-            f"torchattacks:{name} was given for the norm {norm}: it is bounded in {bound} only. Use --attack-norm {bound}, or an "
-            f"attack of the norm wanted."
+            f"torchattacks:{name} was given for the ball {ball}: it is bounded in {bound} only. Use --attack-ball {bound}, or an "
+            f"attack of the ball wanted."
         )

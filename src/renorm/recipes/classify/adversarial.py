@@ -54,9 +54,9 @@ def attack_of(config: Config) -> Attack:
     Raises:
         ValueError: For numbers that cannot be.
     """
-    eps = radius(config.eps, config.attack_norm, "--eps")
+    eps = radius(config.eps, config.attack_ball, "--eps")
     step = None if config.attack_step_size is None else radius(config.attack_step_size, "linf", "--attack-step-size")
-    return Attack(eps, step, config.attack_steps, config.attack_norm, mode=config.attack_mode)
+    return Attack(eps, step, config.attack_steps, config.attack_ball, mode=config.attack_mode)
 
 
 def with_attacks(

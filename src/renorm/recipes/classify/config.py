@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
-from renorm.attacks import BETA, Mode, Norm
+from renorm.attacks import BETA, Ball, Mode
 from renorm.data import VIEWS as DATA_VIEWS
 from renorm.data import Crop, Images, Policy, View
 from renorm.data import view as view_of
@@ -76,7 +76,7 @@ class Config:
         image_probability: Of a step with mixed images: 1; for CutMix up to 96 pixels 0.5.
         eps: Radius of the attack that makes the view ``adv``, in units of 0 to 1, a number or a fraction: by default 8/255 for
             ``linf`` and 0.5 for ``l2``. Attacks in evaluation have it by default too, as they have norm and step size.
-        attack_norm: ``linf`` bounds the change of each value, ``l2`` the length of the whole change.
+        attack_ball: ``linf`` bounds the change of each value, ``l2`` the length of the whole change.
         attack_steps: Steps of projected gradient descent; 1 with ``--attack-step-size`` of the radius is the fast gradient
             method.
         attack_step_size: Length of a step; by default a quarter of the radius.
@@ -141,7 +141,7 @@ class Config:
     image_beta: float | None = None
     image_probability: float | None = None
     eps: str | None = None
-    attack_norm: Norm = "linf"
+    attack_ball: Ball = "linf"
     attack_steps: int = 7
     attack_step_size: str | None = None
     attack_start: bool = True
