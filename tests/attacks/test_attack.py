@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from renorm.attacks import Attack, Ball, fgsm, pgd
-from renorm.attacks.search import in_ball, lengths, project
+from renorm.attacks.ball import in_ball, lengths, project
 from tests.oracles import attack as oracle
 from tests.oracles.numbers import fill, inp, summary
 

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from renorm.attacks.opened import Change, Logits, Mode, opened
-from renorm.attacks.search import Ball, Random, check_ball, in_ball, search
+from renorm.attacks.ball import Ball, Random, check_ball, in_ball
+from renorm.attacks.logits import Change, Logits, Mode, logits_of
+from renorm.attacks.search import search
 
 EPS, STEPS = 8 / 255, 7  # Madry et al., 2018, CIFAR-10, training
 QUARTER = 4  # a step is this part of eps, unless said: 2/255 of 8/255
@@ -94,7 +95,7 @@ class Attack:
             return raised
 
         centre = wide(images)
-        start = centre if random is None else in_ball(centre, self.eps, self.ball, _checked(random, images))
+        start = centre if random is None else in_ball(centre, self.eps, self.ball, checked_random(random, images))
         return self.run(model, images, start, loss, branch, normalize)
 
     def run(
@@ -119,7 +120,7 @@ class Attack:
             )
         if not len(images):
             return images.detach().clone()
-        with opened(model, branch, normalize, self.mode) as logits:
+        with logits_of(model, branch, normalize, self.mode) as logits:
             settings = {"eps": self.eps, "step": self.step, "steps": self.steps, "ball": self.ball}
             found = search(loss(logits), wide(images).clone(), start.clone(), **settings)
         return found.to(images.dtype)
@@ -279,7 +280,7 @@ def _check_classes(logits: Tensor, highest: int) -> None:
         )
 
 
-def _checked(random: Random, images: Tensor) -> Random:
+def checked_random(random: Random, images: Tensor) -> Random:
     if isinstance(random, torch.Generator):
         return random
     if not isinstance(random, Sequence) or not all(isinstance(seed, Integral) and 0 <= seed < 2**63 for seed in random):

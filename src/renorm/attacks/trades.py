@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from renorm.attacks.attack import EPS, Attack, _checked, checked, wide
-from renorm.attacks.opened import Change, Logits, opened
-from renorm.attacks.search import Ball, Random, normal
+from renorm.attacks.attack import EPS, Attack, checked, checked_random, wide
+from renorm.attacks.ball import Ball, Random, normal
+from renorm.attacks.logits import Change, Logits, logits_of
 
 BETA = 6.0  # Zhang et al., 2019, CIFAR-10
 STEPS = 10
@@ -110,12 +110,12 @@ def search_apart(
 ) -> Tensor:
     """:func:`trades` for the settings of an attack, which is one in evaluation mode as published."""
     images = checked(images)
-    with opened(model, reference or branch, normalize, "eval") as logits, torch.no_grad():
+    with logits_of(model, reference or branch, normalize, "eval") as logits, torch.no_grad():
         own = logits(images)
 
     def loss(logits: Logits) -> Callable[[Tensor], Tensor]:
         return lambda x: divergence(logits(x.to(images.dtype)), own).sum()
 
     centre = wide(images)
-    start = (centre + SPREAD * normal(centre, _checked(random, images))).clamp(0, 1)
+    start = (centre + SPREAD * normal(centre, checked_random(random, images))).clamp(0, 1)
     return attack.run(model, images, start, loss, branch, normalize)

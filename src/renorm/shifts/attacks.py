@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from renorm.attacks import Attack, Ball
-from renorm.attacks.radius import radius
+from renorm.attacks import Attack, Ball, radius
 from renorm.banks.choice import Choice
 from renorm.banks.forward import evaluating
 from renorm.extras import require

@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from renorm.attacks import Attack, Ball
-from renorm.attacks.opened import Logits, opened
-from renorm.attacks.search import lengths
+from renorm.attacks import Attack, Ball, Logits, lengths, logits_of
 from renorm.extras import require
 from renorm.models.network import Subject
 
@@ -93,7 +91,7 @@ def torchattacks(name: str, ball: Ball) -> Made:
 def pictures(subject: Subject, seed: int) -> Iterator[nn.Module]:
     """The model as it is now, and random numbers of the block's own."""
     devices = [subject.device] if subject.device.type == "cuda" else []
-    with opened(subject.model, None, subject.normalize, "eval") as logits, torch.random.fork_rng(devices):
+    with logits_of(subject.model, None, subject.normalize, "eval") as logits, torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield Pictures(logits, subject.device).eval()
 

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from renorm.attacks import Attack, divergence
-from renorm.attacks.radius import radius
-from renorm.attacks.trades import search_apart
+from renorm.attacks import Attack, divergence, radius, search_apart
 from renorm.models import Subject
 from renorm.seeds import stable_seed
 from renorm.train.batches import Key

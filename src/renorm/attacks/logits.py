@@ -19,7 +19,7 @@ PARALLEL = (nn.parallel.DistributedDataParallel, nn.DataParallel)
 
 
 @contextmanager
-def opened(model: nn.Module, branch: str | None, normalize: Change | None, mode: Mode) -> Iterator[Logits]:
+def logits_of(model: nn.Module, branch: str | None, normalize: Change | None, mode: Mode) -> Iterator[Logits]:
     """Give the model's logits, in at least float32, as a function of images that can be differentiated.
 
     Every module's mode and every parameter's ``requires_grad`` are given back, also after an error; gradients are nobody's
