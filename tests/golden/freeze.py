@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.out:
         print(f"{freeze(options.out, options.only)} cases in {options.out}")
         return 0
-    lines = compare(*options.compare, options.only)
+    lines = compare(*options.compare, only=options.only)
     print("\n".join(lines) if lines else f"{len(names(options.compare[0], options.only))} cases, no difference")
     return bool(lines)
 
