@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,53 @@ def test_the_order_is_enforced():
     assert against_the_order("functional", "from renorm import layers") == {"layers"}
     assert against_the_order("layers", "def f():\n    from renorm.surgery.fold import fold") == {"surgery"}
     assert not against_the_order("surgery", "from renorm.layers import split")
+
+
+PARTS = ("src", "tests", "experiments", "benchmarks", "examples")
+
+
+def missing(source: str) -> set[str]:
+    """What a file imports of renorm that is neither a module nor a name at the top of one."""
+    return {name for name in imported(source) if not there(name)}
+
+
+def there(name: str) -> bool:
+    if file_of(name):
+        return True
+    module, _, last = name.rpartition(".")
+    return (file := file_of(module)) is not None and (module == "renorm" or last in names_in(file))
+
+
+def file_of(module: str) -> Path | None:
+    place = ROOT / "src" / Path(*module.split("."))
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
+
+
+@cache
+def names_in(file: Path) -> set[str]:
+    """Names that a module defines or imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_imported_of_renorm_is_there(part: str):
+    files = {path.relative_to(ROOT).as_posix(): missing(path.read_text()) for path in (ROOT / part).rglob("*.py")}
+    assert files
+    assert not {name: lost for name, lost in files.items() if lost}
+
+
+def test_what_has_moved_is_missed():
+    assert missing("from renorm.banks.nowhere import Bank") == {"renorm.banks.nowhere.Bank"}
+    assert missing("def f():\n    from renorm.banks import Bunk") == {"renorm.banks.Bunk"}
+    assert not missing("import renorm.banks\nfrom renorm import Bank\nfrom renorm.banks import Bank")
 
 
 def python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:

@@ -14,8 +14,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from renorm.recipes.loop import Plan
-from renorm.recipes.run import Run
 from torch import Tensor, nn
 
 import renorm
@@ -30,6 +28,8 @@ from renorm.functional import adain, exchange_moments, mix_moments, moment_short
 from renorm.layers import SandwichBatchNorm, SplitBatchNorm
 from renorm.models import create
 from renorm.recipes.classify import Classification, Config
+from renorm.train.loop import Plan
+from renorm.train.run import Run
 
 __all__ = [
     "CORRUPTIONS",
@@ -61,6 +61,7 @@ __all__ = [
 ]
 
 MEASURES = ("accuracy", "low", "high", "nll", "ece", "top5", "images", "seed")
+CURVE = ("method", "images", "shift", "severity", "accuracy", "low", "high", "draws")
 
 
 @cache
@@ -98,7 +99,7 @@ class Training:
 
     def finish(self) -> dict[str, float]:
         """Settle the statistics, as after an epoch, and validate."""
-        self.recipe.settle()
+        self.recipe.finish()
         return self.recipe.validate()
 
     @property
@@ -184,6 +185,6 @@ def table(path: Path) -> dict[str, Any]:
 
 
 def curve(path: Path) -> list[dict[str, str]]:
-    """The numbers of a curve of accuracy against the number of images."""
+    """The numbers of a curve of accuracy against the number of images, without what tells how they were made."""
     with path.open() as file:
-        return list(csv.DictReader(file))
+        return [{name: line[name] for name in CURVE} for line in csv.DictReader(file)]
