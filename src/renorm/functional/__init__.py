@@ -9,6 +9,7 @@ samples of each population, and one affine pass. What lies between the two passe
 """
 
 from renorm.functional.adain import adain
+from renorm.functional.colors import match_colors
 from renorm.functional.exchange import check_norm, exchange_moments, mix_moments, moment_shortcut, pono
 from renorm.functional.moments import (
     Moments,
@@ -46,6 +47,7 @@ __all__ = [
     "factor_affine",
     "fixed_norm",
     "instance_moments",
+    "match_colors",
     "merge",
     "mix_moments",
     "moment_shortcut",
