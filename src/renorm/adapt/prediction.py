@@ -186,14 +186,12 @@ def _source(site: nn.Module, x: Tensor, labels: Tensor | None) -> tuple[Tensor, 
     population, sizes = _divided(visit, x)
     if population is not None:
         return mean, var, population, sizes
-    row = visit.selection.branches[0]
-    return mean[row : row + 1], var[row : row + 1], None, sizes
+    rows = visit.selection.take
+    return mean[rows], var[rows], None, sizes
 
 
 def _divided(visit: Visit, x: Tensor) -> tuple[Tensor | None, list[int]]:
     """The branch of each sample, ``None`` for one of all; and the sizes of the branches, where the host knows them."""
-    selection, repeats = visit.selection, visit.repeats
-    if selection.kind == "whole":
+    if visit.selection.beside == 1:
         return None, [len(x)]
-    known = {"interleaved": [len(x) // selection.num_branches], "blocks": [n * repeats for n in selection.sizes]}
-    return selection.of_samples(len(x) // repeats, repeats, x.device), known.get(selection.kind, [])
+    return visit.selection.index(len(x), x.device), list(visit.selection.sizes(len(x)) or ())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from renorm import functional, kernels
 from renorm.functional import Moments
 from renorm.layers.copies import check_branches
-from renorm.routing import UNKNOWN, Labels, Route, Selection, shown
+from renorm.routing import Labels, Route, Selection, shown
 
 SHARABLE = ("statistics", "affine")
 Rows = slice | Tensor
@@ -164,9 +164,9 @@ class SplitBatchNorm(nn.Module):
             if selection.kind == "interleaved" and x.is_contiguous() and not kernels.faster(x):
                 return self._by_batch_interleaved(x, selection)
             if selection.kind == "blocks" and not (torch.compiler.is_compiling() or kernels.faster(x)):
-                rows = _picked(selection)
+                rows = selection.take
                 weight, bias = self.affine_of(rows)
-                return *functional.block_norm(x, weight, bias, selection.sizes, self.eps), rows
+                return *functional.block_norm(x, weight, bias, selection.sizes(len(x)) or (), self.eps), rows
         index = selection.of_samples(x.shape[0] // repeats, repeats, x.device)
         y, batch = functional.branch_norm(
             x,
@@ -179,7 +179,7 @@ class SplitBatchNorm(nn.Module):
         return y, batch, slice(None)
 
     def _by_batch_whole(self, x: Tensor, selection: Selection, group: Any) -> tuple[Tensor, Moments, Rows]:
-        rows = _picked(selection)
+        rows = selection.take
         weight, bias = self.affine_of(rows)
         rows = rows if self.num_populations > 1 else slice(None)
         if group is not None or kernels.faster(x):
@@ -187,7 +187,7 @@ class SplitBatchNorm(nn.Module):
         return *functional.native_norm(x, _flat(weight), _flat(bias), self.eps), rows
 
     def _by_batch_interleaved(self, x: Tensor, selection: Selection) -> tuple[Tensor, Moments, Rows]:
-        rows, count = _picked(selection), selection.num_branches
+        rows, count = selection.take, selection.num_branches
         weight, bias = (_beside(t, count) for t in self.affine_of(rows))
         y, batch = functional.native_norm(_side_by_side(x, count), weight, bias, self.eps)
         return y.view(x.shape), batch, rows
@@ -196,7 +196,7 @@ class SplitBatchNorm(nn.Module):
         """Normalize by the running statistics of each sample's branch."""
         kind, count = selection.kind, selection.num_branches
         if kind == "whole" or (kind == "interleaved" and repeats == 1 and x.is_contiguous()):
-            rows = _picked(selection)
+            rows = selection.take
             tables = (self._pick(self.running_mean, rows), self._pick(self.running_var, rows), *self.affine_of(rows))
             mean, var, weight, bias = (_beside(t, count) for t in tables)
             assert mean is not None
@@ -278,7 +278,7 @@ class SplitBatchNorm(nn.Module):
         elif selection.kind == "interleaved":
             values = [len(x) // selection.num_branches * positions]
         else:
-            values = [n * repeats * positions for n in selection.sizes]
+            values = [n * positions for n in selection.sizes(len(x)) or ()]
         if 1 in values:
             raise ValueError(
                 f"site {self.name!r} got 1 value per channel for a branch, input {tuple(x.shape)}. "
@@ -336,18 +336,6 @@ def check_share(share: str | Iterable[str]) -> tuple[str, ...]:
             f"share={share!r} was given. Branches can share {list(SHARABLE)}. Use one of them, both or neither."
         )
     return tuple(name for name in SHARABLE if name in given)
-
-
-def _picked(selection: Selection) -> Rows:
-    """The selection's rows: a slice where it is one in eager code, as slices copy nothing; a tensor where code is compiled."""
-    if torch.compiler.is_compiling() and selection.kind in ("whole", "interleaved"):
-        return selection.index
-    if UNKNOWN in selection.branches:
-        return selection.index
-    first, count = selection.branches[0], len(selection.branches)
-    if selection.branches == tuple(range(first, first + count)):
-        return slice(first, first + count)
-    return torch.tensor(selection.branches)
 
 
 def _flat(row: Tensor | None) -> Tensor | None:

@@ -230,9 +230,9 @@ def draw_permutation(x: Tensor, random: StepRandom, within: Within | None, group
 
 
 def _branches_of(x: Tensor, selection: Selection) -> Tensor | None:
-    if selection.kind == "whole":
+    if selection.beside == 1:
         return None
-    branches = selection.of_samples(len(x), 1, x.device)
+    branches = selection.index(len(x), x.device)
     if len(branches) != len(x):
         raise ValueError(
             f"a batch of {len(x)} samples was given under a route that divides {len(branches)}. Each sample needs its branch. "

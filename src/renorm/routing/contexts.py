@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from renorm.routing.route import Route, routes_of
-from renorm.routing.selection import Selection, Spec
+from renorm.routing.selection import Selection
+from renorm.routing.spec import Spec, read
 
 
 def _device_of(model: nn.Module) -> torch.device | None:
@@ -46,7 +47,7 @@ def route(model: nn.Module, *spec: Spec, check: bool = True) -> Iterator[None]:
     with ExitStack() as stack:
         device = _device_of(model)
         for each in routes_of(model):
-            stack.enter_context(_opened(each, each.parse(spec, device, check)))
+            stack.enter_context(_opened(each, read(spec, each, device, check)))
         yield
 
 
@@ -89,7 +90,7 @@ def route_(model: nn.Module, *, train: Spec | None = None, eval: Spec | None = N
     parsed = []
     for each in routes_of(model):
         chosen = {
-            mode: None if spec is None else each.parse((spec,), device, check)
+            mode: None if spec is None else read((spec,), each, device, check)
             for mode, spec in ((True, train), (False, eval))
         }
         parsed.append((each, chosen))

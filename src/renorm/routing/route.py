@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from renorm.routing.names import check_names, shown
-from renorm.routing.selection import UNKNOWN, Labels, Selection, Spec, range_of, repeats_of
+from renorm.routing.names import Branches
+from renorm.routing.selection import Alternating, BySample, Selection
+from renorm.routing.spec import Labels, told
 
 
 class Visit(NamedTuple):
-    """What one site does in one forward: the selection, how often each sample is repeated, and whether it is a rerun."""
+    """What one site does in one forward: how the rows it sees are divided, and whether it is a rerun."""
 
     selection: Selection
-    repeats: int
     recomputed: bool
 
+    @property
+    def repeats(self) -> int:
+        """The selection knows every row."""
+        return 1
 
-class Route:
+
+class Route(Branches):
     """The branches of a model and the selection its sites follow. One object, held by every site.
 
     Args:
@@ -30,9 +34,8 @@ class Route:
     """
 
     def __init__(self, branches: Sequence[str], unknown: bool = False) -> None:
-        self.unknown = unknown
-        self.branches = check_names(branches, unknown)
-        self.first = Selection("whole", (0,), (), 1, torch.tensor([0]))
+        super().__init__(branches, unknown)
+        self.first = Alternating((0,), torch.tensor([0]))
         self.open: Selection | None = None
         self.sticky: dict[bool, Selection | None] = {True: None, False: None}
         self.frozen = 0
@@ -57,24 +60,14 @@ class Route:
             selection = self.current(training, site)
             if not torch.compiler.is_compiling() and (training or torch.is_grad_enabled()):
                 self._remember(selection)
-            return Visit(selection, repeats_of(selection, num_samples, self.size, site), False)
+            return Visit(_followed(selection, num_samples, self.size, site), False)
         selection, size = self._recall(training, site)
-        return Visit(selection, repeats_of(selection, num_samples, size, site), True)
+        return Visit(_followed(selection, num_samples, size, site), True)
 
     def told(self, labels: Labels, num_samples: int, site: str) -> Visit:
         """The selection of a site that is given labels in place of a route; they are checked once per tensor."""
-        compiling = torch.compiler.is_compiling()
-        if isinstance(labels, Tensor):
-            selection = self._labels(labels, None, check=not compiling)
-            if len(labels) != num_samples:
-                raise ValueError(
-                    f"site {site!r} got {num_samples} samples and {len(labels)} labels. Each sample needs one. Give the labels "
-                    f"of this batch, or one branch for all of it."
-                )
-        else:
-            selection = self.parse((self._named(labels),), None)
-        again = not compiling and torch._C._current_graph_task_id() != -1
-        return Visit(selection, 1, again)
+        again = not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+        return Visit(told(labels, self, num_samples, site), again)
 
     def current(self, training: bool, site: str = "") -> Selection:
         """The open selection, else the sticky one, else (in evaluation) the first branch."""
@@ -90,87 +83,6 @@ class Route:
             f"one of {list(self.branches)}. Call the model inside `with renorm.route(model, ...)`, "
             f"or set a lasting one by renorm.route_(model, train=..., eval=...)."
         )
-
-    def parse(self, spec: tuple[Spec, ...], device: torch.device | None, check: bool = True) -> Selection:
-        """Read the arguments of :func:`route`."""
-        if len(spec) == 1 and not isinstance(spec[0], str):
-            if isinstance(spec[0], Tensor):
-                return self._labels(spec[0], device, check)
-            if isinstance(spec[0], Mapping):
-                return self._blocks(spec[0], device)
-            spec = tuple(spec[0]) if isinstance(spec[0], Sequence) else spec
-        if not spec or not all(isinstance(name, str) for name in spec):
-            raise TypeError(
-                f"route got {spec!r}. It needs branch names, a dict from names to block sizes, or a tensor (N,) of branch "
-                f"indices. For example route(model, {self.branches[0]!r})."
-            )
-        rows = self.rows(spec)  # pyright: ignore[reportArgumentType]
-        kind = "whole" if len(rows) == 1 else "interleaved"
-        return Selection(kind, rows, (), len(rows), torch.tensor(rows, device=device))
-
-    def rows(self, names: Sequence[str]) -> tuple[int, ...]:
-        """Indices of branches by name."""
-        if len(set(names)) != len(names):
-            raise ValueError(f"branches {list(names)} name one twice. A route needs distinct branches. Name each once.")
-        return tuple(self.row(name) for name in names)
-
-    def row(self, name: str) -> int:
-        """Index of a branch by name."""
-        if name in self.branches:
-            return self.branches.index(name)
-        if self.unknown and name == "unknown":
-            return UNKNOWN
-        close = difflib.get_close_matches(name, self.branches, n=1)
-        raise ValueError(
-            f"{name!r} is not a branch of this model. Its branches are {shown(self.branches)}. "
-            + (f"Did you mean {close[0]!r}?" if close else "Use one of them, or add it by renorm.add_branch_.")
-        )
-
-    def _named(self, label: str | int) -> str:
-        """The branch of a whole batch, by its name or index."""
-        if not isinstance(label, (str, int)) or isinstance(label, bool):
-            raise TypeError(
-                f"labels of type {type(label).__name__} were given. A site takes a tensor (N,) int64, or for the whole batch one "
-                f"branch, its name or index. Convert them by torch.tensor(...)."
-            )
-        if isinstance(label, str):
-            return label
-        if not (UNKNOWN if self.unknown else 0) <= label < len(self.branches):
-            raise ValueError(
-                f"label {label} was given. The {len(self.branches)} branches {shown(self.branches)} are 0 to "
-                f"{len(self.branches) - 1}. Map the label to a branch first."
-            )
-        return self.name_of(label)
-
-    def name_of(self, row: int) -> str:
-        """Name of a branch by index."""
-        return "unknown" if row == UNKNOWN else self.branches[row]
-
-    def _blocks(self, sizes: Mapping[str, int], device: torch.device | None) -> Selection:
-        rows, counts = self.rows(tuple(sizes)), tuple(int(n) for n in sizes.values())
-        if not rows or min(counts) < 0:
-            raise ValueError(f"block sizes {dict(sizes)} were given. Each branch needs a size >= 0. Correct the sizes.")
-        index = torch.tensor(
-            [row for row, count in zip(rows, counts, strict=True) for _ in range(count)], dtype=torch.int64
-        )
-        return Selection("blocks", rows, counts, len(rows), index.to(device))
-
-    def _labels(self, labels: Tensor, device: torch.device | None, check: bool) -> Selection:
-        if labels.ndim != 1 or labels.dtype != torch.int64:
-            raise TypeError(
-                f"labels of shape {tuple(labels.shape)} and {labels.dtype} were given. A route by sample needs (N,) int64. "
-                f"Flatten them and convert by .long()."
-            )
-        count = len(self.branches)
-        low, high = range_of(labels) if check and labels.numel() else (0, 0)
-        if not (UNKNOWN if self.unknown else 0) <= low <= high < count:
-            raise ValueError(
-                f"labels between {low} and {high} were given. The {count} branches "
-                f"{shown(self.branches)} are 0 to {count - 1}"
-                + (", and -1 (unknown) has no affine of its own here. " if low == UNKNOWN else ". ")
-                + "Map the labels to branches first."
-            )
-        return Selection("labels", tuple(range(count)), (), count, labels if device is None else labels.to(device))
 
     def _remember(self, selection: Selection) -> None:
         if self._rerun:
@@ -193,6 +105,29 @@ class Route:
                 f"each forward, or give the checkpoint context_fn=renorm.routing.checkpoint_contexts(model)."
             )
         return last
+
+
+def _followed(selection: Selection, n: int, batch: int | None, site: str) -> Selection:
+    """How the ``n`` rows of a site are divided, in a batch of so many samples (unknown if None)."""
+    if selection.beside == 1:
+        return selection
+    size = len(selection.labels) if isinstance(selection, BySample) else n if batch is None else batch
+    if not isinstance(selection, BySample) and not torch.compiler.is_compiling() and size % selection.beside:
+        raise ValueError(
+            f"a batch of {size} cannot be interleaved over {selection.beside} branches (site {site!r}). "
+            f"Interleaving needs a multiple of {selection.beside}. Set drop_last=True in the DataLoader, or route "
+            f"blocks: route(model, {{name: size, ...}})."
+        )
+    if n == size:
+        return selection
+    if size == 0 or n % size or batch not in (None, size):
+        raise ValueError(
+            f"site {site!r} got {n} samples where the route divides {size}"
+            + (f", of a batch of {batch}. " if batch not in (None, size) else ". ")
+            + "A route divides the whole batch, by sizes or labels; a site then sees as many samples, or a multiple "
+            "(time or patches folded into the batch, sample by sample). Give the route the sizes of this batch."
+        )
+    return selection.folded(n // size, "sample", size)
 
 
 def routes_of(model: nn.Module) -> list[Route]:

@@ -2,82 +2,181 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from itertools import accumulate
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
-Spec = str | Sequence[str] | Mapping[str, int] | Tensor
-Labels = Tensor | str | int  # of samples; or one branch for all, by its name or index
-UNKNOWN = -1  # the label of a sample of no branch; by name "unknown"
+from renorm.routing.names import UNKNOWN
+
+Order = Literal["sample", "time"]  # of the rows of a site where several stand for each sample
 
 
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """A partition of the batch among branches.
+class Selection(ABC):
+    """A partition of a batch among branches, as sites see it: they ask, and need not know the form of the route.
 
-    ``kind`` is ``whole``, ``interleaved``, ``blocks`` or ``labels``. Compiled code reads ``kind``, ``num_branches`` and
-    ``index`` only: ``(K,)`` branches in their order for the first two kinds, ``(N,)`` branches of samples for the others.
+    Compiled code must not depend on Python values that change from step to step. So it is given tensors (:meth:`index`,
+    ``take``), the class and ``beside``; of ``rows`` and of sizes that are not equal it can know nothing.
+
+    Args:
+        rows: the branches, as indices, in the order in which they are routed.
+        beside: how many branches take turns, sample by sample: a batch viewed as ``(N/K, K*C, *)`` has them side by side as
+            channels. 1 is one branch for the whole batch, 0 a partition of another form.
     """
 
-    kind: str
-    branches: tuple[int, ...]
-    sizes: tuple[int, ...]
-    num_branches: int
-    index: Tensor
+    def __init__(self, rows: tuple[int, ...], beside: int) -> None:
+        self.rows, self.beside = rows, beside
 
-    def same(self, other: Selection | None) -> bool:
-        """Whether both divide a batch alike; labels are alike only as the same tensor (comparing values would wait for it)."""
-        if other is None or self.kind != other.kind or self.branches != other.branches or self.sizes != other.sizes:
-            return False
-        return self.kind != "labels" or self.index is other.index
+    @abstractmethod
+    def index(self, n: int, device: torch.device | None = None) -> Tensor:
+        """The branch of each of the ``n`` rows of a batch, ``(n,)`` int64."""
+
+    @abstractmethod
+    def sizes(self, n: int) -> tuple[int, ...] | None:
+        """How many of ``n`` rows each branch has, in the order of ``rows``; ``None`` where only the device knows."""
+
+    @abstractmethod
+    def slices(self, n: int) -> tuple[slice, ...] | None:
+        """Where the ``n`` rows of each branch are, in the order of ``rows``; ``None`` where they are no slices."""
+
+    @property
+    @abstractmethod
+    def take(self) -> slice | Tensor:
+        """What takes ``rows`` from a table by branch: a slice where they follow each other, as slices copy nothing."""
+
+    @abstractmethod
+    def folded(self, times: int, order: Order, size: int) -> Selection:
+        """The same for ``times`` rows of each of ``size`` samples, t of b at ``b * times + t``, or ``t * size + b``."""
+
+    @property
+    def only(self) -> int | None:
+        """The branch of the whole batch, if it is one."""
+        return None
+
+    @property
+    def kind(self) -> str:
+        """The form of the route."""
+        return {Blocks: "blocks", BySample: "labels"}.get(type(self), "whole" if self.beside == 1 else "interleaved")
+
+    @property
+    def branches(self) -> tuple[int, ...]:
+        """``rows``."""
+        return self.rows
+
+    @property
+    def num_branches(self) -> int:
+        """``beside``."""
+        return self.beside
 
     def of_samples(self, num_samples: int, repeats: int, device: torch.device) -> Tensor:
-        """The branch of each sample, ``(num_samples * repeats,)``, samples repeated in place."""
-        index = self.index.to(device)
-        if self.kind == "whole":
-            index = index.expand(num_samples)
-        elif self.kind == "interleaved":
-            index = index[torch.arange(num_samples, device=device) % self.num_branches]
-        return index if repeats == 1 else index.repeat_interleave(repeats)
+        """The branch of each row."""
+        return self.index(num_samples * repeats, device)
+
+    @abstractmethod
+    def same(self, other: Selection | None) -> bool:
+        """Whether both divide a batch alike."""
 
 
-def repeats_of(selection: Selection, num_samples: int, batch: int | None, site: str) -> int:
-    """How many rows of this site stand for each sample of the batch (of unknown size if None): time or patches folded into it."""
-    kind, size = selection.kind, selection.index.shape[0]
-    if kind == "whole":
-        return 1
-    if kind == "interleaved":
-        size = num_samples if batch is None else batch
-        if not torch.compiler.is_compiling() and size % selection.num_branches:
-            raise ValueError(
-                f"a batch of {size} cannot be interleaved over {selection.num_branches} branches (site {site!r}). "
-                f"Interleaving needs a multiple of {selection.num_branches}. Set drop_last=True in the DataLoader, or route "
-                f"blocks: route(model, {{name: size, ...}})."
-            )
-    if num_samples == size:
-        return 1
-    if size == 0 or num_samples % size or batch not in (None, size):
-        raise ValueError(
-            f"site {site!r} got {num_samples} samples where the route divides {size}"
-            + (f", of a batch of {batch}. " if batch not in (None, size) else ". ")
-            + "A route divides the whole batch, by sizes or labels; a site then sees as many samples, or a multiple "
-            "(time or patches folded into the batch, sample by sample). Give the route the sizes of this batch."
-        )
-    return num_samples // size
+class Alternating(Selection):
+    """Sample i belongs to branch i mod K of those named; to one branch, if it is the only one.
+
+    Args:
+        rows: the branches; none, where only the device knows the one of the whole batch.
+        order: ``rows`` as a tensor ``(K,)``.
+    """
+
+    def __init__(self, rows: tuple[int, ...], order: Tensor) -> None:
+        super().__init__(rows, len(order))
+        self.order = order
+
+    def index(self, n: int, device: torch.device | None = None) -> Tensor:
+        order = self.order.to(device)
+        return order.expand(n) if self.beside == 1 else order[torch.arange(n, device=order.device) % self.beside]
+
+    def sizes(self, n: int) -> tuple[int, ...]:
+        return (n // self.beside,) * self.beside
+
+    def slices(self, n: int) -> tuple[slice, ...]:
+        return tuple(slice(start, n, self.beside) for start in range(self.beside))
+
+    @property
+    def take(self) -> slice | Tensor:
+        return self.order if torch.compiler.is_compiling() or not self.rows else _taken(self.rows)
+
+    @property
+    def only(self) -> int | None:
+        if self.beside != 1:
+            return None
+        return self.rows[0] if self.rows else int(self.order)
+
+    def same(self, other: Selection | None) -> bool:
+        return isinstance(other, Alternating) and (self is other or (self.rows != () and self.rows == other.rows))
+
+    def folded(self, times: int, order: Order, size: int) -> Selection:
+        if self.beside == 1 or order == "time":
+            return self  # whole batches one after the other take turns as one does
+        return BySample(self.rows, self.index(size).repeat_interleave(times), self.sizes(size * times))
 
 
-# Of labels that were checked: layers that are given the same tensor need not wait again.
-_RANGES = WeakTensorKeyDictionary()
+class BySample(Selection):
+    """Each sample belongs to the branch that its label says.
+
+    Args:
+        labels: ``(N,)`` int64.
+        counts: how many samples each branch has, where the host knows it.
+    """
+
+    def __init__(self, rows: tuple[int, ...], labels: Tensor, counts: tuple[int, ...] | None = None) -> None:
+        super().__init__(rows, 0)
+        self.labels, self.counts = labels, counts
+
+    def index(self, n: int, device: torch.device | None = None) -> Tensor:
+        return self.labels.to(device)
+
+    def sizes(self, n: int) -> tuple[int, ...] | None:
+        return None if torch.compiler.is_compiling() else self.counts
+
+    def slices(self, n: int) -> tuple[slice, ...] | None:
+        return None
+
+    @property
+    def take(self) -> slice | Tensor:
+        return slice(None)
+
+    def folded(self, times: int, order: Order, size: int) -> BySample:
+        labels = self.labels.repeat_interleave(times) if order == "sample" else self.labels.repeat(times)
+        return BySample(self.rows, labels, None if self.counts is None else tuple(times * n for n in self.counts))
+
+    def same(self, other: Selection | None) -> bool:
+        """Labels are alike only as the same tensor: comparing values would wait for the device."""
+        return isinstance(other, BySample) and self.labels is other.labels
 
 
-def range_of(labels: Tensor) -> tuple[int, int]:
-    """The smallest and the largest label, known to the host once per tensor and version of it."""
-    version = None if labels.is_inference() else labels._version
-    known = _RANGES.get(labels)
-    if known is None or version is None or known[0] != version:
-        low, high = torch.stack(torch.aminmax(labels)).tolist()
-        _RANGES[labels] = known = (version, low, high)
-    return known[1], known[2]
+class Blocks(BySample):
+    """The samples of each branch follow each other."""
+
+    def slices(self, n: int) -> tuple[slice, ...] | None:
+        sizes = self.sizes(n)
+        if sizes is None:
+            return None
+        return tuple(slice(end - size, end) for end, size in zip(accumulate(sizes), sizes, strict=True))
+
+    @property
+    def take(self) -> slice | Tensor:
+        return _taken(self.rows)
+
+    def folded(self, times: int, order: Order, size: int) -> BySample:
+        folded = super().folded(times, order, size)
+        return Blocks(self.rows, folded.labels, folded.counts) if order == "sample" else folded
+
+    def same(self, other: Selection | None) -> bool:
+        return isinstance(other, Blocks) and self.rows == other.rows and self.counts == other.counts
+
+
+def _taken(rows: tuple[int, ...]) -> slice | Tensor:
+    first = rows[0]
+    if rows == tuple(range(first, first + len(rows))) and first != UNKNOWN:
+        return slice(first, first + len(rows))
+    return torch.tensor(rows)
