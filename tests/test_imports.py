@@ -19,7 +19,6 @@ ROOMS = (  # each imports earlier ones only
     "extras",
     "files",
     "seeds",
-    "kernels",
     "functional",
     "routing",
     "layers",

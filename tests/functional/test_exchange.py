@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
-from renorm import functional, kernels
-from renorm.functional import exchange_moments, mix_moments, moment_shortcut, pono
+from renorm import functional
+from renorm.functional import exchange_moments, mix_moments, moment_shortcut, passes, pono
 from tests.oracles import exchange as oracle
 from tests.oracles.numbers import inp
 
@@ -23,7 +23,7 @@ LAYOUTS = [(shape, layout) for shape in SHAPES for layout in FORMATS[len(shape)]
 def way(request, monkeypatch):
     """Both ways to compute: the passes of a CPU, and plain operations as elsewhere."""
     if request.param == "formula":
-        monkeypatch.setattr(kernels, "able", lambda x: False)
+        monkeypatch.setattr(passes, "able", lambda x: False)
 
 
 def features(shape=(3, 4, 3, 2), layout=None, dtype=torch.float64, seed=0) -> torch.Tensor:

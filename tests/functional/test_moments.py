@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from renorm import functional, kernels
-from renorm.functional import Moments
+from renorm import functional
+from renorm.functional import Moments, passes
 
 
 def chunks(x, sizes):
@@ -72,7 +72,7 @@ def test_pooling_without_an_index_is_one_population():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("few", [0, 10**9])
 def test_batch_moments_equal_the_plain_formula(few, dtype, memory_format, monkeypatch):
-    monkeypatch.setattr(kernels, "FEWEST", few)
+    monkeypatch.setattr(passes, "FEWEST", few)
     x = (torch.randn(5, 3, 7, 2) + 10).to(dtype).contiguous(memory_format=memory_format)
     got, want = functional.batch_moments(x), functional.moments(x.double(), [0, 2, 3])
     assert got.mean.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)

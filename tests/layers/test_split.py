@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import renorm
-from renorm import kernels
+from renorm.functional import passes
 from renorm.layers import SandwichBatchNorm, SplitBatchNorm
 from tests.oracles.norm import branch_norm
 from tests.oracles.sandwich import sandwich_norm
@@ -37,9 +37,9 @@ FORMATS = {2: [torch.contiguous_format, torch.channels_last], 3: [torch.contiguo
 
 
 @pytest.fixture(params=["native kernels", "own passes"])
-def passes(request, monkeypatch):
+def either_side(request, monkeypatch):
     """Both sides of the size below which the native kernel is used."""
-    monkeypatch.setattr(kernels, "FEWEST", 0 if request.param == "own passes" else 10**9)
+    monkeypatch.setattr(passes, "FEWEST", 0 if request.param == "own passes" else 10**9)
 
 
 def make(share: Any = (), channels: int = 5, **options: Any) -> Any:
@@ -76,7 +76,7 @@ def expected(norm, x, samples, given=None):
     return y, found, (x64, *leaves)
 
 
-@pytest.mark.usefixtures("passes")
+@pytest.mark.usefixtures("either_side")
 @pytest.mark.parametrize("share", KINDS, ids=str)
 @pytest.mark.parametrize("name", ROUTES)
 @pytest.mark.parametrize("shape", [(6, 5, 7, 3), (6, 5, 11), (6, 5, 2, 3, 7)], ids=str)
@@ -105,7 +105,7 @@ def test_training_equals_the_loop(shape, name, share):
             assert norm.num_batches_tracked[k] == (count > 0)
 
 
-@pytest.mark.usefixtures("passes")
+@pytest.mark.usefixtures("either_side")
 @pytest.mark.parametrize("share", KINDS, ids=str)
 @pytest.mark.parametrize("name", ROUTES)
 def test_evaluation_equals_the_loop(name, share):
@@ -125,7 +125,7 @@ def test_evaluation_equals_the_loop(name, share):
         assert_close(norm.state_dict(), before, rtol=0, atol=0)
 
 
-@pytest.mark.usefixtures("passes")
+@pytest.mark.usefixtures("either_side")
 @pytest.mark.parametrize("memory_format", FORMATS[2], ids=str)
 @pytest.mark.parametrize(
     ("name", "share"),
@@ -147,7 +147,7 @@ def test_first_and_second_derivatives(name, share, memory_format):
     assert torch.autograd.gradgradcheck(run, (x, *own.values()))
 
 
-@pytest.mark.usefixtures("passes")
+@pytest.mark.usefixtures("either_side")
 @pytest.mark.parametrize("offset", [0, 100, 1000])
 @pytest.mark.parametrize("share", [(), SANDWICHES[1]], ids=str)
 @pytest.mark.parametrize("name", ROUTES)
@@ -167,7 +167,7 @@ def test_large_means_do_not_cancel(name, share, offset):
         assert_close(x.grad.to(x64.grad), x64.grad, rtol=0, atol=10 * tolerance)
 
 
-@pytest.mark.usefixtures("passes")
+@pytest.mark.usefixtures("either_side")
 @pytest.mark.parametrize("share", [(), SANDWICH], ids=str)
 @pytest.mark.parametrize("momentum", [0.1, 0.3, None])
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_reduces_to_batch_norm(plain, shape, momentum, share):
 def test_labels_interleaving_and_blocks_agree(share, labels, own):
     """A route is only a partition: sorting samples into blocks gives the same outputs and statistics."""
     counts = [labels.count(k) for k in range(3)]
-    few, kernels.FEWEST = kernels.FEWEST, 0 if own else 10**9
+    few, passes.FEWEST = passes.FEWEST, 0 if own else 10**9
     try:
         by_label, by_block = layer(share), layer(share)
         x = features(len(labels), 5, 2, 3)
@@ -207,12 +207,12 @@ def test_labels_interleaving_and_blocks_agree(share, labels, own):
         with renorm.route(by_block, dict(zip(BRANCHES, counts, strict=True))):
             second = by_block(x[order])
     finally:
-        kernels.FEWEST = few
+        passes.FEWEST = few
     assert_close(first[order], second, rtol=1e-4, atol=1e-5)
     assert_close(by_label.state_dict(), by_block.state_dict(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.usefixtures("passes")
+@pytest.mark.usefixtures("either_side")
 @pytest.mark.parametrize("share", [(), *SANDWICHES], ids=str)
 @pytest.mark.parametrize("name", ROUTES)
 def test_half_in_half_out_with_statistics_in_float32(name, share):
@@ -269,7 +269,7 @@ def test_one_value_per_channel_is_refused(spec, share):
     assert_close(norm.state_dict(), before, rtol=0, atol=0)
 
 
-@pytest.mark.usefixtures("passes")
+@pytest.mark.usefixtures("either_side")
 def test_one_labelled_value_normalizes_to_the_bias_and_moves_the_mean_only():
     norm, x = layer(), features(3, 5, 1, 1)
     with renorm.route(norm, torch.tensor([0, 0, 2])):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from renorm.functional.moments import Moments, instance_moments, linked_moments, positions, unbiased
-from renorm.functional.norm import affine_pass
+from renorm.functional.moments import Moments, instance_moments, positions, unbiased
+from renorm.functional.passes import around, renormalize
 
 
 def adain(
@@ -35,17 +35,18 @@ def adain(
         tensor([[[0., 4.]]])
     """
     _check(content, style)
-    mean, var, link = linked_moments(content)
-    own = unbiased(Moments(mean, var, positions(content)))
-    target = instance_moments(style)
-    std = (unbiased(target) + eps).sqrt().to(mean.dtype)
-    scale, offset = std * (own + eps).rsqrt(), target.mean.to(mean.dtype)
-    if weight is not None:
-        scale = scale * weight.to(mean.dtype)
-    if bias is not None:
-        offset = torch.addcmul(offset, std, bias.to(mean.dtype))
-    center = mean.detach()
-    return affine_pass(content, scale, offset + (center - mean) * scale, center, link)
+    target, count = instance_moments(style), positions(content)
+    std = (unbiased(target) + eps).sqrt()
+
+    def rule(
+        mean: Tensor, var: Tensor, offset: Tensor, std: Tensor, weight: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        offset, std = offset.to(mean.dtype), std.to(mean.dtype)
+        scale = std * (unbiased(Moments(mean, var, count)) + eps).rsqrt()
+        scale = scale if weight is None else scale * weight.to(mean.dtype)
+        return around(mean, scale, offset if bias is None else torch.addcmul(offset, std, bias.to(mean.dtype)))
+
+    return renormalize(content, rule, target.mean, std, weight, bias)[0]
 
 
 def _check(content: Tensor, style: Tensor) -> None:

@@ -8,16 +8,16 @@ positions is merged from moments per channel.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from renorm import kernels
-from renorm.functional.moments import Moments, at_least_float32, moments, positions, unbiased
+from renorm.functional.moments import Moments, at_least_float32, positions, unbiased
+from renorm.functional.passes import around, renormalize
 
 NORMS = ("pono", "in", "ln", "gn", "gpono")
-Tables = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # from means and deviations, samples first, to new ones
+Tables = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # from means and deviations, ``(N, M)``, to new ones
 
 
 def exchange_moments(
@@ -84,7 +84,7 @@ def exchange_moments(
     if positive_only:
         y = _by_positive_values(x, donors, grouping, eps, detach)
     else:
-        y, _ = _with_moments(x, grouping, eps, detach, lambda mean, std: (_of(mean, donors), _of(std, donors)))
+        y, *_ = _with_moments(x, grouping, eps, detach, lambda mean, std: (_of(mean, donors), _of(std, donors)))
     return y.movedim(1, channel_dim)
 
 
@@ -130,9 +130,9 @@ def mix_moments(
         other = _of(own, donors)
         if not isinstance(weight, Tensor):
             return torch.lerp(other, own, weight)
-        return torch.lerp(other, own, weight.to(own).view(-1, *(1,) * (own.ndim - 1)))
+        return torch.lerp(other, own, weight.to(own).view(-1, 1))
 
-    y, _ = _with_moments(x, grouping, eps, detach, lambda mean, std: (between(mean), between(std)))
+    y, *_ = _with_moments(x, grouping, eps, detach, lambda mean, std: (between(mean), between(std)))
     return y.movedim(1, channel_dim)
 
 
@@ -158,10 +158,11 @@ def pono(x: Tensor, eps: float = 1e-5) -> tuple[Tensor, Moments]:
         (tensor([-1.,  0.,  1.]), tensor([[[3.]]]))
     """
     x = _channels_second(x, 1)
-    grouping = grouping_of(x, "pono")
-    y, m = _with_moments(x, grouping, eps, False, lambda mean, std: (torch.zeros_like(mean), torch.ones_like(std)))
-    shape = (len(x), 1, *x.shape[2:])
-    return y, Moments(m.mean.view(shape), m.var.view(shape), m.count)
+    grouping, shape = grouping_of(x, "pono"), (len(x), 1, *x.shape[2:])
+    y, mean, var = _with_moments(
+        x, grouping, eps, False, lambda mean, std: (torch.zeros_like(mean), torch.ones_like(std))
+    )
+    return y, Moments(mean.view(shape), var.view(shape), grouping.values(x))
 
 
 def moment_shortcut(x: Tensor, m: Moments, eps: float = 1e-5) -> Tensor:
@@ -218,66 +219,41 @@ def _of(table: Tensor, donors: Tensor) -> Tensor:
     return table.index_select(0, donors)
 
 
-def _with_moments(x: Tensor, grouping: Grouping, eps: float, detach: bool, new: Tables) -> tuple[Tensor, Moments]:
-    """``x`` with new moments in place of its own, and its own, samples first."""
+def _with_moments(
+    x: Tensor, grouping: Grouping, eps: float, detach: bool, new: Tables
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``x`` with new moments in place of its own; and the means and variances of its M parts, ``(N, M)``."""
     z = at_least_float32(x)
-    y, m = (_by_passes if kernels.able(z) else _by_formula)(z, grouping, eps, detach, new)
-    return y.to(x.dtype), m
+    z = _parts_as_channels(z, grouping.groups) if grouping.positional else z
+    merged = 1 if grouping.positional else x.shape[1] // grouping.groups  # channels that make a part
+    shape, count = (len(x), grouping.parts(x), merged), grouping.values(x)
+
+    def rule(mean: Tensor, var: Tensor) -> tuple[Tensor, ...]:
+        own = (t.detach() if detach else t for t in (mean, var))
+        m = Moments(*_merged(*(t.reshape(shape) for t in own)), count)
+        std = (unbiased(m) + eps).sqrt()
+        new_mean, new_std = new(m.mean, std)
+        tables = around(m.mean, new_std / std, new_mean)
+        return *(t.unsqueeze(2).expand(shape).reshape(mean.shape) for t in tables), m.mean, m.var
+
+    y, mean, var = renormalize(z, rule)
+    return (_parts_as_they_were(y, x) if grouping.positional else y).to(x.dtype), mean, var
 
 
-def _by_formula(x: Tensor, grouping: Grouping, eps: float, detach: bool, new: Tables) -> tuple[Tensor, Moments]:
-    z, dims = _parts(x, grouping)
-    mean, var, _ = moments(z.detach() if detach else z, dims)
-    m = Moments(mean, var, grouping.values(x))
-    std = (unbiased(m) + eps).sqrt()
-    new_mean, new_std = new(m.mean, std)
-    scale = new_std / std
-    return (z * scale + (new_mean - m.mean * scale)).flatten(1, 2), m
-
-
-def _parts(x: Tensor, grouping: Grouping) -> tuple[Tensor, list[int]]:
-    """``x`` as ``(N, K, D, *)``, and the axes that a part extends over."""
-    z = x.unflatten(1, (grouping.groups, x.shape[1] // grouping.groups))
-    return z, [2] if grouping.positional else list(range(2, z.ndim))
-
-
-def _by_passes(x: Tensor, grouping: Grouping, eps: float, detach: bool, new: Tables) -> tuple[Tensor, Moments]:
-    """The same by passes over pixels, which fold the gradients through the moments into one."""
-    z = _parts_as_channels(x, grouping.groups) if grouping.positional else x
-    link = None if detach else kernels.Link()
-    if link is None:
-        mean, var = kernels.instance_moments(z.detach())
-    else:
-        mean, var = kernels.InstanceMoments.apply(z, link)  # pyright: ignore[reportGeneralTypeIssues]
-    merged = 1 if grouping.positional else x.shape[1] // grouping.groups  # channels whose moments are merged
-    m = Moments(*_merged(mean.view(len(x), -1), var.view(len(x), -1), merged), grouping.values(x))
-    std = (unbiased(m) + eps).sqrt()
-    new_mean, new_std = new(m.mean, std)
-    center = m.mean.detach()
-    scale = new_std / std
-    offset = (center - m.mean) * scale + new_mean
-    if merged > 1:
-        scale, offset, center = (t.repeat_interleave(merged, 1) for t in (scale, offset, center))
-    scale, offset, center = (t.view(mean.shape) for t in (scale, offset, center))
-    y: Any = kernels.Affine.apply(z, scale, offset, center, link)
-    return (_parts_as_they_were(y, x) if grouping.positional else y), m
-
-
-def _merged(mean: Tensor, var: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """Moments of groups of channels, each from those of its channels."""
-    if channels == 1:
-        return mean, var
-    mean, var = mean.unflatten(1, (-1, channels)), var.unflatten(1, (-1, channels))
+def _merged(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Moments of groups of channels, each from those of its channels. Shape: ``(N, M, D)`` to ``(N, M)``."""
+    if mean.shape[2] == 1:
+        return mean.squeeze(2), var.squeeze(2)
     merged = mean.mean(2)
     return merged, (var + (mean - merged.unsqueeze(2)).square()).mean(2)
 
 
 def _parts_as_channels(x: Tensor, groups: int) -> Tensor:
-    """``x`` without a copy as ``(R, G, S)``: rows that belong to one sample each, positional parts, their values."""
-    size = x.shape[1] // groups
+    """``x`` as ``(R, G, S)``: rows that belong to one sample each, positional parts, their values. No copy if it is dense."""
+    size, space = x.shape[1] // groups, positions(x)
     if x.is_contiguous():
-        return x.view(len(x) * groups, size, -1).transpose(1, 2)
-    return x.movedim(1, -1).view(len(x), -1, size)
+        return x.reshape(len(x) * groups, size, space).transpose(1, 2)
+    return x.movedim(1, -1).reshape(len(x), space * groups, size)
 
 
 def _parts_as_they_were(y: Tensor, x: Tensor) -> Tensor:
@@ -287,7 +263,8 @@ def _parts_as_they_were(y: Tensor, x: Tensor) -> Tensor:
 
 
 def _by_positive_values(x: Tensor, donors: Tensor, grouping: Grouping, eps: float, detach: bool) -> Tensor:
-    z, dims = _parts(at_least_float32(x), grouping)
+    z = at_least_float32(x).unflatten(1, (grouping.groups, x.shape[1] // grouping.groups))
+    dims = [2] if grouping.positional else list(range(2, z.ndim))
     positive, source = z > 0, z.detach() if detach else z
     count = positive.sum(dims, keepdim=True)
     mean = torch.where(positive, source, 0).sum(dims, keepdim=True) / count.clamp(min=1)
@@ -304,6 +281,10 @@ class Grouping(NamedTuple):
 
     groups: int
     positional: bool
+
+    def parts(self, x: Tensor) -> int:
+        """How many parts a sample has."""
+        return self.groups * (positions(x) if self.positional else 1)
 
     def values(self, x: Tensor) -> int:
         """How many values a part of ``x`` has."""

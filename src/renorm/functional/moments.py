@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from renorm import kernels
+from renorm.functional import passes
 
 
 class Moments(NamedTuple):
@@ -69,8 +69,10 @@ def unbiased(m: Moments) -> Tensor:
 
 def instance_moments(x: Tensor) -> Moments:
     """Moments of every sample and channel over its positions. Shape: ``(N, C, *)`` to ``(N, C)``, count P."""
-    mean, var, _ = linked_moments(x)
-    return Moments(mean, var, positions(x))
+    z = at_least_float32(x)
+    constant = not (z.requires_grad and torch.is_grad_enabled())
+    read = passes.sample_moments if constant and passes.able(z) else passes.plain_moments
+    return Moments(*read(z), positions(x))
 
 
 def batch_moments(x: Tensor) -> Moments:
@@ -83,8 +85,8 @@ def batch_moments(x: Tensor) -> Moments:
     if count == 0:
         zeros = z.new_zeros(z.shape[1])
         return Moments(zeros, zeros, 0)
-    if kernels.able(z) and z.is_contiguous():
-        whole = pool(Moments(*kernels.instance_moments(z), positions(z)))
+    if passes.able(z) and z.is_contiguous():
+        whole = pool(instance_moments(z))
         return Moments(whole.mean[0], whole.var[0], count)
     if z.device.type in ("cpu", "cuda"):
         return Moments(*torch.batch_norm_update_stats(z, None, None, 0.0), count)
@@ -144,21 +146,6 @@ class _AllGather(torch.autograd.Function):
         grad = grads[0].contiguous().clone()
         dist.all_reduce(grad, group=ctx.group)
         return grad[dist.get_rank(ctx.group)], None
-
-
-def linked_moments(x: Tensor) -> tuple[Tensor, Tensor, kernels.Link | None]:
-    """Moments of every sample and channel, and what an affine pass over the same tensor may share with them."""
-    if kernels.able(x):
-        link = kernels.Link()
-        mean, var = kernels.InstanceMoments.apply(x, link)  # pyright: ignore[reportGeneralTypeIssues]
-        return mean, var, link
-    z = at_least_float32(x)
-    if x.ndim == 2:
-        return z, torch.zeros_like(z), None
-    dims = list(range(2, x.ndim))
-    mean = z.mean(dims, keepdim=True)
-    var = (z - mean).square().mean(dims)
-    return mean.flatten(1), var, None
 
 
 def positions(x: Tensor) -> int:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
 
-from renorm import kernels
-from renorm.functional.moments import Moments, at_least_float32, linked_moments, pool, positions
+from renorm.functional.moments import Moments, at_least_float32, pool, positions
+from renorm.functional.passes import able, affine, around, like, renormalize
 
 Affine = tuple[Tensor | None, Tensor | None]
 
@@ -42,12 +43,16 @@ def branch_norm(
 
     Reference: Ioffe & Szegedy, *Batch normalization*, 2015, for one population.
     """
-    mean, var, link = linked_moments(x)
-    batch = pool(Moments(mean, var, positions(x)), population, num_populations)
-    if merge_ranks is not None:
-        batch = merge_ranks(batch)
-    y = _apply(x, batch.mean, batch.var, weight, bias, population, row, eps, link)
-    return y, Moments(batch.mean.detach(), batch.var.detach(), batch.count)
+    count = positions(x)
+
+    def rule(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Any, ...]:
+        batch = pool(Moments(mean, var, count), population, num_populations)
+        batch = batch if merge_ranks is None else merge_ranks(batch)
+        tables = _tables(batch.mean, batch.var, weight, bias, population, row, eps)
+        return *tables, batch.mean.detach(), batch.var.detach(), batch.count
+
+    y, *batch = renormalize(x, rule, weight, bias)
+    return y, Moments(*batch)
 
 
 def fixed_norm(
@@ -62,7 +67,8 @@ def fixed_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """:func:`branch_norm` by given statistics ``(K, C)`` in place of the batch's, as in evaluation."""
-    return _apply(x, mean.detach(), var.detach(), weight, bias, population, row, eps, None)
+    tables = _tables(mean.detach(), var.detach(), weight, bias, population, row, eps)
+    return renormalize(x, None, *tables)[0]
 
 
 def native_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5) -> tuple[Tensor, Moments]:
@@ -82,18 +88,13 @@ def block_norm(
     shape, dtype = (len(sizes), x.shape[1]), at_least_float32(x[:0]).dtype
     weight = torch.ones(shape, dtype=dtype, device=x.device) if weight is None else _as(weight, dtype).expand(shape)
     bias = torch.zeros(shape, dtype=dtype, device=x.device) if bias is None else _as(bias, dtype).expand(shape)
+    if able(x):
+        y, mean, var = _BlockNorm.apply(x, weight, bias, tuple(sizes), eps)  # pyright: ignore[reportGeneralTypeIssues]
+    else:
+        y, mean, var = _blocks_apart(x, weight, bias, sizes, eps)
     count: Any = torch.tensor(sizes, dtype=dtype, device=x.device).unsqueeze(1) * positions(x)
-    if kernels.able(x):
-        y, mean, var = kernels.BlockNorm.apply(x, weight, bias, tuple(sizes), eps)  # pyright: ignore[reportGeneralTypeIssues]
-        biased = var * ((count - 1).clamp(min=0) / count.clamp(min=1))
-        return y, Moments(mean, biased, sizes[0] * positions(x) if len(set(sizes)) == 1 else count)
-    mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
-    blocks = []
-    for row, block in enumerate(x.split(list(sizes))):
-        y, found = native_norm(block, weight[row], bias[row], eps)  # an empty one too, for its gradients of 0
-        mean[row], var[row] = found.mean, found.var
-        blocks.append(y)
-    return torch.cat(blocks), Moments(mean.detach(), var.detach(), count)
+    biased = var * ((count - 1).clamp(min=0) / count.clamp(min=1))
+    return y, Moments(mean, biased, sizes[0] * positions(x) if len(set(sizes)) == 1 else count)
 
 
 def native_fixed_norm(
@@ -135,8 +136,78 @@ def factor_affine(inner: Affine, merged: Affine) -> Affine:
     return weight, bias
 
 
-def _apply(
-    x: Tensor,
+class _BlockNorm(Function):
+    """Consecutive blocks of samples, each normalized by the native kernel, into one output: no copy of any block.
+
+    Takes weight and bias ``(len(sizes), C)``; returns y, and the blocks' means and unbiased variances, zeros where empty.
+    """
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, sizes: tuple[int, ...], eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y, (mean, var, again, inverse) = torch.empty_like(x), weight.new_zeros(4, *weight.shape)
+        for part, out, *row in zip(
+            x.split(sizes), y.split(sizes), weight, bias, mean, var, again, inverse, strict=True
+        ):
+            if len(part):
+                w, b, m, v, *saved = row
+                torch.native_batch_norm(part, w, b, m, v, True, 1.0, eps, out=(out, *saved))
+        ctx.save_for_backward(x, weight, mean, inverse)
+        ctx.sizes, ctx.eps = sizes, eps
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_block_gradients_by_formula(grads[0], x, weight, ctx.sizes, ctx.eps), None, None
+        g = like(grads[0], x)
+        gx, gw, gb = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
+        gain = weight * inverse
+        per_value = gain / (gain.new_tensor(ctx.sizes).clamp_(min=1) * -x[0, 0].numel()).unsqueeze(1)
+        tables = (weight, mean, inverse, gain, per_value, per_value * inverse, gw, gb)
+        for *block, out, rows in zip(*(t.split(ctx.sizes) for t in (g, x, gx)), zip(*tables, strict=True), strict=True):
+            if len(out):
+                _block_gradients(*block, out, *rows)
+        return gx, gw, gb, None, None
+
+
+def _block_gradients(g: Tensor, x: Tensor, out: Tensor, *rows: Tensor) -> None:
+    """Gradients of one block into ``out`` and the last two rows, at once: its second read hits the cache."""
+    weight, mean, inverse, gain, per_value, per_deviation, gw, gb = rows
+    args = (g, x, weight, None, None, mean, inverse, True, 0.0, [False, True, True])
+    _, dot, total = torch.ops.aten.native_batch_norm_backward(*args)
+    gw.copy_(dot)
+    gb.copy_(total)
+    slope = per_deviation * dot
+    shift = (per_value * total).addcmul_(slope, mean, value=-1)
+    affine(x, slope[None], shift[None], out, g, gain[None])
+
+
+def _block_gradients_by_formula(
+    g: Tensor, x: Tensor, weight: Tensor, sizes: Sequence[int], eps: float
+) -> tuple[Tensor, ...]:
+    """The same by native operations, whose own derivatives exist."""
+    bias = torch.zeros_like(weight).requires_grad_()
+    y = _blocks_apart(x, weight, bias, sizes, eps)[0]
+    return torch.autograd.grad(y, (x, weight, bias), g, create_graph=True, materialize_grads=True)
+
+
+def _blocks_apart(
+    x: Tensor, weight: Tensor, bias: Tensor, sizes: Sequence[int], eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Each block by a call of its own; also means and unbiased variances."""
+    mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
+    blocks = [
+        F.batch_norm(block, m, v, w, b, True, 1.0, eps)  # an empty one too, for its gradients of 0
+        for block, m, v, w, b in zip(x.split(list(sizes)), mean, var, weight, bias, strict=True)
+    ]
+    return torch.cat(blocks), mean, var
+
+
+def _tables(
     mean: Tensor,
     var: Tensor,
     weight: Tensor | None,
@@ -144,27 +215,12 @@ def _apply(
     population: Tensor | None,
     row: Tensor | None,
     eps: float,
-    link: kernels.Link | None,
-) -> Tensor:
-    """The affine pass. The offset is written around the detached mean, so that the pass may center ``x``."""
-    dtype = mean.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale, offset and centre of every sample."""
     mean, scale = _rows(mean, population), _rows((var + eps).rsqrt(), population)
     if weight is not None:
-        scale = scale * _rows(weight, row).to(dtype)
-    center = mean.detach()
-    offset = (center - mean) * scale
-    if bias is not None:
-        offset = offset + _rows(bias, row).to(dtype)
-    return affine_pass(x, scale, offset, center, link)
-
-
-def affine_pass(x: Tensor, scale: Tensor, offset: Tensor, center: Tensor, link: kernels.Link | None = None) -> Tensor:
-    """``scale * (x - center) + offset`` in the dtype of ``x``; coefficients ``(N, C)`` or ``(1, C)``, the center constant."""
-    dtype = scale.dtype
-    if kernels.able(x) and x.dtype == dtype:
-        return kernels.Affine.apply(x, scale, offset, center, link)  # pyright: ignore[reportReturnType]
-    expand = (..., *(None,) * (x.ndim - 2))
-    return (x.to(dtype) * scale[expand] + (offset - center * scale)[expand]).to(x.dtype)
+        scale = scale * _rows(weight, row).to(mean.dtype)
+    return around(mean, scale, None if bias is None else _rows(bias, row).to(mean.dtype))
 
 
 def _rows(table: Tensor, index: Tensor | None) -> Tensor:

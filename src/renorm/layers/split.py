@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from renorm import functional, kernels
-from renorm.functional import Moments
+from renorm import functional
+from renorm.functional import Moments, passes
 from renorm.layers.copies import check_branches
 from renorm.routing import Labels, Route, Selection, shown
 
@@ -161,9 +161,9 @@ class SplitBatchNorm(nn.Module):
         if selection.kind == "whole":
             return self._by_batch_whole(x, selection, group)
         if self.num_populations > 1 and group is None and repeats == 1:
-            if selection.kind == "interleaved" and x.is_contiguous() and not kernels.faster(x):
+            if selection.kind == "interleaved" and x.is_contiguous() and not passes.faster(x):
                 return self._by_batch_interleaved(x, selection)
-            if selection.kind == "blocks" and not (torch.compiler.is_compiling() or kernels.faster(x)):
+            if selection.kind == "blocks" and not (torch.compiler.is_compiling() or passes.faster(x)):
                 rows = selection.take
                 weight, bias = self.affine_of(rows)
                 return *functional.block_norm(x, weight, bias, selection.sizes(len(x)) or (), self.eps), rows
@@ -182,7 +182,7 @@ class SplitBatchNorm(nn.Module):
         rows = selection.take
         weight, bias = self.affine_of(rows)
         rows = rows if self.num_populations > 1 else slice(None)
-        if group is not None or kernels.faster(x):
+        if group is not None or passes.faster(x):
             return *functional.branch_norm(x, weight, bias, eps=self.eps, merge_ranks=group), rows
         return *functional.native_norm(x, _flat(weight), _flat(bias), self.eps), rows
 
