@@ -17,15 +17,15 @@ from renorm.cli import curve
 from renorm.cli.adapt import divided, pixels
 from renorm.evaluate import read_results
 from renorm.models import create
-from renorm.recipes.open import Opened, open_file, open_named
+from renorm.recipes.open import NamedModel, open_file, open_named
 from tests.cli.conftest import Command
 
 SOURCE = ("resnet8", "--weights", "w.safetensors", "--mean", *["0.5"] * 3, "--std", *["0.25"] * 3)
 
 
-def close_to_images(opened: Opened) -> None:
+def close_to_images(named: NamedModel) -> None:
     """Give a network the statistics of the images, so that these are not shifted, and outputs that tell them apart."""
-    model, x = opened.subject.model, opened.subject.normalize(opened.images("digits").batch(range(256))[0])
+    model, x = named.classifier.model, named.classifier.normalize(named.images("digits").batch(range(256))[0])
     renorm.recalibrate_(model, [x], passes=2)
     linear = model.get_submodule("linear")
     with torch.no_grad():
@@ -40,9 +40,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "w.safetensors"
     save_file(create("resnet8").state_dict(), path)
-    opened = open_named("resnet8", path, normalization=([0.5] * 3, [0.25] * 3))
-    close_to_images(opened)
-    save_file(opened.subject.model.state_dict(), path)
+    named = open_named("resnet8", path, normalization=([0.5] * 3, [0.25] * 3))
+    close_to_images(named)
+    save_file(named.classifier.model.state_dict(), path)
     return path
 
 
@@ -62,7 +62,7 @@ def dark(here: Path) -> Path:
     return folder
 
 
-def opened(here: Path) -> Opened:
+def named(here: Path) -> NamedModel:
     return open_named("resnet8", here / "w.safetensors", normalization=([0.5] * 3, [0.25] * 3))
 
 
@@ -73,9 +73,9 @@ def names(folder: Path) -> list[str]:
 def test_a_shift_is_told_from_chance_and_the_weight_is_chosen(renorm_command: Command, here: Path, dark: Path):
     result = renorm_command("adapt", *SOURCE, "--images", dark, "--bank", "b.safetensors", "--seed", "3")
     assert result.status == 0, result.err
-    own = opened(here)
+    own = named(here)
     few, _ = divided(own.images(str(dark)), 32, 3)
-    adaptation = renorm.adapt_(own.subject.model, pixels(own, few), "auto")
+    adaptation = renorm.adapt_(own.classifier.model, pixels(own, few), "auto")
     assert 0 < adaptation.source_weight < 1
     assert adaptation.evidence is not None
     overall = float(adaptation.evidence.gap.mean().sqrt())
@@ -87,7 +87,7 @@ def test_a_shift_is_told_from_chance_and_the_weight_is_chosen(renorm_command: Co
     assert "no accuracy: " in result.out
     assert "images without a label" in result.out
     bank = renorm.Bank.load("b.safetensors")
-    assert max(renorm.Bank.of(own.subject.model).distance(bank).values()) == 0
+    assert max(renorm.Bank.of(own.classifier.model).distance(bank).values()) == 0
     assert "dark: adapted 7 sites to 32 images" in (bank.data or "")
     assert names(here) == ["b.safetensors", "dark", "w.safetensors"]
 
@@ -99,7 +99,7 @@ def test_it_abstains_where_there_is_no_shift_and_the_bank_is_the_source(renorm_c
     assert "abstained: the source statistics are kept bit for bit, nothing was changed" in result.out
     assert "predictions that change  0.0% [0.0%, 0.0%]" in result.out
     assert "change                   +0.0 [+0.0, +0.0] points" in result.out
-    own, bank = renorm.Bank.of(opened(here).subject.model), renorm.Bank.load("b.safetensors")
+    own, bank = renorm.Bank.of(named(here).classifier.model), renorm.Bank.load("b.safetensors")
     for site, statistics in own.sites.items():
         assert_close((bank.sites[site].mean, bank.sites[site].var), (statistics.mean, statistics.var), rtol=0, atol=0)
 
@@ -120,10 +120,10 @@ def test_every_way_to_adapt_is_the_librarys(
     arguments = ["--images", dark, "--num-images", "24", "--fold", "f.safetensors", *options]
     result = renorm_command("adapt", *SOURCE, *arguments)
     assert result.status == 0, result.err
-    own = opened(here)
+    own = named(here)
     few, _ = divided(own.images(str(dark)), 24, 0)
-    adaptation = renorm.adapt_(own.subject.model, pixels(own, few), **how)  # type: ignore[arg-type]
-    assert_close(load_file("f.safetensors"), dict(own.subject.model.state_dict()), rtol=0, atol=0)
+    adaptation = renorm.adapt_(own.classifier.model, pixels(own, few), **how)  # type: ignore[arg-type]
+    assert_close(load_file("f.safetensors"), dict(own.classifier.model.state_dict()), rtol=0, atol=0)
     if adaptation.source_weight == 1:
         assert "as asked: the source statistics are kept bit for bit" in result.out
     else:
@@ -136,16 +136,16 @@ def test_with_labels_before_and_after_are_measured_on_the_other_images(renorm_co
     options = ["--num-images", "50", "--num-judged", "200", "--weight", "0"]
     result = renorm_command("adapt", *SOURCE, "--images", "digits", *options)
     assert result.status == 0, result.err
-    own = opened(here)
+    own = named(here)
     few, rest = divided(own.images("digits"), 50, 0)
     judged = renorm.data.sample(rest, 200, 0)
 
     def accuracy() -> float:
         with torch.no_grad():
-            return float((own.subject.model(pixels(own, judged)).argmax(1) == judged.labels).double().mean())
+            return float((own.classifier.model(pixels(own, judged)).argmax(1) == judged.labels).double().mean())
 
     before = accuracy()
-    renorm.adapt_(own.subject.model, pixels(own, few), weight=0)
+    renorm.adapt_(own.classifier.model, pixels(own, few), weight=0)
     assert "on the 200 other images" in result.out
     for word, value in (("before", before), ("after ", accuracy())):
         assert re.search(rf"accuracy {word} +{value:.1%} \[", result.out)
@@ -169,10 +169,10 @@ def test_all_images_or_a_single_one(renorm_command: Command, here: Path, dark: P
 
 def adapted(here: Path, dark: Path) -> tuple[Tensor, Tensor]:
     """The images adapted to by default, and what the model gives for them when they replace its statistics."""
-    own = opened(here)
+    own = named(here)
     few, _ = divided(own.images(str(dark)), 32, 0)
     x = pixels(own, few)
-    return x, renorm.adapt_(own.subject.model, x, 0).output
+    return x, renorm.adapt_(own.classifier.model, x, 0).output
 
 
 def test_a_program_is_the_adapted_model(renorm_command: Command, here: Path, dark: Path):
@@ -211,15 +211,15 @@ def test_timm_models_take_images_of_any_size(renorm_command: Command, tmp_path: 
     own = open_named("timm:test_efficientnet", tmp_path / "w.safetensors")
     few, _ = divided(own.images("photos"), 4, 0)
     assert few[0][0].shape == (3, 160, 160)
-    renorm.adapt_(own.subject.model, pixels(own, few), 4)
-    assert max(renorm.Bank.of(own.subject.model).distance(renorm.Bank.load("b.safetensors")).values()) < 1e-6
+    renorm.adapt_(own.classifier.model, pixels(own, few), 4)
+    assert max(renorm.Bank.of(own.classifier.model).distance(renorm.Bank.load("b.safetensors")).values()) < 1e-6
 
 
 def test_a_folded_file_is_adapted_again(renorm_command: Command, here: Path, trained: Path):
     assert renorm_command("fold", trained, "--branch", "weak", "--out", "f.safetensors").status == 0
     result = renorm_command("adapt", "f.safetensors", "--images", "digits", "--fold", "g.safetensors")
     assert result.status == 0, result.err
-    assert open_file(here / "g.safetensors").branches == ()
+    assert open_file(here / "g.safetensors").classifier.branches == ()
 
 
 def test_evaluate_takes_the_automatic_prior(renorm_command: Command, here: Path):

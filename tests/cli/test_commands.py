@@ -43,8 +43,8 @@ def test_a_run_is_the_folder_it_should_be(trained: Path):
 
 
 def test_banks_of_a_run_are_its_branches(trained: Path):
-    opened = open_run(trained)
-    own = renorm.Bank.of(opened.subject.model, branch="strong")
+    named = open_run(trained)
+    own = renorm.Bank.of(named.classifier.model, branch="strong")
     loaded = renorm.Bank.load(trained / "banks" / "strong.safetensors")
     assert loaded.branch == "strong"
     assert max(own.distance(loaded).values()) == 0
@@ -91,18 +91,18 @@ def test_adapt_shows_what_moved_and_writes_a_bank_and_a_plain_model(
     assert re.search(r"16 other images(?:.*\n)+\s+accuracy before .*\]\n.* after .*\]\n\s+change .*points", result.out)
     assert renorm.Bank.load(tmp_path / "b.safetensors").branch == "weak"
     folded = open_file(tmp_path / "f.safetensors")
-    assert folded.branches == ()
+    assert folded.classifier.branches == ()
     adapted = renorm.Bank.load(tmp_path / "b.safetensors")
-    assert max(renorm.Bank.of(folded.subject.model).distance(adapted).values()) == 0
+    assert max(renorm.Bank.of(folded.classifier.model).distance(adapted).values()) == 0
 
 
 def test_fold_is_the_branch(renorm_command: Command, trained: Path, tmp_path: Path):
     result = renorm_command("fold", trained, "--branch", "strong", "--out", tmp_path / "f.safetensors")
     assert result.status == 0, result.err
-    opened, folded = open_run(trained), open_file(tmp_path / "f.safetensors")
-    images = opened.images("digits").subset(range(20))
-    expected = logits(opened.subject, images, {"it": Choice("strong")})["it"]
-    assert_close(logits(folded.subject, images, {"it": Choice()})["it"], expected, rtol=1e-5, atol=1e-5)
+    named, folded = open_run(trained), open_file(tmp_path / "f.safetensors")
+    images = named.images("digits").subset(range(20))
+    expected = logits(named.classifier, images, {"it": Choice("strong")})["it"]
+    assert_close(logits(folded.classifier, images, {"it": Choice()})["it"], expected, rtol=1e-5, atol=1e-5)
     plain = create("resnet8")
     plain.load_state_dict(load_file(tmp_path / "f.safetensors"))
 
@@ -111,10 +111,10 @@ def test_recalibrate_is_measure(renorm_command: Command, trained: Path, tmp_path
     options = ["--branch", "weak", "--bank", tmp_path / "b.safetensors", "--num-images", "128"]
     result = renorm_command("recalibrate", trained, "--images", "digits", *options)
     assert result.status == 0, result.err
-    opened = open_run(trained)
-    images = renorm.data.sample(opened.images("digits", "train"), 128)
-    x = opened.subject.normalize(images.batch(range(128))[0])
-    expected = renorm.measure(opened.subject.model, [x], branch="weak")
+    named = open_run(trained)
+    images = renorm.data.sample(named.images("digits", "train"), 128)
+    x = named.classifier.normalize(images.batch(range(128))[0])
+    expected = renorm.measure(named.classifier.model, [x], branch="weak")
     assert max(expected.distance(renorm.Bank.load(tmp_path / "b.safetensors")).values()) < 1e-5
 
 

@@ -27,8 +27,8 @@ def test_domains_as_branches(renorm_command: Command, tmp_path: Path):
     train = ("train", "--data", "data", "--branches", "domains", "--domains", "photo", "art", "--out", "./run")
     result = renorm_command(*train, *options, "--norm", "sandwich", "--share", "statistics", "--table-images", "12")
     assert result.status == 0, result.err
-    opened = open_run(tmp_path / "run")
-    assert opened.branches == opened.config.populations == ("photo", "art")
+    named = open_run(tmp_path / "run")
+    assert named.classifier.branches == named.config.populations == ("photo", "art")
     assert set(Run(tmp_path / "run").history()[0]) >= {"test/photo", "test/art", "loss/domains"}
     for shown in ("unknown", "sketch", "photo"):
         assert shown in result.out

@@ -34,11 +34,11 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, label: str) -> list[str]:
     begun: list[str] = []
     original = table.evaluate_shift
 
-    def evaluate_shift(subject: Any, images: Any, choices: Any, shift: Shift, *rest: Any) -> Any:
+    def evaluate_shift(classifier: Any, images: Any, choices: Any, shift: Shift, *rest: Any) -> Any:
         begun.append(shift.label)
         if shift.label == label:
             raise KeyboardInterrupt
-        return original(subject, images, choices, shift, *rest)
+        return original(classifier, images, choices, shift, *rest)
 
     monkeypatch.setattr(table, "evaluate_shift", evaluate_shift)
     return begun

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import renorm
-from renorm.evaluate import Choice, Subject, TrainingImages, choose
+from renorm.evaluate import Choice, Classifier, TrainingImages, choose
 from renorm.models import create
 from renorm.recipes.open import open_run
 from tests.cli.conftest import Command
@@ -23,10 +23,10 @@ from tests.cli.conftest import Command
 @pytest.fixture(scope="module")
 def adapted(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank of a branch adapted to darker images."""
-    opened = open_run(trained)
-    pixels = opened.images("digits").batch(range(32))[0] // 4
-    renorm.adapt_(opened.subject.model, opened.subject.normalize(pixels), branch="strong", prior=16)
-    bank = renorm.Bank.of(opened.subject.model, branch="strong", affine=True)
+    named = open_run(trained)
+    pixels = named.images("digits").batch(range(32))[0] // 4
+    renorm.adapt_(named.classifier.model, named.classifier.normalize(pixels), branch="strong", prior=16)
+    bank = renorm.Bank.of(named.classifier.model, branch="strong", affine=True)
     return bank.save(tmp_path_factory.mktemp("banks") / "dark.safetensors")
 
 
@@ -36,9 +36,9 @@ def about(path: Path) -> dict[str, object]:
     return json.loads(extra["renorm.json"])
 
 
-def expected(subject: Subject, choice: Choice, pixels: Tensor) -> Tensor:
-    with torch.no_grad(), choice.opened(subject.model):
-        return subject.model(subject.normalize(pixels))
+def expected(classifier: Classifier, choice: Choice, pixels: Tensor) -> Tensor:
+    with torch.no_grad(), choice.used(classifier.model):
+        return classifier.model(classifier.normalize(pixels))
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_any_bank_of_a_run(renorm_command: Command, trained: Path, adapted: Path
     result = renorm_command("export", trained, option, name, "--out", "m.pt2")
     assert result.status == 0, result.err
     assert re.search(r"44 tensors, equal to the model within .* \(tolerance 0.0001\) on batches of 1 and 4", result.out)
-    opened = open_run(trained)
-    training = TrainingImages(opened.images("digits", "train"), make_view=lambda name: opened.config.view(name, 16))
-    choice = choose(opened.subject, [name], opened.branches, training)[name]
-    pixels = opened.images("digits").batch(range(3))[0]
-    found = torch.export.load(tmp_path / "m.pt2").module()(opened.subject.normalize(pixels))
-    assert_close(found, expected(opened.subject, choice, pixels), rtol=1e-4, atol=1e-4)
+    named = open_run(trained)
+    training = TrainingImages(named.images("digits", "train"), make_view=lambda name: named.config.view(name, 16))
+    choice = choose(named.classifier, [name], named.classifier.branches, training)[name]
+    pixels = named.images("digits").batch(range(3))[0]
+    found = torch.export.load(tmp_path / "m.pt2").module()(named.classifier.normalize(pixels))
+    assert_close(found, expected(named.classifier, choice, pixels), rtol=1e-4, atol=1e-4)
     said = about(tmp_path / "m.pt2")
-    assert (said["bank"], said["recipe"], said["classes"]) == (name, choice.recipe, list(opened.classes))
+    assert (said["bank"], said["recipe"], said["classes"]) == (name, choice.recipe, list(named.classifier.classes))
     assert (said["input"], said["shape"]) == ("(RGB in [0, 1] - mean) / std", ["batch", 3, 16, 16])
 
 
@@ -74,12 +74,12 @@ def test_onnx_with_its_normalization_takes_pixels(renorm_command: Command, train
     result = renorm_command("export", trained, option, name, "--normalize", "--out", "m.onnx")
     assert result.status == 0, result.err
     assert "takes float32 images (batch, 3, 16, 16): RGB in [0, 1]" in result.out
-    opened = open_run(trained)
-    pixels = opened.images("digits").batch(range(5))[0]
+    named = open_run(trained)
+    pixels = named.images("digits").batch(range(5))[0]
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     found = session.run(None, {"images": (pixels / 255).numpy()})[0]
-    choice = choose(opened.subject, [name], opened.branches, TrainingImages(None))[name]
-    assert_close(torch.from_numpy(found), expected(opened.subject, choice, pixels), rtol=1e-4, atol=1e-4)
+    choice = choose(named.classifier, [name], named.classifier.branches, TrainingImages(None))[name]
+    assert_close(torch.from_numpy(found), expected(named.classifier, choice, pixels), rtol=1e-4, atol=1e-4)
     said = {p.key: p.value for p in onnx.load(tmp_path / "m.onnx").metadata_props}
     assert (said["renorm.input"], said["renorm.bank"]) == ("RGB in [0, 1]", name)
 

@@ -48,8 +48,8 @@ def test_the_imagenet_recipe_trains_on_a_folder(renorm_command: Command, imagene
     usual = ["--ema", 0.9, "--ema-images", 8, "--label-smoothing", 0.1, "--no-decay-norms", "--accumulate", 2]
     result = renorm_command("train", *data, *options, *usual, "--out", tmp_path / "run")
     assert result.status == 0, result.err
-    opened = open_run(tmp_path / "run")
-    assert opened.size == 112
+    named = open_run(tmp_path / "run")
+    assert named.classifier.size == 112
     assert [record["step"] for record in Run(tmp_path / "run").history()] == [3]
     evaluated = renorm_command("evaluate", tmp_path / "run", "--shifts", "clean", "weak", "strong")
     assert evaluated.status == 0, evaluated.err
@@ -103,10 +103,10 @@ def test_a_mix_is_told_recorded_and_gone_from_what_is_evaluated(renorm_command: 
     assert (config["config"]["mix"], config["config"]["exchange_norm"]) == ("exchange+cutmix", "in")
     (record,) = Run(tmp_path / "run").history()
     assert 0.5 < record["own_label"] < 1
-    opened = open_run(tmp_path / "run")
-    assert opened.about["mix"] == config["mix"]
+    named = open_run(tmp_path / "run")
+    assert named.about["mix"] == config["mix"]
     with pytest.raises(ValueError, match="has no exchange"):
-        renorm.MomentExchange.of(opened.subject.model)
+        renorm.MomentExchange.of(named.classifier.model)
     results = read_results(tmp_path / "run" / "results.csv")
     assert {row.bank for row in results.rows} >= {"weak", "strong"}
     words = f"split norms, branches weak strong, 1 epochs, seed 0, mixed by {words}"
@@ -199,7 +199,7 @@ def test_torchrun_trains_one_run_on_two_processes(tmp_path: Path, options: tuple
     assert " ".join(out.split()).count(f"2 processes; {said}") == 1
     assert len(Run(tmp_path / "run").history()) == 1
     assert Run(tmp_path / "run").config()["command"].startswith("torchrun --nproc-per-node 2 -m renorm train")
-    assert open_run(tmp_path / "run").branches == ("weak", "strong")
+    assert open_run(tmp_path / "run").classifier.branches == ("weak", "strong")
 
 
 @pytest.mark.slow
@@ -223,4 +223,4 @@ def test_no_process_waits_for_ever_and_files_are_whole(tmp_path: Path, end: str)
         for pid in (pid for pid in [*children, run.pid] if Path(f"/proc/{pid}").exists()):
             os.kill(pid, signal.SIGKILL)
         run.communicate()
-    assert open_run(tmp_path / "run").branches == ("weak", "strong")
+    assert open_run(tmp_path / "run").classifier.branches == ("weak", "strong")

@@ -9,18 +9,18 @@ import pytest
 import torch.distributed as dist
 
 from renorm.data import Images, load
-from renorm.evaluate import Adapted, Choice, PartialTable, Results, Subject, describe, evaluate
+from renorm.evaluate import Adapted, Choice, Classifier, PartialTable, Results, describe, evaluate
 from renorm.shifts import Shift, shifts
 from tests.distributed.ranks import on_ranks
-from tests.evaluate.conftest import BRANCHES, make_subject, make_view
+from tests.evaluate.conftest import BRANCHES, make_classifier, make_view
 
 CHOICES = {name: Choice(name) for name in BRANCHES}
 
 
-def setting() -> tuple[Subject, Images, list[Shift]]:
+def setting() -> tuple[Classifier, Images, list[Shift]]:
     images = load("digits", split="test").subset(range(40))
     other = Shift("other", images=images.subset(range(20)))
-    return make_subject(images), images, [*shifts(["clean", "gaussian_noise:1", "contrast:2"], make_view), other]
+    return make_classifier(images), images, [*shifts(["clean", "gaussian_noise:1", "contrast:2"], make_view), other]
 
 
 def plain(results: Results) -> dict[str, Any]:
@@ -30,21 +30,21 @@ def plain(results: Results) -> dict[str, Any]:
 
 def share(rank: int, folder: str) -> dict[str, Any]:
     """The table with and without adapted banks, and which shifts this rank evaluated when one was finished already."""
-    subject, images, chosen = setting()
+    classifier, images, chosen = setting()
     group = dist.group.WORLD
-    found = {"whole": plain(evaluate(subject, images, CHOICES, chosen, group=group))}
-    adapt = Adapted(subject, images, BRANCHES, 8)
-    found["adapted"] = plain(evaluate(subject, images, CHOICES, chosen, adapt=adapt, group=group))
+    found = {"whole": plain(evaluate(classifier, images, CHOICES, chosen, group=group))}
+    adapt = Adapted(classifier, images, BRANCHES, 8)
+    found["adapted"] = plain(evaluate(classifier, images, CHOICES, chosen, adapt=adapt, group=group))
     # the disk of the first rank counts: only it has a finished shift
-    partial = PartialTable.under(Path(folder) / str(rank), describe(subject, images, CHOICES, chosen), chosen)
+    partial = PartialTable.under(Path(folder) / str(rank), describe(classifier, images, CHOICES, chosen), chosen)
     if rank == 0:
-        first = evaluate(subject, images, CHOICES, chosen, partial=partial)
+        first = evaluate(classifier, images, CHOICES, chosen, partial=partial)
         (partial.folder / "3.safetensors").unlink()
         (partial.folder / "1.safetensors").unlink()
         assert first.rows
     told: list[str] = []
     again = evaluate(
-        subject,
+        classifier,
         images,
         CHOICES,
         chosen,
@@ -61,9 +61,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 
 def test_ranks_give_the_table_of_one_process(ranks: list[Any]):
-    subject, images, chosen = setting()
-    whole = plain(evaluate(subject, images, CHOICES, chosen))
-    adapted = plain(evaluate(subject, images, CHOICES, chosen, adapt=Adapted(subject, images, BRANCHES, 8)))
+    classifier, images, chosen = setting()
+    whole = plain(evaluate(classifier, images, CHOICES, chosen))
+    adapted = plain(evaluate(classifier, images, CHOICES, chosen, adapt=Adapted(classifier, images, BRANCHES, 8)))
     for each in ranks:
         for name, expected in (("whole", whole), ("adapted", adapted), ("resumed", whole)):
             assert each[name]["rows"] == expected["rows"]

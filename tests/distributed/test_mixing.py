@@ -94,7 +94,7 @@ def test_each_process_draws_its_own_and_all_have_the_same_numbers(ranks: list[An
 def loss_of(made: Classification, rank: int, drawn: dict[str, Any]) -> Tensor:
     """The part of a rank in the loss of the first step, by what it has drawn."""
     batch = next(iter(loader(made.data, Order(40, 8, 0, 0, least=2, rank=rank, ranks=2))))
-    views = {name: made.subject.normalize(batch.views[:, i]) for i, name in enumerate(made.config.branches)}
+    views = {name: made.classifier.normalize(batch.views[:, i]) for i, name in enumerate(made.config.branches)}
     x, spec = renorm.stack(views)
     permutation, box = drawn["permutation"], drawn["box"]
     donors, moments = (permutation, 0.5) if drawn["exchanged"] else (None, 1.0)

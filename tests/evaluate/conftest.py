@@ -3,7 +3,7 @@ import torch
 
 import renorm
 from renorm.data import Images, View, load, view
-from renorm.evaluate import Subject
+from renorm.evaluate import Classifier
 from renorm.models import create
 
 BRANCHES = ["weak", "strong"]
@@ -13,7 +13,7 @@ def make_view(name: str) -> View:
     return view(name, 16, digits=True)
 
 
-def make_subject(images: Images) -> Subject:
+def make_classifier(images: Images) -> Classifier:
     """A network of two branches that differ."""
     torch.manual_seed(0)
     model = create("resnet8")
@@ -21,7 +21,7 @@ def make_subject(images: Images) -> Subject:
     for tensor in [*model.buffers(), *model.parameters()]:
         if tensor.is_floating_point() and tensor.ndim == 1:
             tensor.data += torch.rand_like(tensor)
-    return Subject(model, images.mean, images.std)
+    return Classifier(model, images.mean, images.std)
 
 
 @pytest.fixture
@@ -30,5 +30,5 @@ def images() -> Images:
 
 
 @pytest.fixture
-def subject(images: Images) -> Subject:
-    return make_subject(images)
+def classifier(images: Images) -> Classifier:
+    return make_classifier(images)

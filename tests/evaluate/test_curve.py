@@ -12,7 +12,7 @@ import torch
 
 import renorm
 from renorm.data import Images
-from renorm.evaluate import Choice, Subject, describe, logits
+from renorm.evaluate import Choice, Classifier, describe, logits
 from renorm.evaluate import curve as module
 from renorm.evaluate.curve import Curve, curve, partial_under, read_points, write_curve
 from renorm.evaluate.curve_points import CurvePlan, CurvePoint, Points, one_draw, plan
@@ -26,14 +26,14 @@ SHIFTS = [Shift("contrast", 4, scale=32), Shift("gaussian_blur", 1, scale=32)]
 planned = partial(plan, methods=METHODS, sizes=(8, 2), draws=2, num_judged=10, seed=5)
 
 
-def drawn(subject: Subject, images: Images, how: CurvePlan, root: Path | None = None) -> Curve:
+def drawn(classifier: Classifier, images: Images, how: CurvePlan, root: Path | None = None) -> Curve:
     choices = {name: Choice("weak", recipe=method.recipe) for name, method in how.methods.items()}
-    protocol = describe(subject, images, choices, SHIFTS, model="net", command="renorm adapt")
+    protocol = describe(classifier, images, choices, SHIFTS, model="net", command="renorm adapt")
     partial = None if root is None else partial_under(root, SHIFTS, how, protocol, "weak")
-    return curve(subject, images, SHIFTS, how, protocol, branch="weak", partial=partial)
+    return curve(classifier, images, SHIFTS, how, protocol, branch="weak", partial=partial)
 
 
-def fake(subject: Subject, images: Images, shift: Shift, how: CurvePlan, draw: int, *rest: object) -> Points:
+def fake(classifier: Classifier, images: Images, shift: Shift, how: CurvePlan, draw: int, *rest: object) -> Points:
     return {
         name: [CurvePoint((draw + place) / 10 + shift.severity / 100, 0.25 * draw) for place in range(2)]
         for name in how.methods
@@ -80,18 +80,18 @@ def test_unlabelled_images_are_refused(images: Images):
         planned(unlabelled)
 
 
-def test_each_point_is_that_of_a_copy_adapted_by_hand(subject: Subject, images: Images):
+def test_each_point_is_that_of_a_copy_adapted_by_hand(classifier: Classifier, images: Images):
     how, shift, shares = planned(images), SHIFTS[0], []
-    before = copy.deepcopy(subject.model.state_dict())
-    found = one_draw(subject, images, shift, how, 1, "weak", shares.append)
-    torch.testing.assert_close(subject.model.state_dict(), before, rtol=0, atol=0)
+    before = copy.deepcopy(classifier.model.state_dict())
+    found = one_draw(classifier, images, shift, how, 1, "weak", shares.append)
+    torch.testing.assert_close(classifier.model.state_dict(), before, rtol=0, atol=0)
     assert shares[-1] == 1
     seen = images.subset(how.judged)
     shown = replace(seen, pixels=shift(seen.batch(range(10))[0], how.judged))
     for name, line in found.items():
         for size, point in zip(how.sizes, line, strict=True):
             few = how.few(1)[:size]
-            own = Subject(copy.deepcopy(subject.model), subject.mean, subject.std)
+            own = Classifier(copy.deepcopy(classifier.model), classifier.mean, classifier.std)
             if name != "source":
                 method = how.methods[name]
                 x = own.normalize(torch.cat([shift(images.batch([i])[0], torch.tensor([i])) for i in few.tolist()]))
@@ -103,8 +103,8 @@ def test_each_point_is_that_of_a_copy_adapted_by_hand(subject: Subject, images: 
 
 
 @pytest.mark.usefixtures("quick")
-def test_bands_are_over_draws_of_the_mean_over_shifts(subject: Subject, images: Images, tmp_path: Path):
-    found = drawn(subject, images, planned(images))
+def test_bands_are_over_draws_of_the_mean_over_shifts(classifier: Classifier, images: Images, tmp_path: Path):
+    found = drawn(classifier, images, planned(images))
     cell = found.line("prior 8")[1]
     means = [(draw + 1) / 10 + (0.04 + 0.01) / 2 for draw in range(2)]
     assert cell.by_draw == pytest.approx(means)
@@ -129,29 +129,31 @@ def test_bands_are_over_draws_of_the_mean_over_shifts(subject: Subject, images: 
 
 @pytest.mark.usefixtures("quick")
 def test_it_goes_on_where_it_stopped_and_more_draws_use_the_former(
-    subject: Subject, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: Classifier, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     done: list[tuple[str, int]] = []
 
-    def counted(subject: Subject, images: Images, shift: Shift, how: CurvePlan, draw: int, *rest: object) -> Points:
+    def counted(
+        classifier: Classifier, images: Images, shift: Shift, how: CurvePlan, draw: int, *rest: object
+    ) -> Points:
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append((shift.name, draw))
-        return fake(subject, images, shift, how, draw)
+        return fake(classifier, images, shift, how, draw)
 
     monkeypatch.setattr(module, "one_draw", counted)
     with pytest.raises(KeyboardInterrupt):
-        drawn(subject, images, planned(images), tmp_path)
+        drawn(classifier, images, planned(images), tmp_path)
     monkeypatch.setattr(module, "one_draw", fake)
     (folder,) = tmp_path.iterdir()
     (folder / "0-1.json").write_text('{"source": [[0.5')
     assert read_points(folder / "0-1.json") is None
     (folder / "0-0.json").write_text((folder / "0-0.json").read_text().replace("0.04,", "0.99,"))
-    again = drawn(subject, images, planned(images), tmp_path)
+    again = drawn(classifier, images, planned(images), tmp_path)
     assert again.draws[0][0]["source"][0].accuracy == 0.99
-    assert again.draws[0][1] == fake(subject, images, SHIFTS[0], again.plan, 1)
-    assert drawn(subject, images, planned(images, draws=3), tmp_path).draws[0][:2] == again.draws[0]
-    other = drawn(subject, images, planned(images, seed=9), tmp_path)
+    assert again.draws[0][1] == fake(classifier, images, SHIFTS[0], again.plan, 1)
+    assert drawn(classifier, images, planned(images, draws=3), tmp_path).draws[0][:2] == again.draws[0]
+    other = drawn(classifier, images, planned(images, seed=9), tmp_path)
     assert other.draws[0][0]["source"][0].accuracy == 0.04
     forget(folder)
     assert len(list(tmp_path.iterdir())) == 1

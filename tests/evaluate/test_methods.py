@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.data import Images
-from renorm.evaluate import Subject
+from renorm.evaluate import Classifier
 from renorm.evaluate.methods import Method
 
 NAMES = {
@@ -33,19 +33,21 @@ def test_an_unknown_one_is_refused(name: str):
 
 
 @pytest.mark.parametrize("name", ["auto", "16", "replacement", "16:mean"])
-def test_the_bank_is_what_adapting_installs_and_the_model_is_given_back(subject: Subject, images: Images, name: str):
-    x = subject.normalize(images.batch(range(16))[0] // 4)
-    before = copy.deepcopy(subject.model.state_dict())
+def test_the_bank_is_what_adapting_installs_and_the_model_is_given_back(
+    classifier: Classifier, images: Images, name: str
+):
+    x = classifier.normalize(images.batch(range(16))[0] // 4)
+    before = copy.deepcopy(classifier.model.state_dict())
     method = Method.named(name)
-    bank, weight = method.bank(subject, x, "strong")
-    assert_close(subject.model.state_dict(), before, rtol=0, atol=0)
-    adaptation = renorm.adapt_(subject.model, x, method.prior, "strong", only=method.only)
+    bank, weight = method.bank(classifier, x, "strong")
+    assert_close(classifier.model.state_dict(), before, rtol=0, atol=0)
+    adaptation = renorm.adapt_(classifier.model, x, method.prior, "strong", only=method.only)
     assert bank is not None
     assert weight == adaptation.source_weight < 1
-    assert max(renorm.Bank.of(subject.model, "strong").distance(bank).values()) == 0
+    assert max(renorm.Bank.of(classifier.model, "strong").distance(bank).values()) == 0
     if name == "16:mean":
-        assert_close(bank.sites["bn1"].var, renorm.Bank.of(subject.model, "strong").sites["bn1"].var, rtol=0, atol=0)
+        assert_close(bank.sites["bn1"].var, renorm.Bank.of(classifier.model, "strong").sites["bn1"].var, rtol=0, atol=0)
 
 
-def test_the_source_needs_no_bank(subject: Subject):
-    assert Method.named("source").bank(subject, torch.empty(0, 3, 16, 16), "weak") == (None, 1.0)
+def test_the_source_needs_no_bank(classifier: Classifier):
+    assert Method.named("source").bank(classifier, torch.empty(0, 3, 16, 16), "weak") == (None, 1.0)

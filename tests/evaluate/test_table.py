@@ -9,22 +9,22 @@ from torch.testing import assert_close
 import renorm
 from renorm import metrics
 from renorm.data import Images, load
-from renorm.evaluate import Adapted, Choice, Subject, TrainingImages, choose, evaluate, logits, usual
+from renorm.evaluate import Adapted, Choice, Classifier, TrainingImages, choose, evaluate, logits, usual
 from renorm.models import create
 from renorm.shifts import Shift, shifts
 from tests.evaluate.conftest import BRANCHES, make_view
 
 
-def outputs(subject: Subject, images: Images, choice: Choice) -> Tensor:
-    return logits(subject, images, {"it": choice})["it"]
+def outputs(classifier: Classifier, images: Images, choice: Choice) -> Tensor:
+    return logits(classifier, images, {"it": choice})["it"]
 
 
-def test_a_cell_is_what_a_plain_loop_gives(subject: Subject, images: Images):
+def test_a_cell_is_what_a_plain_loop_gives(classifier: Classifier, images: Images):
     (shift,) = shifts(["contrast:4"], make_view, seed=3)
-    results = evaluate(subject, images, {"strong": Choice("strong")}, [shift])
-    x = subject.normalize(renorm.corruptions.corrupt(images.batch(range(48))[0], "contrast", 4, range(48)))
+    results = evaluate(classifier, images, {"strong": Choice("strong")}, [shift])
+    x = classifier.normalize(renorm.corruptions.corrupt(images.batch(range(48))[0], "contrast", 4, range(48)))
     with torch.no_grad():
-        expected = renorm.fold(subject.model, "strong").eval()(x)
+        expected = renorm.fold(classifier.model, "strong").eval()(x)
     (row,) = results.rows
     assert torch.equal(results.hits[row.cell], metrics.correct(expected, images.labels))
     near = (expected.argsort(1, descending=True)[:, :5] == images.labels[:, None]).any(1)
@@ -36,24 +36,24 @@ def test_a_cell_is_what_a_plain_loop_gives(subject: Subject, images: Images):
     assert row.low <= row.accuracy <= row.high
 
 
-def test_branches_clean_banks_and_mixtures(subject: Subject, images: Images):
+def test_branches_clean_banks_and_mixtures(classifier: Classifier, images: Images):
     train = load("digits").subset(range(100))
-    made = choose(subject, usual(BRANCHES), BRANCHES, TrainingImages(train, num_images=64))
+    made = choose(classifier, usual(BRANCHES), BRANCHES, TrainingImages(train, num_images=64))
     assert list(made) == ["weak", "strong", "clean@weak", "clean@strong", "weak:0.5+strong:0.5"]
     clean = made["clean@strong"]
     assert clean.branch == "strong"
     assert clean.bank is not None
     assert clean.bank.samples == 64
-    weak, strong = (renorm.Bank.of(subject.model, branch=name) for name in BRANCHES)
+    weak, strong = (renorm.Bank.of(classifier.model, branch=name) for name in BRANCHES)
     mixed = made["weak:0.5+strong:0.5"].bank
     assert mixed is not None
     assert_close(mixed.sites["bn1"].mean, (weak.sites["bn1"].mean + strong.sites["bn1"].mean) / 2)
 
 
-def test_a_bank_is_measured_under_any_view(subject: Subject, images: Images):
+def test_a_bank_is_measured_under_any_view(classifier: Classifier, images: Images):
     training = TrainingImages(images, num_images=32, seed=3, make_view=make_view)
-    made = choose(subject, ["clean@strong", "strong@strong", "strong@weak"], BRANCHES, training)
-    under_strong = renorm.measure(subject.model, training.batches(subject, "strong"), branch="weak")
+    made = choose(classifier, ["clean@strong", "strong@strong", "strong@weak"], BRANCHES, training)
+    under_strong = renorm.measure(classifier.model, training.batches(classifier, "strong"), branch="weak")
     assert made["strong@weak"].branch == "weak"
     bank, clean = made["strong@weak"].bank, made["clean@strong"].bank
     assert bank is not None
@@ -62,51 +62,51 @@ def test_a_bank_is_measured_under_any_view(subject: Subject, images: Images):
     assert bank.distance(clean)["bn1"] > 0.01
 
 
-def test_a_mixture_with_all_weight_on_one_branch_is_that_branch(subject: Subject, images: Images):
-    made = choose(subject, ["strong", "weak:0+strong:1"], BRANCHES, TrainingImages(None))
-    found = logits(subject, images, made)
+def test_a_mixture_with_all_weight_on_one_branch_is_that_branch(classifier: Classifier, images: Images):
+    made = choose(classifier, ["strong", "weak:0+strong:1"], BRANCHES, TrainingImages(None))
+    found = logits(classifier, images, made)
     assert_close(found["weak:0+strong:1"], found["strong"], rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(found["strong"], outputs(subject, images, Choice("weak")))
+    assert not torch.allclose(found["strong"], outputs(classifier, images, Choice("weak")))
 
 
-def test_a_bank_file_is_used_and_another_models_is_refused(subject: Subject, images: Images, tmp_path: Path):
-    bank = choose(subject, ["clean@weak"], BRANCHES, TrainingImages(images))["clean@weak"]
+def test_a_bank_file_is_used_and_another_models_is_refused(classifier: Classifier, images: Images, tmp_path: Path):
+    bank = choose(classifier, ["clean@weak"], BRANCHES, TrainingImages(images))["clean@weak"]
     assert bank.bank is not None
     path = str(bank.bank.save(tmp_path / "some.safetensors"))
-    (choice,) = choose(subject, [path], BRANCHES, TrainingImages(None)).values()
-    assert_close(outputs(subject, images, choice), outputs(subject, images, bank))
-    subject.model.get_parameter("conv1.weight").data += 1
+    (choice,) = choose(classifier, [path], BRANCHES, TrainingImages(None)).values()
+    assert_close(outputs(classifier, images, choice), outputs(classifier, images, bank))
+    classifier.model.get_parameter("conv1.weight").data += 1
     with pytest.raises(ValueError, match="other weights"):
-        choose(subject, [path], BRANCHES, TrainingImages(None))
+        choose(classifier, [path], BRANCHES, TrainingImages(None))
 
 
-def test_adapted_banks_are_those_of_adapt_(subject: Subject, images: Images):
-    before = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
+def test_adapted_banks_are_those_of_adapt_(classifier: Classifier, images: Images):
+    before = {name: tensor.clone() for name, tensor in classifier.model.state_dict().items()}
     (shift,) = shifts(["gaussian_noise:5"], make_view)
-    made = Adapted(subject, images, BRANCHES, num_images=32, prior=64)(shift)
+    made = Adapted(classifier, images, BRANCHES, num_images=32, prior=64)(shift)
     assert list(made) == ["adapted@weak", "adapted@strong"]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.model.state_dict().items())
     indices = torch.randperm(48, generator=torch.Generator().manual_seed(0))[:32]
-    x = subject.normalize(shift(images.batch(indices)[0], indices))
-    adaptation = renorm.adapt_(subject.model, x, prior=64, branch="strong")
-    expected = outputs(subject, images, Choice("strong"))
+    x = classifier.normalize(shift(images.batch(indices)[0], indices))
+    adaptation = renorm.adapt_(classifier.model, x, prior=64, branch="strong")
+    expected = outputs(classifier, images, Choice("strong"))
     adaptation.undo()
-    assert_close(outputs(subject, images, made["adapted@strong"]), expected)
+    assert_close(outputs(classifier, images, made["adapted@strong"]), expected)
 
 
 def test_a_plain_model_has_one_bank(images: Images):
-    subject = Subject(create("resnet8"), images.mean, images.std)
+    classifier = Classifier(create("resnet8"), images.mean, images.std)
     assert usual([]) == ["source"]
-    made = choose(subject, ["source", "clean@source"], [], TrainingImages(images))
-    adapt = Adapted(subject, images, [], num_images=16)
-    rows = evaluate(subject, images, made, shifts(["clean"], make_view), adapt=adapt).rows
+    made = choose(classifier, ["source", "clean@source"], [], TrainingImages(images))
+    adapt = Adapted(classifier, images, [], num_images=16)
+    rows = evaluate(classifier, images, made, shifts(["clean"], make_view), adapt=adapt).rows
     assert [row.bank for row in rows] == ["source", "clean@source", "adapted"]
 
 
 def test_modes_are_given_back_after_an_error(images: Images):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval())
     with pytest.raises(RuntimeError):
-        logits(Subject(model.append(nn.Linear(3, 2)), images.mean, images.std), images, {"source": Choice()})
+        logits(Classifier(model.append(nn.Linear(3, 2)), images.mean, images.std), images, {"source": Choice()})
     assert [module.training for module in model] == [True, False, True]
 
 
@@ -120,53 +120,53 @@ def test_modes_are_given_back_after_an_error(images: Images):
         ("clean@weak", r"measured on training images, and none are given. Name them with --train"),
     ],
 )
-def test_unknown_banks_say_what_there_is(subject: Subject, name: str, message: str):
+def test_unknown_banks_say_what_there_is(classifier: Classifier, name: str, message: str):
     with pytest.raises(ValueError, match=message):
-        choose(subject, [name], BRANCHES, TrainingImages(None))
+        choose(classifier, [name], BRANCHES, TrainingImages(None))
 
 
-def test_evaluating_nothing_is_an_error(subject: Subject, images: Images):
+def test_evaluating_nothing_is_an_error(classifier: Classifier, images: Images):
     with pytest.raises(ValueError, match=r"0 banks, 1 shifts and 48 images"):
-        evaluate(subject, images, {}, [Shift("contrast", 1)])
+        evaluate(classifier, images, {}, [Shift("contrast", 1)])
     with pytest.raises(ValueError, match=r"1 banks, 1 shifts and 0 images"):
-        evaluate(subject, None, {"weak": Choice("weak")}, [Shift("contrast", 1)])
+        evaluate(classifier, None, {"weak": Choice("weak")}, [Shift("contrast", 1)])
     with pytest.raises(ValueError, match=r"1 banks, 1 shifts and 48 images"):
-        evaluate(subject, images, {"weak": Choice("weak")}, [Shift("none", images=images.subset([]))])
+        evaluate(classifier, images, {"weak": Choice("weak")}, [Shift("none", images=images.subset([]))])
     unlabelled = replace(images, labels=torch.full((48,), -1))
     with pytest.raises(ValueError, match=r"digits has images without a label"):
-        evaluate(subject, unlabelled, {"weak": Choice("weak")}, [Shift("contrast", 1)])
+        evaluate(classifier, unlabelled, {"weak": Choice("weak")}, [Shift("contrast", 1)])
 
 
-def test_each_shift_is_in_a_table_once(subject: Subject, images: Images):
+def test_each_shift_is_in_a_table_once(classifier: Classifier, images: Images):
     choices = {"weak": Choice("weak")}
     with pytest.raises(
         ValueError, match=r"shifts with contrast 1 twice: one table needs each shift once.*a file for each"
     ):
-        evaluate(subject, images, choices, [Shift("contrast", 1), Shift("contrast", 1)])
+        evaluate(classifier, images, choices, [Shift("contrast", 1), Shift("contrast", 1)])
     for other in (Shift("contrast", 2, rounding="none"), Shift("contrast", 2, scale=224), Shift("contrast", 2, seed=1)):
         with pytest.raises(ValueError, match=r"several seeds, scales or roundings.*Evaluate them apart"):
-            evaluate(subject, images, choices, [Shift("contrast", 1), other])
+            evaluate(classifier, images, choices, [Shift("contrast", 1), other])
 
 
-def test_classes_that_are_not_the_models_are_refused(subject: Subject, images: Images):
+def test_classes_that_are_not_the_models_are_refused(classifier: Classifier, images: Images):
     choices = {"weak": Choice("weak")}
     for classes in (["cat", "dog"], [str(i) for i in range(12)]):
         other = replace(images, classes=classes, labels=images.labels % 2)
         with pytest.raises(
             ValueError, match=rf"digits has {len(classes)} classes and the model 10 outputs.*give images of"
         ):
-            evaluate(subject, other, choices, [Shift("contrast", 1)])
+            evaluate(classifier, other, choices, [Shift("contrast", 1)])
     some = replace(images, classes=["0", "1"], labels=images.labels % 2)  # numbers whose highest do not occur
-    assert evaluate(subject, some, choices, [Shift("contrast", 1)]).rows[0].images == 48
+    assert evaluate(classifier, some, choices, [Shift("contrast", 1)]).rows[0].images == 48
 
 
-def test_of_a_part_of_the_classes_only_their_outputs_compete(subject: Subject, images: Images):
+def test_of_a_part_of_the_classes_only_their_outputs_compete(classifier: Classifier, images: Images):
     columns = torch.tensor([2, 3, 7])
     members = (images.labels[:, None] == columns).any(1).nonzero()[:, 0]
     part = images.subset(members)
     relative = replace(part, labels=torch.searchsorted(columns, part.labels), classes=["two", "three", "seven"])
-    found = evaluate(subject, None, {"weak": Choice("weak")}, [Shift("some", images=relative, outputs=columns)])
-    expected = outputs(subject, part, Choice("weak"))[:, columns]
+    found = evaluate(classifier, None, {"weak": Choice("weak")}, [Shift("some", images=relative, outputs=columns)])
+    expected = outputs(classifier, part, Choice("weak"))[:, columns]
     assert torch.equal(found.hits["weak", "some", 0], expected.argmax(1) == relative.labels)
     assert found.rows[0].top5 is None
     assert found.protocol.data is None
@@ -175,10 +175,10 @@ def test_of_a_part_of_the_classes_only_their_outputs_compete(subject: Subject, i
     assert found.protocol.pixels("some", 0)["rounding"] == "stored"
 
 
-def test_the_protocol_says_what_was_done(subject: Subject, images: Images):
+def test_the_protocol_says_what_was_done(classifier: Classifier, images: Images):
     chosen = shifts(["clean", "strong", "contrast:1"], make_view, seed=5, rounding="jpeg")
-    adapt = Adapted(subject, images, BRANCHES, num_images=8, prior=64)
-    protocol = evaluate(subject, images, {"weak": Choice("weak", recipe="own")}, chosen, adapt=adapt).protocol
+    adapt = Adapted(classifier, images, BRANCHES, num_images=8, prior=64)
+    protocol = evaluate(classifier, images, {"weak": Choice("weak", recipe="own")}, chosen, adapt=adapt).protocol
     assert protocol.data is not None
     assert (protocol.data.fingerprint, protocol.data.images, protocol.classes) == (images.fingerprint, 48, 10)
     assert (protocol.scale, protocol.rounding, protocol.seed) == (32, "jpeg", 5)
@@ -189,20 +189,20 @@ def test_the_protocol_says_what_was_done(subject: Subject, images: Images):
     assert "num_ops=2" in protocol.views["strong"]
     assert set(protocol.versions) == {"renorm", "torch", "python", "device"}
     weights = protocol.weights
-    subject.model.get_buffer("bn1.running_mean").add_(1)
-    assert evaluate(subject, images, {"weak": Choice("weak")}, chosen[:1]).protocol.weights != weights
+    classifier.model.get_buffer("bn1.running_mean").add_(1)
+    assert evaluate(classifier, images, {"weak": Choice("weak")}, chosen[:1]).protocol.weights != weights
 
 
-def test_adapting_to_more_images_than_there_are_is_refused(subject: Subject, images: Images):
+def test_adapting_to_more_images_than_there_are_is_refused(classifier: Classifier, images: Images):
     with pytest.raises(ValueError, match=r"cannot adapt to 49 images under contrast 1, which has 48.*Adapt to fewer"):
-        Adapted(subject, images, BRANCHES, num_images=49)(Shift("contrast", 1))
+        Adapted(classifier, images, BRANCHES, num_images=49)(Shift("contrast", 1))
 
 
-def test_progress_counts_cells(subject: Subject, images: Images):
+def test_progress_counts_cells(classifier: Classifier, images: Images):
     told: list[tuple[float, int, str]] = []
     choices = {name: Choice(name) for name in BRANCHES}
     chosen = shifts(["contrast:1", "contrast:2"], make_view)
     evaluate(
-        subject, images, choices, chosen, callback=lambda done, total, shift: told.append((done, total, shift.label))
+        classifier, images, choices, chosen, callback=lambda done, total, shift: told.append((done, total, shift.label))
     )
     assert told == [(2, 4, "contrast 1"), (4, 4, "contrast 2")]

@@ -14,7 +14,7 @@ GRID = grid({bank: accuracies(TABLE, bank) for bank in banks_of(TABLE)}, shifts_
 
 
 class Rows(HTMLParser):
-    """The texts of a table's cells, row by row, and whether elements are closed as they were opened."""
+    """The texts of a table's cells, row by row, and whether elements are closed as they were named."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 """The images and the network of the tests of evaluating."""
 
-from tests.evaluate.conftest import images, subject
+from tests.evaluate.conftest import classifier, images
 
-__all__ = ["images", "subject"]
+__all__ = ["classifier", "images"]

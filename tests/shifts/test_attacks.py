@@ -13,7 +13,7 @@ from torch.testing import assert_close
 import renorm
 from renorm.attacks import fgsm, pgd
 from renorm.data import Images
-from renorm.evaluate import Adapted, Choice, Subject, TrainingImages, choose, evaluate
+from renorm.evaluate import Adapted, Choice, Classifier, TrainingImages, choose, evaluate
 from renorm.report.grid import family_of
 from renorm.seeds import stable_seed
 from renorm.shifts import Shift, Threat, shifts
@@ -28,58 +28,58 @@ def attacked(name: str, **threat: Any) -> Shift:
     return shift
 
 
-def hits(model: nn.Module, subject: Subject, x: Tensor, images: Images) -> Tensor:
+def hits(model: nn.Module, classifier: Classifier, x: Tensor, images: Images) -> Tensor:
     with torch.no_grad():
-        return model.eval()(subject.normalize(x)).argmax(1) == images.labels
+        return model.eval()(classifier.normalize(x)).argmax(1) == images.labels
 
 
-def test_each_bank_is_attacked_itself(subject: Subject, images: Images):
-    results = evaluate(subject, images, CHOICES, [attacked("pgd:3"), attacked("fgsm")])
+def test_each_bank_is_attacked_itself(classifier: Classifier, images: Images):
+    results = evaluate(classifier, images, CHOICES, [attacked("pgd:3"), attacked("fgsm")])
     x, seeds = images.batch(range(48))[0] / 255, [stable_seed(3, "attack", i) for i in range(48)]
     for name in BRANCHES:
-        plain = renorm.fold(subject.model, name).eval()
-        options: dict[str, Any] = {"eps": 16 / 255, "normalize": subject.normalize}
+        plain = renorm.fold(classifier.model, name).eval()
+        options: dict[str, Any] = {"eps": 16 / 255, "normalize": classifier.normalize}
         found = pgd(plain, x, images.labels, steps=3, random=seeds, **options)
-        assert torch.equal(results.hits[name, "pgd:3", 0], hits(plain, subject, found, images))
+        assert torch.equal(results.hits[name, "pgd:3", 0], hits(plain, classifier, found, images))
         found = fgsm(plain, x, images.labels, **options)
-        assert torch.equal(results.hits[name, "fgsm", 0], hits(plain, subject, found, images))
+        assert torch.equal(results.hits[name, "fgsm", 0], hits(plain, classifier, found, images))
     row = results.rows[0]
     assert row.low <= row.accuracy <= row.high
     assert (row.shift, row.severity, row.images) == ("pgd:3", 0, 48)
 
 
-def test_another_bank_is_attacked_where_one_is_named(subject: Subject, images: Images):
-    clean = choose(subject, ["clean@strong"], BRANCHES, TrainingImages(images))["clean@strong"]
+def test_another_bank_is_attacked_where_one_is_named(classifier: Classifier, images: Images):
+    clean = choose(classifier, ["clean@strong"], BRANCHES, TrainingImages(images))["clean@strong"]
     for bank, through in (("strong", Choice("strong")), ("clean@strong", clean)):
-        results = evaluate(subject, images, CHOICES, [attacked("fgsm", bank=bank, through=through)])
+        results = evaluate(classifier, images, CHOICES, [attacked("fgsm", bank=bank, through=through)])
         x = images.batch(range(48))[0] / 255
-        with through.opened(subject.model):
-            found = fgsm(subject.model, x, images.labels, eps=16 / 255, normalize=subject.normalize)
-        expected = hits(renorm.fold(subject.model, "weak"), subject, found, images)
+        with through.used(classifier.model):
+            found = fgsm(classifier.model, x, images.labels, eps=16 / 255, normalize=classifier.normalize)
+        expected = hits(renorm.fold(classifier.model, "weak"), classifier, found, images)
         assert torch.equal(results.hits["weak", "fgsm", 0], expected)
         assert results.protocol.attacks == {"fgsm": f"linf 16/255, against {bank}"}
 
 
-def test_a_bank_in_place_of_a_branch_is_attacked_itself(subject: Subject, images: Images):
-    made = choose(subject, ["clean@weak"], BRANCHES, TrainingImages(images))
-    before = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
-    results = evaluate(subject, images, made, [attacked("fgsm")])
-    assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())
+def test_a_bank_in_place_of_a_branch_is_attacked_itself(classifier: Classifier, images: Images):
+    made = choose(classifier, ["clean@weak"], BRANCHES, TrainingImages(images))
+    before = {name: tensor.clone() for name, tensor in classifier.model.state_dict().items()}
+    results = evaluate(classifier, images, made, [attacked("fgsm")])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.model.state_dict().items())
     x = images.batch(range(48))[0] / 255
-    renorm.install_(subject.model, made["clean@weak"].bank, branch="weak")  # pyright: ignore[reportArgumentType]
-    plain = renorm.fold(subject.model, "weak").eval()
-    found = fgsm(plain, x, images.labels, eps=16 / 255, normalize=subject.normalize)
-    assert torch.equal(results.hits["clean@weak", "fgsm", 0], hits(plain, subject, found, images))
+    renorm.install_(classifier.model, made["clean@weak"].bank, branch="weak")  # pyright: ignore[reportArgumentType]
+    plain = renorm.fold(classifier.model, "weak").eval()
+    found = fgsm(plain, x, images.labels, eps=16 / 255, normalize=classifier.normalize)
+    assert torch.equal(results.hits["clean@weak", "fgsm", 0], hits(plain, classifier, found, images))
 
 
-def test_a_bank_is_adapted_to_attacks_on_its_branch(subject: Subject, images: Images):
+def test_a_bank_is_adapted_to_attacks_on_its_branch(classifier: Classifier, images: Images):
     shift = attacked("fgsm")
-    banks = Adapted(subject, images, BRANCHES, num_images=32, prior=64)(shift)
+    banks = Adapted(classifier, images, BRANCHES, num_images=32, prior=64)(shift)
     indices = torch.randperm(48, generator=torch.Generator().manual_seed(3))[:32]
     pixels, labels = images.batch(indices)
-    found = fgsm(subject.model, pixels / 255, labels, eps=16 / 255, branch="strong", normalize=subject.normalize)
-    renorm.adapt_(subject.model, subject.normalize(found), prior=64, branch="strong")
-    expected, bank = renorm.Bank.of(subject.model, branch="strong"), banks["adapted@strong"].bank
+    found = fgsm(classifier.model, pixels / 255, labels, eps=16 / 255, branch="strong", normalize=classifier.normalize)
+    renorm.adapt_(classifier.model, classifier.normalize(found), prior=64, branch="strong")
+    expected, bank = renorm.Bank.of(classifier.model, branch="strong"), banks["adapted@strong"].bank
     assert bank is not None
     assert_close(bank.sites["bn1"].mean, expected.sites["bn1"].mean)
 
@@ -129,24 +129,24 @@ class FakeAutoAttack:
         return fgsm(self.model, x, y, eps=self.settings["eps"])
 
 
-def test_autoattack_through_a_chosen_bank(subject: Subject, images: Images, monkeypatch: pytest.MonkeyPatch):
+def test_autoattack_through_a_chosen_bank(classifier: Classifier, images: Images, monkeypatch: pytest.MonkeyPatch):
     library: Any = ModuleType("autoattack")
     library.AutoAttack, library.__version__ = FakeAutoAttack, "0.1"
     monkeypatch.setitem(sys.modules, "autoattack", library)
-    subject.model.train()
-    parameter = next(subject.model.parameters())
+    classifier.model.train()
+    parameter = next(classifier.model.parameters())
     parameter.grad = torch.ones_like(parameter)
-    found = evaluate(subject, images, CHOICES, [attacked("autoattack")])
-    assert subject.model.training
+    found = evaluate(classifier, images, CHOICES, [attacked("autoattack")])
+    assert classifier.model.training
     assert bool((parameter.grad == 1).all())
-    expected = evaluate(subject, images, CHOICES, [attacked("fgsm")])
+    expected = evaluate(classifier, images, CHOICES, [attacked("fgsm")])
     assert torch.equal(found.hits["strong", "autoattack", 0], expected.hits["strong", "fgsm", 0])
     assert FakeAutoAttack.settings["norm"] == "Linf"
     assert FakeAutoAttack.settings["version"] == "standard"
     assert found.protocol.attacks == {"autoattack": "linf 16/255, autoattack 0.1, against the bank evaluated"}
     monkeypatch.setattr(FakeAutoAttack, "run_standard_evaluation", lambda self, x, y, bs: x + 0.1)
     with pytest.raises(ValueError, match=r"moved an image by 0.1 in linf: at most eps 0.06275 is needed"):
-        evaluate(subject, images, CHOICES, [attacked("autoattack")])
+        evaluate(classifier, images, CHOICES, [attacked("autoattack")])
 
 
 class PGD:
@@ -161,12 +161,12 @@ class CW:
     def __init__(self, model: nn.Module, c: float = 1) -> None: ...
 
 
-def test_torchattacks_by_name(subject: Subject, images: Images, monkeypatch: pytest.MonkeyPatch):
+def test_torchattacks_by_name(classifier: Classifier, images: Images, monkeypatch: pytest.MonkeyPatch):
     library: Any = ModuleType("torchattacks")
     library.PGD, library.CW, library.PGDL2 = PGD, CW, PGD
     monkeypatch.setitem(sys.modules, "torchattacks", library)
-    found = evaluate(subject, images, CHOICES, [attacked("torchattacks:PGD")])
-    expected = evaluate(subject, images, CHOICES, [attacked("pgd:10", random_start=False)])
+    found = evaluate(classifier, images, CHOICES, [attacked("torchattacks:PGD")])
+    expected = evaluate(classifier, images, CHOICES, [attacked("pgd:10", random_start=False)])
     assert torch.equal(found.hits["weak", "torchattacks:PGD", 0], expected.hits["weak", "pgd:10", 0])
     for name in ("CW", "PDG"):
         with pytest.raises(
@@ -190,9 +190,11 @@ def test_libraries_that_are_missing(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.skipif(importlib.util.find_spec("torchattacks") is None, reason="needs torchattacks")
 @pytest.mark.parametrize(("name", "ball"), [("PGD", "linf"), ("APGD", "linf"), ("PGDL2", "l2"), ("Square", "l2")])
-def test_the_real_torchattacks(subject: Subject, images: Images, name: str, ball: Any):
+def test_the_real_torchattacks(classifier: Classifier, images: Images, name: str, ball: Any):
     few, eps = images.subset(range(6)), EPS if ball == "linf" else "1"
-    before = {key: tensor.clone() for key, tensor in subject.model.state_dict().items()}
-    found = [evaluate(subject, few, CHOICES, [attacked(f"torchattacks:{name}", ball=ball, eps=eps)]) for _ in range(2)]
+    before = {key: tensor.clone() for key, tensor in classifier.model.state_dict().items()}
+    found = [
+        evaluate(classifier, few, CHOICES, [attacked(f"torchattacks:{name}", ball=ball, eps=eps)]) for _ in range(2)
+    ]
     assert found[0].rows == found[1].rows
-    assert all(torch.equal(tensor, before[key]) for key, tensor in subject.model.state_dict().items())
+    assert all(torch.equal(tensor, before[key]) for key, tensor in classifier.model.state_dict().items())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from renorm.data import Images, sample
-from renorm.evaluate import Choice, Subject, differences, evaluate, mean_accuracy
+from renorm.evaluate import Choice, Classifier, differences, evaluate, mean_accuracy
 from renorm.shifts import shifts, stored
 from tests.evaluate.conftest import make_view
 
@@ -23,11 +23,13 @@ def folder(images: Images, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_written_copy_gives_the_table_of_the_images_it_was_made_of(subject: Subject, images: Images, folder: Path):
+def test_a_written_copy_gives_the_table_of_the_images_it_was_made_of(
+    classifier: Classifier, images: Images, folder: Path
+):
     read = stored(folder, classes=images.classes)
     assert [shift.label for shift in read] == [f"contrast {severity}" for severity in range(1, 6)]
-    again = evaluate(subject, None, CHOICES, read)
-    made = evaluate(subject, images, CHOICES, shifts(["contrast"], make_view))
+    again = evaluate(classifier, None, CHOICES, read)
+    made = evaluate(classifier, images, CHOICES, shifts(["contrast"], make_view))
     assert again.rows == made.rows
     assert all(torch.equal(hits, made.hits[cell]) for cell, hits in again.hits.items())
     assert mean_accuracy(again, "weak", ["contrast"]) == mean_accuracy(made, "weak", ["contrast"])

@@ -52,7 +52,7 @@ def shown(recipe: Classification, index: int) -> list[Tensor]:
     """The images that statistics are measured on, under one branch's view: two batches of 16, of the 40 asked for."""
     order = list(Order(160, 16, recipe.config.seed, MEASURING))[:2]
     items = [torch.stack([recipe.data[key][0][index] for key in share.keys]) for share in order]
-    return [recipe.subject.normalize(x) for x in items]
+    return [recipe.classifier.normalize(x) for x in items]
 
 
 def law(recipe: Classification, branches: list[int]) -> None:
@@ -101,11 +101,13 @@ def test_shared_statistics_are_measured_through_each_branches_affine():
 def test_what_is_saved_and_opened_is_the_average_with_its_statistics(tmp_path: Path):
     recipe = small.recipe(ema=0.9, ema_images=32)
     run = small.start(tmp_path / "run", ema=0.9, ema_images=32)
-    opened = open_run(run.path)
+    named = open_run(run.path)
     own = run.load().state["model"]
-    assert any(not torch.equal(own[key].cpu(), value.cpu()) for key, value in opened.subject.model.state_dict().items())
+    assert any(
+        not torch.equal(own[key].cpu(), value.cpu()) for key, value in named.classifier.model.state_dict().items()
+    )
     choices = {name: Choice(name) for name in ("weak", "clean")}
-    found = logits(opened.subject, recipe.test, choices)
+    found = logits(named.classifier, recipe.test, choices)
     for name, y in found.items():
         accuracy = (y.argmax(1) == recipe.test.labels).double().mean().item()
         assert_close(accuracy, run.history()[-1][f"test/{name}"])

@@ -35,7 +35,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path: 
         steps.append(len(x))
         return x.float() / 255 if len(steps) <= 2 * 3 else x.float() * torch.nan
 
-    monkeypatch.setattr("renorm.models.Subject.normalize", normalize)
+    monkeypatch.setattr("renorm.models.Classifier.normalize", normalize)
     message = r"the loss became nan at a learning rate of .* a finite loss is needed.*checkpoint is kept. Lower --rate"
     with pytest.raises(FloatingPointError, match=message):
         small.start(tmp_path / "run")

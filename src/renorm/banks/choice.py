@@ -26,7 +26,7 @@ class Choice:
     recipe: str = ""
 
     @contextmanager
-    def opened(self, model: nn.Module) -> Iterator[None]:
+    def used(self, model: nn.Module) -> Iterator[None]:
         """Make the model's forwards inside use this choice."""
         with ExitStack() as stack:
             if self.bank is not None:

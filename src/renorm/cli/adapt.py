@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+from renorm.cli.adaptation import judge, tell_change, tell_shift
 from renorm.cli.console import changed, done
 from renorm.cli.curve import Drawing
-from renorm.cli.found import judge, tell_change, tell_shift
-from renorm.cli.source import Source
+from renorm.cli.model import ModelOptions
 from renorm.cli.targets import check_place, check_targets
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import renorm
     from renorm.data import Images
-    from renorm.recipes.open import Opened
+    from renorm.recipes.open import NamedModel
 
 NUM_IMAGES = 32
 SUFFIXES = {"bank": ".safetensors", "fold": ".safetensors", "onnx": ".onnx", "program": ".pt2", "out": ".png"}
@@ -68,42 +68,44 @@ class Adapt:
     seed: int = 0
     curve: bool = False
     drawing: Drawing = field(default_factory=Drawing)
-    source: Source = field(default_factory=Source)
+    source: ModelOptions = field(default_factory=ModelOptions)
 
     def run(self) -> None:
         """Run the command."""
         from renorm.banks.sites import views
 
         self.check()
-        opened = self.source.open(self.model)
-        branch = opened.branch(self.branch)
-        views(opened.subject.model, branch)  # says at once that there is nothing to move
-        images = opened.images(self.images)
+        named = self.source.open(self.model)
+        branch = named.branch(self.branch)
+        views(named.classifier.model, branch)  # says at once that there is nothing to move
+        images = named.images(self.images)
         if self.curve:
             name = f"{self.model} {self.source.weights}" if self.source.weights else self.model
             options = {"model": name, "num_judged": self.num_judged, "seed": self.seed}
-            self.drawing.draw(opened, opened.in_order(images), branch, self.drawing.path(self.model), **options)
+            self.drawing.draw(
+                named, named.classifier.in_order(images), branch, self.drawing.path(self.model), **options
+            )
             return
         few, rest = divided(images, self.num_images, self.seed)
-        adaptation = self.adapt(opened, few, rest, branch)
-        sized = opened if opened.size else replace(opened, size=few[0][0].shape[-1])
+        adaptation = self.adapt(named, few, rest, branch)
+        sized = named if named.classifier.size else named.of_size(few[0][0].shape[-1])
         self.write(sized, branch, f"{few.name}: {adaptation!r}")
 
-    def adapt(self, opened: Opened, few: Images, rest: Images, branch: str | None) -> renorm.Adaptation:
+    def adapt(self, named: NamedModel, few: Images, rest: Images, branch: str | None) -> renorm.Adaptation:
         """Adapt the model, and tell what was found and what changes."""
         import renorm
         from renorm.adapt.evidence import evidence
         from renorm.banks.sites import views
         from renorm.data import sample
 
-        model, x = opened.subject.model, pixels(opened, few)
+        model, x = named.classifier.model, pixels(named, few)
         source, automatic = renorm.Bank.of(model, branch=branch), self.prior in (None, "auto") and self.weight is None
         fixed = None if automatic else evidence(model, x, views(model, branch), branch, len(few))
         prior = "auto" if automatic else self.prior
         adaptation = renorm.adapt_(model, x, prior, branch, weight=self.weight, only=self.only)
         tell_shift(adaptation, fixed, few.name)
         seen = sample(rest, self.num_judged, self.seed) if 0 < self.num_judged < len(rest) else rest
-        tell_change(judge(opened, seen if len(seen) else few, source, adaptation, branch), seen, self.seed)
+        tell_change(judge(named, seen if len(seen) else few, source, adaptation, branch), seen, self.seed)
         return adaptation
 
     def check(self) -> None:
@@ -134,24 +136,24 @@ class Adapt:
 
             check_name(self.onnx)  # its libraries
 
-    def write(self, opened: Opened, branch: str | None, recipe: str) -> None:
+    def write(self, named: NamedModel, branch: str | None, recipe: str) -> None:
         """Write the files that were asked for."""
         import renorm
         from renorm.cli.export import write_exported
         from renorm.cli.fold import write_folded
 
         if self.bank:
-            bank = renorm.Bank.of(opened.subject.model, branch=branch, affine=True)
+            bank = renorm.Bank.of(named.classifier.model, branch=branch, affine=True)
             replace(bank, data=recipe).save(self.bank)
             done("adapted bank", self.bank)
         if self.fold:
-            write_folded(opened, branch, self.fold)
+            write_folded(named, branch, self.fold)
         exports = [path for path in (self.onnx, self.program) if path]
-        plain = opened.folded(branch) if exports else None
+        plain = named.classifier.folded(branch) if exports else None
         for path in exports:
             assert plain is not None
             about = {"model": self.model, "bank": f"adapted {branch or 'source'}", "recipe": recipe}
-            write_exported(opened, plain, path, about)
+            write_exported(named, plain, path, about)
 
 
 def divided(images: Images, num: int | None, seed: int) -> tuple[Images, Images]:
@@ -171,6 +173,6 @@ def divided(images: Images, num: int | None, seed: int) -> tuple[Images, Images]
     return images.subset(order[:num]), images.subset(order[num:])
 
 
-def pixels(opened: Opened, images: Images) -> torch.Tensor:
+def pixels(named: NamedModel, images: Images) -> torch.Tensor:
     """All images as one input of the model."""
-    return opened.subject.normalize(images.batch(range(len(images)))[0])
+    return named.classifier.normalize(images.batch(range(len(images)))[0])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from renorm.evaluate.curve import Curve
     from renorm.evaluate.curve_points import CurvePlan
     from renorm.evaluate.methods import Method
-    from renorm.recipes.open import Opened
+    from renorm.recipes.open import NamedModel
     from renorm.shifts import Shift
 
 
@@ -45,12 +45,20 @@ class Drawing:
         return self.out or (Path(model) / "curve.png" if is_run else Path("curve.png"))
 
     def draw(
-        self, opened: Opened, images: Images, branch: str | None, path: Path, *, model: str, num_judged: int, seed: int
+        self,
+        named: NamedModel,
+        images: Images,
+        branch: str | None,
+        path: Path,
+        *,
+        model: str,
+        num_judged: int,
+        seed: int,
     ) -> None:
         """Measure, write the picture and the numbers, and show a table of them.
 
         Args:
-            opened: The model.
+            named: The model.
             images: With labels.
             branch: Whose statistics to adapt.
             path: Of the picture.
@@ -65,8 +73,8 @@ class Drawing:
         from renorm.report import by_images, pictures
 
         how = plan(images, self.named(), sizes=self.sizes, draws=self.draws, num_judged=num_judged, seed=seed)
-        chosen = self.chosen(opened, images, seed)
-        protocol = described(opened, images, how, chosen, model)
+        chosen = self.chosen(named, images, seed)
+        protocol = described(named, images, how, chosen, model)
         partial = partial_under(path.parent / f".{path.stem}.curve", chosen, how, protocol, branch)
         if partial.exists():
             say(f"going on with what is in {partial}", style="dim")
@@ -77,7 +85,7 @@ class Drawing:
                 bar.update(task, completed=int(done), total=total, numbers=shift.label)
 
             options = {"branch": branch, "partial": partial, "callback": show}
-            found = curve(opened.subject, images, chosen, how, protocol, **options)
+            found = curve(named.classifier, images, chosen, how, protocol, **options)
         write_curve(path.with_suffix(".csv"), found)
         write_atomically(path, pictures.png(by_images.figure(found), protocol.command))
         forget(partial)
@@ -95,7 +103,7 @@ class Drawing:
 
         return [Method.named(name) for name in self.methods or USUAL]
 
-    def chosen(self, opened: Opened, images: Images, seed: int) -> Sequence[Shift]:
+    def chosen(self, named: NamedModel, images: Images, seed: int) -> Sequence[Shift]:
         """The shifts.
 
         Raises:
@@ -104,7 +112,7 @@ class Drawing:
         from renorm.cli.evaluate import views
         from renorm.shifts import shifts
 
-        found = shifts(self.shifts or ("clean",), views(opened, images), seed)
+        found = shifts(self.shifts or ("clean",), views(named, images), seed)
         attacks = [shift.name for shift in found if shift.adversary is not None]
         if attacks:
             raise ValueError(
@@ -114,13 +122,13 @@ class Drawing:
         return found
 
 
-def described(opened: Opened, images: Images, how: CurvePlan, chosen: Sequence[Shift], model: str) -> Protocol:
+def described(named: NamedModel, images: Images, how: CurvePlan, chosen: Sequence[Shift], model: str) -> Protocol:
     """How the curve is made."""
     from renorm.evaluate import Choice, describe
 
     recipes = {name: Choice(recipe=method.recipe) for name, method in how.methods.items()}
     command = invocation()
-    return describe(opened.subject, images, recipes, chosen, model=model, command=command)
+    return describe(named.classifier, images, recipes, chosen, model=model, command=command)
 
 
 def tell(found: Curve) -> None:

@@ -13,7 +13,7 @@ from renorm.recipes.classify import Config
 if TYPE_CHECKING:
     from torch import nn
 
-    from renorm.recipes.open import Opened
+    from renorm.recipes.open import NamedModel
 
 CONFIG = Config(data="digits", model="resnet8", epochs=16, rate=0.1)
 BRANCH, SHIFT, NUM_IMAGES = "weak", "contrast:5", 32
@@ -47,12 +47,12 @@ class Demo:
         train(run, self.seed)
         heading(2, "Which bank is best under which shift?")
         evaluate(run, self.seed)
-        opened = open_run(run)
+        named = open_run(run)
         heading(3, f"Repair the {BRANCH} bank under {SHIFT.replace(':', ' ')} with {NUM_IMAGES} unlabelled images")
-        adapt(opened, self.out / "adapted.safetensors", self.seed)
+        adapt(named, self.out / "adapted.safetensors", self.seed)
         heading(4, "Fold the repaired branch into a plain network, and export it")
-        plain = fold(opened, self.out / "plain.safetensors")
-        write_exported(opened, plain, self.out / "plain.pt2", {"model": str(run), "bank": "adapted.safetensors"})
+        plain = fold(named, self.out / "plain.safetensors")
+        write_exported(named, plain, self.out / "plain.pt2", {"model": str(run), "bank": "adapted.safetensors"})
         finish(self.out, time.perf_counter() - started)
 
 
@@ -97,33 +97,33 @@ def evaluate(run: Path, seed: int) -> None:
     console.print(f"\n{finding(read_results(run / 'results.csv'))}")
 
 
-def adapt(opened: Opened, path: Path, seed: int) -> None:
+def adapt(named: NamedModel, path: Path, seed: int) -> None:
     """Chapter 3."""
     import torch
 
     import renorm
     from renorm.cli.adapt import divided, pixels
-    from renorm.cli.found import judge, tell_change
+    from renorm.cli.adaptation import judge, tell_change
     from renorm.report import tables
     from renorm.shifts import shifts
 
-    images = opened.images(CONFIG.data)
-    (shift,) = shifts([SHIFT], lambda name: opened.config.view(name, images[0][0].shape[-1]), seed)
+    images = named.images(CONFIG.data)
+    (shift,) = shifts([SHIFT], lambda name: named.config.view(name, images[0][0].shape[-1]), seed)
     pixels_of_all = shift(images.batch(range(len(images)))[0], torch.arange(len(images)))
     few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
-    source = renorm.Bank.of(opened.subject.model, branch=BRANCH)
-    adaptation = renorm.adapt_(opened.subject.model, pixels(opened, few), branch=BRANCH)
+    source = renorm.Bank.of(named.classifier.model, branch=BRANCH)
+    adaptation = renorm.adapt_(named.classifier.model, pixels(named, few), branch=BRANCH)
     console.print(tables.distances(adaptation.distance))
-    tell_change(judge(opened, rest, source, adaptation, BRANCH), rest, seed)
-    renorm.Bank.of(opened.subject.model, branch=BRANCH, affine=True).save(path)
+    tell_change(judge(named, rest, source, adaptation, BRANCH), rest, seed)
+    renorm.Bank.of(named.classifier.model, branch=BRANCH, affine=True).save(path)
     done("adapted bank", path)
 
 
-def fold(opened: Opened, path: Path) -> nn.Module:
+def fold(named: NamedModel, path: Path) -> nn.Module:
     """Chapter 4: a plain model."""
     from renorm.cli.fold import write_folded
 
-    return write_folded(opened, BRANCH, path)
+    return write_folded(named, BRANCH, path)
 
 
 def finish(folder: Path, seconds: float) -> None:

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from renorm.cli.attacks import Attacks
 from renorm.cli.console import changed, console, done, invocation, progress, say
-from renorm.cli.source import Source
+from renorm.cli.model import ModelOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from renorm.data import Images, View
     from renorm.evaluate import Choice, PartialTable, Protocol, Results
-    from renorm.recipes.open import Opened
+    from renorm.recipes.open import NamedModel
     from renorm.shifts import Shift, Threat
 
 
@@ -70,7 +70,7 @@ class Evaluate:
     alexnet: str | None = None
     out: Path | None = None
     seed: int = 0
-    source: Source = field(default_factory=Source)
+    source: ModelOptions = field(default_factory=ModelOptions)
     attacks: Attacks = field(default_factory=Attacks)
 
     def run(self) -> None:
@@ -111,18 +111,18 @@ class Evaluate:
         """The table, made under a progress bar, and where its finished shifts are meanwhile."""
         from renorm.evaluate import Adapted, PartialTable, describe, evaluate, unknown
 
-        opened = self.source.open(self.model)
-        train, images = self.images(opened)
-        chosen = self.chosen_shifts(opened, images, train)
+        named = self.source.open(self.model)
+        train, images = self.images(named)
+        chosen = self.chosen_shifts(named, images, train)
         if self.alexnet is not None:
             check_standard(chosen)
         self.check_used(chosen)
-        choices = self.choices(opened, train)
-        owners = (*opened.branches, *unknown(opened.subject.model))
-        adapt = Adapted(opened.subject, images, owners, self.adapt, self.prior) if self.adapt else None
+        choices = self.choices(named, train)
+        owners = (*named.classifier.branches, *unknown(named.classifier.model))
+        adapt = Adapted(named.classifier, images, owners, self.adapt, self.prior) if self.adapt else None
         weights = f" {self.source.weights}" if self.source.weights else ""
-        about = {"model": f"{self.model}{weights}", "training": opened.training, "command": invocation()}
-        protocol = describe(opened.subject, images, choices, chosen, adapt.recipes if adapt else {}, **about)
+        about = {"model": f"{self.model}{weights}", "training": named.training, "command": invocation()}
+        protocol = describe(named.classifier, images, choices, chosen, adapt.recipes if adapt else {}, **about)
         partial = PartialTable.under(self.root, protocol, chosen) if self.root else None
         tell(protocol, chosen)
         if partial and partial.folder.exists():
@@ -134,7 +134,7 @@ class Evaluate:
                 bar.update(task, completed=int(done), total=total, numbers=shift.label)
 
             options = {"adapt": adapt, "protocol": protocol, "partial": partial, "group": group, "callback": show}
-            return evaluate(opened.subject, images, choices, chosen, **options), partial
+            return evaluate(named.classifier, images, choices, chosen, **options), partial
 
     def check_used(self, chosen: Sequence[Shift]) -> None:
         """Refuse options of shifts that are not among the chosen ones."""
@@ -199,26 +199,26 @@ class Evaluate:
             Path(self.model) / ".evaluation" if self.out is None else self.out.parent / f".{self.out.stem}.evaluation"
         )
 
-    def images(self, opened: Opened) -> tuple[Images | None, Images | None]:
+    def images(self, named: NamedModel) -> tuple[Images | None, Images | None]:
         """Training images, if any bank is measured on them, and those to evaluate on, if not all shifts bring their own."""
         from renorm.data import sample
         from renorm.shifts import is_made
 
-        if self.train is not None and not self.measures(opened):
+        if self.train is not None and not self.measures(named):
             raise ValueError(
                 f"--train {self.train} with the banks {' '.join(self.banks) or 'of a plain model'}: none is measured on training "
                 "images. Leave it out, or name one that is, as --banks clean@BRANCH."
             )
-        train, images = self.own(opened)
-        train = opened.images(self.train, "train") if self.train else train
-        images = opened.images(self.data) if self.data else images
+        train, images = self.own(named)
+        train = named.images(self.train, "train") if self.train else train
+        images = named.images(self.data) if self.data else images
         if images is None and (not self.shifts or any(is_made(name) or name == "domains" for name in self.shifts)):
             raise ValueError("no images to evaluate on: a model given by name has none of its own. Add --data.")
         if images is not None and self.num_images and self.num_images < len(images):
             images = sample(images, self.num_images, self.seed)
-        return train, images if images is None else opened.in_order(images)
+        return train, images if images is None else named.classifier.in_order(images)
 
-    def own(self, opened: Opened) -> tuple[Images | None, Images | None]:
+    def own(self, named: NamedModel) -> tuple[Images | None, Images | None]:
         """A run's own images, read only where they are used.
 
         Raises:
@@ -226,12 +226,12 @@ class Evaluate:
         """
         from renorm.recipes.classify import read
 
-        trained = self.train is None and self.measures(opened)
-        tested = self.data is None and self.changes(opened)
-        if not opened.about or not (trained or tested):
+        trained = self.train is None and self.measures(named)
+        tested = self.data is None and self.changes(named)
+        if not named.about or not (trained or tested):
             return None, None
         try:
-            train, test = read(opened.config)
+            train, test = read(named.config)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error} These are the images that {self.model} was trained with: name others by --data and --train, or banks "
@@ -239,57 +239,57 @@ class Evaluate:
             ) from error
         return train if trained else None, test if tested else None
 
-    def measures(self, opened: Opened) -> bool:
+    def measures(self, named: NamedModel) -> bool:
         """Whether a bank is measured on training images."""
-        named = any("@" in name for name in (*self.banks, self.attacks.attack_branch or ""))
-        return named or (not self.banks and bool(opened.branches))
+        by_view = any("@" in name for name in (*self.banks, self.attacks.attack_branch or ""))
+        return by_view or (not self.banks and bool(named.classifier.branches))
 
-    def changes(self, opened: Opened) -> bool:
+    def changes(self, named: NamedModel) -> bool:
         """Whether a shift changes the data, or is one of its domains, and does not bring images of its own."""
         from renorm.shifts import is_made
 
         return (
-            opened.config.by_domain
+            named.config.by_domain
             or not self.shifts
             or any(is_made(name) or name == "domains" or not is_path(name) for name in self.shifts)
         )
 
-    def choices(self, opened: Opened, train: Images | None) -> Mapping[str, Choice]:
+    def choices(self, named: NamedModel, train: Images | None) -> Mapping[str, Choice]:
         """The banks to evaluate."""
         from renorm.evaluate import unknown, usual
 
-        own = (*usual(opened.branches), *unknown(opened.subject.model))
+        own = (*usual(named.classifier.branches), *unknown(named.classifier.model))
         names = self.banks or [name for name in own if train or not name.startswith("clean@")]
-        return self.named(names, opened, train)
+        return self.named(names, named, train)
 
-    def named(self, names: Sequence[str], opened: Opened, train: Images | None) -> Mapping[str, Choice]:
+    def named(self, names: Sequence[str], named: NamedModel, train: Images | None) -> Mapping[str, Choice]:
         """Banks of some names."""
         from renorm.evaluate import TrainingImages, choose
 
-        training = TrainingImages(train, seed=self.seed, make_view=views(opened, train) if train else None)
-        return choose(opened.subject, names, opened.branches, training)
+        training = TrainingImages(train, seed=self.seed, make_view=views(named, train) if train else None)
+        return choose(named.classifier, names, named.classifier.branches, training)
 
-    def chosen_shifts(self, opened: Opened, images: Images | None, train: Images | None) -> list[Shift]:
+    def chosen_shifts(self, named: NamedModel, images: Images | None, train: Images | None) -> list[Shift]:
         """The shifts to evaluate under, in the order they were named."""
         from renorm.shifts import DEFAULT
 
-        config = opened.config
+        config = named.config
         own = ["pgd:10"] * config.adversarial + ["domains"] * (config.by_domain and self.data is None)
         names = self.shifts or (*DEFAULT, *own)
-        threat = self.attacks.threat(opened.config, lambda name: self.named([name], opened, train))
-        return [shift for name in names for shift in self.shifts_of(name, opened, images, threat)]
+        threat = self.attacks.threat(named.config, lambda name: self.named([name], named, train))
+        return [shift for name in names for shift in self.shifts_of(name, named, images, threat)]
 
-    def shifts_of(self, name: str, opened: Opened, images: Images | None, threat: Threat) -> list[Shift]:
+    def shifts_of(self, name: str, named: NamedModel, images: Images | None, threat: Threat) -> list[Shift]:
         """The shifts that a name stands for."""
         from renorm.shifts import domains, is_made, shifts, stored
 
         if images is not None and (name == "domains" or (name in (images.domains or ()) and not is_made(name))):
             return domains(images, () if name == "domains" else (name,), self.seed)
         if not is_made(name) and is_path(name):
-            classes = opened.classes or (images.classes if images else ())
-            size = opened.size or (images[0][0].shape[-1] if images else None)
+            classes = named.classifier.classes or (images.classes if images else ())
+            size = named.classifier.size or (images[0][0].shape[-1] if images else None)
             return stored(Path(name), classes=classes, size=size, num_images=self.num_images, seed=self.seed)
-        make_view = views(opened, images) if images is not None else unviewed
+        make_view = views(named, images) if images is not None else unviewed
         return shifts([name], make_view, self.seed, scale=self.scale, rounding=self.rounding, threat=threat)
 
 
@@ -319,9 +319,9 @@ def check_standard(chosen: list[Shift]) -> None:
         )
 
 
-def views(opened: Opened, images: Images) -> Callable[[str], View]:
+def views(named: NamedModel, images: Images) -> Callable[[str], View]:
     """Makes views of images by name, with the settings the model was trained with."""
-    config, size = replace(opened.config, data=images.name), images[0][0].shape[-1]
+    config, size = replace(named.config, data=images.name), images[0][0].shape[-1]
     return lambda name: config.view(name, size)
 
 

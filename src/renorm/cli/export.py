@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from renorm.cli.console import done, invocation, say
-from renorm.cli.source import Source
+from renorm.cli.model import ModelOptions
 
 if TYPE_CHECKING:
     from torch import nn
 
     from renorm.evaluate import Choice
-    from renorm.recipes.open import Opened
+    from renorm.recipes.open import NamedModel
 
 ROWS = 4  # of the batch that a file is compared on, besides a batch of 1
 
@@ -49,7 +49,7 @@ class Export:
     normalize: bool = False
     train: str | None = None
     seed: int = 0
-    source: Source = field(default_factory=Source)
+    source: ModelOptions = field(default_factory=ModelOptions)
 
     def run(self) -> None:
         """Run the command."""
@@ -57,28 +57,28 @@ class Export:
         from renorm.export import check_name
 
         check_name(self.out)
-        opened = self.sized(self.source.open(self.model))
-        choice = self.choice(opened)
-        borrowed = renorm.using(opened.subject.model, choice.bank, choice.branch) if choice.bank else nullcontext()
+        named = self.sized(self.source.open(self.model))
+        choice = self.choice(named)
+        borrowed = renorm.using(named.classifier.model, choice.bank, choice.branch) if choice.bank else nullcontext()
         with borrowed:
             about = {"model": self.model, "bank": self.bank or choice.branch or "source", "recipe": choice.recipe}
-            write_exported(opened, opened.folded(choice.branch), self.out, about, normalize=self.normalize)
+            write_exported(named, named.classifier.folded(choice.branch), self.out, about, normalize=self.normalize)
 
-    def sized(self, opened: Opened) -> Opened:
+    def sized(self, named: NamedModel) -> NamedModel:
         """The model with the size of its images.
 
         Raises:
             ValueError: If it is not known, or none.
         """
-        size = opened.size if self.size is None else self.size
+        size = named.classifier.size if self.size is None else self.size
         if size is None or size < 1:
             what = "no size is known" if size is None else f"{size} is no size"
             raise ValueError(
                 f"{what} for images of {self.model}: a side in pixels is needed. Add --size, say --size 224."
             )
-        return replace(opened, size=size)
+        return named.of_size(size)
 
-    def choice(self, opened: Opened) -> Choice:
+    def choice(self, named: NamedModel) -> Choice:
         """The bank that is exported.
 
         Raises:
@@ -92,59 +92,59 @@ class Export:
                 "images. Leave it out, or name a bank that is measured, as --bank clean@BRANCH."
             )
         if self.bank is None:
-            return Choice(opened.branch(self.branch), recipe="of the model")
+            return Choice(named.branch(self.branch), recipe="of the model")
         if self.bank.endswith(".safetensors"):
-            return self.from_file(opened, self.bank)
-        choice = self.chosen(opened, self.bank)
+            return self.from_file(named, self.bank)
+        choice = self.chosen(named, self.bank)
         if self.branch not in (None, choice.branch):
             raise ValueError(
-                f"--branch {opened.branch(self.branch)} with --bank {self.bank}, which uses the affine of {choice.branch}: "
+                f"--branch {named.branch(self.branch)} with --bank {self.bank}, which uses the affine of {choice.branch}: "
                 "only a bank file needs a branch to be put in. Leave --branch out."
             )
         return choice
 
-    def from_file(self, opened: Opened, path: str) -> Choice:
+    def from_file(self, named: NamedModel, path: str) -> Choice:
         """The bank of a file, for the branch that is named, else the one it was measured through."""
         import renorm
 
         own = renorm.Bank.load(path).branch
-        branch = opened.branch(self.branch or (own if own in opened.branches else None))
-        return replace(self.chosen(opened, path), branch=branch)
+        branch = named.branch(self.branch or (own if own in named.classifier.branches else None))
+        return replace(self.chosen(named, path), branch=branch)
 
-    def chosen(self, opened: Opened, name: str) -> Choice:
+    def chosen(self, named: NamedModel, name: str) -> Choice:
         """A bank by its name, as ``renorm evaluate`` takes it."""
         from renorm.cli.evaluate import views
         from renorm.evaluate import TrainingImages, choose
         from renorm.recipes.classify import read
 
-        train = opened.images(self.train, "train") if self.train else None
-        if train is None and "@" in name and opened.about:
-            train, _ = read(opened.config)
-        training = TrainingImages(train, seed=self.seed, make_view=views(opened, train) if train else None)
-        return choose(opened.subject, [name], opened.branches, training)[name]
+        train = named.images(self.train, "train") if self.train else None
+        if train is None and "@" in name and named.about:
+            train, _ = read(named.config)
+        training = TrainingImages(train, seed=self.seed, make_view=views(named, train) if train else None)
+        return choose(named.classifier, [name], named.classifier.branches, training)[name]
 
 
 def write_exported(
-    opened: Opened, plain: nn.Module, path: Path, about: dict[str, Any], *, normalize: bool = False
+    named: NamedModel, plain: nn.Module, path: Path, about: dict[str, Any], *, normalize: bool = False
 ) -> None:
     """Write a plain model with all that is needed to use it."""
     import torch
 
     from renorm.export import Normalized, write
 
-    subject, size = opened.subject, opened.size or 32
+    classifier, size = named.classifier, named.classifier.size or 32
     pixels = torch.rand(ROWS, 3, size, size, generator=torch.Generator().manual_seed(0))
-    model = Normalized(plain, subject.mean, subject.std) if normalize else plain
+    model = Normalized(plain, classifier.mean, classifier.std) if normalize else plain
     takes = "RGB in [0, 1]" if normalize else "(RGB in [0, 1] - mean) / std"
     described = {
         **about,
-        "classes": list(opened.classes),
+        "classes": list(named.classifier.classes),
         "input": takes,
         "shape": ["batch", 3, size, size],
-        "mean": list(subject.mean),
-        "std": list(subject.std),
+        "mean": list(classifier.mean),
+        "std": list(classifier.std),
         "command": invocation(),
     }
-    exported = write(model, path, pixels if normalize else subject.normalize(pixels), about=described)
+    exported = write(model, path, pixels if normalize else classifier.normalize(pixels), about=described)
     done("exported model", repr(exported))
     say(f"  takes float32 images (batch, 3, {size}, {size}): {takes}", style="dim")

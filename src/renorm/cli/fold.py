@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from renorm.cli.console import done
-from renorm.cli.source import Source
+from renorm.cli.model import ModelOptions
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from renorm.recipes.open import Opened
+    from renorm.recipes.open import NamedModel
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Fold:
     out: Path
     branch: str | None = None
     bank: Path | None = None
-    source: Source = field(default_factory=Source)
+    source: ModelOptions = field(default_factory=ModelOptions)
 
     def run(self) -> None:
         """Run the command."""
         import renorm
 
-        opened = self.source.open(self.model)
-        branch = opened.branch(self.branch)
+        named = self.source.open(self.model)
+        branch = named.branch(self.branch)
         if self.bank:
-            renorm.install_(opened.subject.model, renorm.Bank.load(self.bank), branch=branch)
-        write_folded(opened, branch, self.out)
+            renorm.install_(named.classifier.model, renorm.Bank.load(self.bank), branch=branch)
+        write_folded(named, branch, self.out)
 
 
-def write_folded(opened: Opened, branch: str | None, path: Path) -> nn.Module:
+def write_folded(named: NamedModel, branch: str | None, path: Path) -> nn.Module:
     """Write the plain model of a branch and check what the file gives back.
 
     Raises:
@@ -63,9 +63,9 @@ def write_folded(opened: Opened, branch: str | None, path: Path) -> nn.Module:
         raise ValueError(
             f"cannot write {path}: weights are safetensors files. Call it {path.with_suffix('.safetensors')}."
         )
-    plain = opened.folded(branch)
+    plain = named.classifier.folded(branch)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in plain.state_dict().items()}
-    about = {key: json.dumps(value) for key, value in opened.about_folded().items()}
+    about = {key: json.dumps(value) for key, value in named.about_folded().items()}
     write_atomically(path, save(tensors, about or None))
     plain.load_state_dict(load_file(path))
     done(f"plain model, equal to branch {branch}" if branch else "plain model", path)

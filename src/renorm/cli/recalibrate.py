@@ -8,7 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from renorm.cli.console import console, done, say
-from renorm.cli.source import Source
+from renorm.cli.model import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Recalibrate:
     bank: Path | None = None
     fold: Path | None = None
     seed: int = 0
-    source: Source = field(default_factory=Source)
+    source: ModelOptions = field(default_factory=ModelOptions)
 
     def run(self) -> None:
         """Run the command."""
@@ -48,10 +48,10 @@ class Recalibrate:
 
         if not (self.bank or self.fold):
             raise ValueError("nothing to write: the measured statistics need a place. Add --bank FILE or --fold FILE.")
-        opened = self.source.open(self.model)
-        branch, model = opened.branch(self.branch), opened.subject.model
-        images = opened.images(self.images, self.split)
-        batches = TrainingImages(images, self.num_images or len(images), self.seed).batches(opened.subject)
+        named = self.source.open(self.model)
+        branch, model = named.branch(self.branch), named.classifier.model
+        images = named.images(self.images, self.split)
+        batches = TrainingImages(images, self.num_images or len(images), self.seed).batches(named.classifier)
         before = renorm.Bank.of(model, branch=branch)
         renorm.recalibrate_(model, batches, branch=branch, passes=self.passes)
         after = renorm.Bank.of(model, branch=branch, affine=True)
@@ -61,4 +61,4 @@ class Recalibrate:
             after.save(self.bank)
             done("bank", self.bank)
         if self.fold:
-            write_folded(opened, branch, self.fold)
+            write_folded(named, branch, self.fold)

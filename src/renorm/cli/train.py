@@ -142,10 +142,10 @@ def write_banks(run: Run) -> None:
     from renorm.evaluate.banks import SOURCE
     from renorm.recipes.open import open_run
 
-    opened = open_run(run.path)
-    branches = [each for each in opened.branches or [None] if tracked(opened.subject.model, each)]
+    named = open_run(run.path)
+    branches = [each for each in named.classifier.branches or [None] if tracked(named.classifier.model, each)]
     for branch in branches:
-        bank = Bank.of(opened.subject.model, branch=branch, affine=True)
+        bank = Bank.of(named.classifier.model, branch=branch, affine=True)
         bank.save(run.banks / f"{branch or SOURCE}.safetensors")
     if branches:
         done("banks", run.banks)

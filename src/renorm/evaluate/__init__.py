@@ -15,19 +15,19 @@ from renorm.evaluate.protocol import ImageSet, Protocol, describe
 from renorm.evaluate.results import Cell, Results, Row, read_results, write_results
 from renorm.evaluate.scores import logits
 from renorm.evaluate.table import evaluate
-from renorm.models import Subject
+from renorm.models import Classifier
 
 __all__ = [
     "Adapted",
     "Cell",
     "Choice",
+    "Classifier",
     "Difference",
     "ImageSet",
     "PartialTable",
     "Protocol",
     "Results",
     "Row",
-    "Subject",
     "TrainingImages",
     "choose",
     "describe",

@@ -16,7 +16,7 @@ from renorm.adapt.images import Auto
 from renorm.banks import Statistics
 from renorm.banks.choice import Choice
 from renorm.data import VIEWS, Images, View, sample, seeded_batch, view
-from renorm.models import Subject
+from renorm.models import Classifier
 from renorm.routing import route_of
 from renorm.shifts import Shift, seeds_of
 
@@ -42,7 +42,7 @@ class TrainingImages:
     seed: int = 0
     make_view: Callable[[str], View] | None = None
 
-    def batches(self, subject: Subject, name: str = "clean") -> list[Tensor]:
+    def batches(self, classifier: Classifier, name: str = "clean") -> list[Tensor]:
         """The model's inputs, as a view shows them.
 
         Raises:
@@ -55,7 +55,7 @@ class TrainingImages:
         keys = [(self.seed, "measure", i, name) for i in range(len(drawn))]
         parts = [part for part in torch.arange(len(drawn)).split(MEASURE_BATCH) if len(part) > 1]
         return [
-            subject.normalize(seeded_batch(shown, (whole.pixels[i] for i in part.tolist()), [keys[i] for i in part]))
+            classifier.normalize(seeded_batch(shown, (whole.pixels[i] for i in part.tolist()), [keys[i] for i in part]))
             for part in parts
         ]
 
@@ -77,12 +77,12 @@ class TrainingImages:
 
 
 def choose(
-    subject: Subject, names: Sequence[str], branches: Sequence[str], training: TrainingImages
+    classifier: Classifier, names: Sequence[str], branches: Sequence[str], training: TrainingImages
 ) -> dict[str, Choice]:
     """Make the banks of the given names.
 
     Args:
-        subject: The model.
+        classifier: The model.
         names: Each a branch (``source`` for a model without; ``unknown`` for a sandwich's shared affine alone), a view and a
             branch such as ``clean@weak`` (the branch's affine with statistics measured under that view), a mixture such as
             ``weak:0.7+strong:0.3`` (of means, variances and affines), or the path of a bank file.
@@ -93,8 +93,8 @@ def choose(
         ValueError: For an unknown name, or weights that do not sum to 1.
         FileNotFoundError: If a bank file does not exist.
     """
-    known = [*branches, *unknown(subject.model)] or [SOURCE]
-    return {name: _choice(subject, name, known, training) for name in names}
+    known = [*branches, *unknown(classifier.model)] or [SOURCE]
+    return {name: _choice(classifier, name, known, training) for name in names}
 
 
 def usual(branches: Sequence[str]) -> list[str]:
@@ -117,14 +117,14 @@ class Adapted:
     """Makes banks adapted to a shift from a few of its images, without labels: ``adapted``, or ``adapted@weak``, ....
 
     Args:
-        subject: The model.
+        classifier: The model.
         images: To draw from, the same ones for every shift of a seed; a shift with images of its own draws from these.
         branches: Those of the model to adapt, each by itself; ``unknown`` may be among them.
         num_images: How many.
         prior: How many images the source bank counts for; ``"auto"`` reads it off each shift's images.
     """
 
-    subject: Subject
+    classifier: Classifier
     images: Images | None
     branches: Sequence[str]
     num_images: int = 32
@@ -152,7 +152,7 @@ class Adapted:
         generator = torch.Generator().manual_seed(shift.seed)
         indices = torch.randperm(len(images), generator=generator)[: self.num_images]
         banks = {
-            name: _adapted_bank(self.subject, self._seen(shift, images, indices, branch), self.prior, branch)
+            name: _adapted_bank(self.classifier, self._seen(shift, images, indices, branch), self.prior, branch)
             for name, branch in self._owners.items()
         }
         return {name: Choice(self._owners[name], bank, self.recipes[name]) for name, bank in banks.items()}
@@ -161,35 +161,35 @@ class Adapted:
         """The model's inputs: images under the shift, attacked through the branch's own bank where it is an attack."""
         pixels, labels = images.batch(indices)
         if shift.adversary is None:
-            return self.subject.normalize(shift(pixels, indices))
+            return self.classifier.normalize(shift(pixels, indices))
         seeds = seeds_of(shift.seed, indices)
-        return self.subject.normalize(shift.adversary(self.subject, Choice(branch), pixels, labels, seeds))
+        return self.classifier.normalize(shift.adversary(self.classifier, Choice(branch), pixels, labels, seeds))
 
     @property
     def _owners(self) -> dict[str, str | None]:
         return {f"adapted@{name}": name for name in self.branches} or {"adapted": None}
 
 
-def _adapted_bank(subject: Subject, x: Tensor, prior: float | Auto, branch: str | None) -> renorm.Bank:
-    adaptation = renorm.adapt_(subject.model, x, prior=prior, branch=branch)
+def _adapted_bank(classifier: Classifier, x: Tensor, prior: float | Auto, branch: str | None) -> renorm.Bank:
+    adaptation = renorm.adapt_(classifier.model, x, prior=prior, branch=branch)
     try:
-        return renorm.Bank.of(subject.model, branch=branch)
+        return renorm.Bank.of(classifier.model, branch=branch)
     finally:
         adaptation.undo()
 
 
-def _choice(subject: Subject, name: str, known: Sequence[str], training: TrainingImages) -> Choice:
+def _choice(classifier: Classifier, name: str, known: Sequence[str], training: TrainingImages) -> Choice:
     if name in known:
         return Choice(_branch(name), recipe="of the model")
     if name.endswith(".safetensors"):
-        return _from_file(subject, name, known)
+        return _from_file(classifier, name, known)
     if "+" in name:
-        return _mixture(subject, name, known)
+        return _mixture(classifier, name, known)
     view, _, owner = name.partition("@")
     if view not in VIEWS or owner not in known:
         raise _unknown(name, known)
     branch = _branch(owner)
-    bank = renorm.measure(subject.model, training.batches(subject, view), branch=branch)
+    bank = renorm.measure(classifier.model, training.batches(classifier, view), branch=branch)
     return Choice(branch, bank, training.recipe(view))
 
 
@@ -197,21 +197,21 @@ def _branch(name: str) -> str | None:
     return None if name == SOURCE else name
 
 
-def _from_file(subject: Subject, path: str, known: Sequence[str]) -> Choice:
+def _from_file(classifier: Classifier, path: str, known: Sequence[str]) -> Choice:
     bank = renorm.Bank.load(path)
     branch = bank.branch if bank.branch in known else _branch(known[0])
-    with renorm.using(subject.model, bank, branch=branch):  # refuses another model's bank, once
+    with renorm.using(classifier.model, bank, branch=branch):  # refuses another model's bank, once
         pass
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
     return Choice(branch, replace(bank, weights=None), f"file {digest}: {bank!r}")
 
 
-def _mixture(subject: Subject, text: str, known: Sequence[str]) -> Choice:
+def _mixture(classifier: Classifier, text: str, known: Sequence[str]) -> Choice:
     weights = _weights(text)
     for name in weights:
         if name not in known:
             raise _unknown(name, known)
-    banks = [renorm.Bank.of(subject.model, branch=_branch(name), affine=True) for name in weights]
+    banks = [renorm.Bank.of(classifier.model, branch=_branch(name), affine=True) for name in weights]
     sites = {site: _mixed([bank.sites[site] for bank in banks], list(weights.values())) for site in banks[0].sites}
     return Choice(_branch(next(iter(weights))), renorm.Bank(sites), "mixture of the model's banks")
 

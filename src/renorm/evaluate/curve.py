@@ -14,7 +14,7 @@ from renorm.evaluate.curve_points import CurveMean, CurvePlan, CurvePoint, Point
 from renorm.evaluate.partial import place
 from renorm.evaluate.protocol import Protocol
 from renorm.files import write_atomically
-from renorm.models import Subject
+from renorm.models import Classifier
 from renorm.shifts import Shift
 
 MEAN = "mean"
@@ -56,7 +56,7 @@ class Curve:
 
 
 def curve(
-    subject: Subject,
+    classifier: Classifier,
     images: Images,
     shifts: Sequence[Shift],
     plan: CurvePlan,
@@ -69,7 +69,7 @@ def curve(
     """Draw after draw under one shift after another, leaving out those that a former call finished.
 
     Args:
-        subject: The model.
+        classifier: The model.
         images: With labels.
         shifts: Changes of all images.
         plan: Who is adapted to, who is judged.
@@ -91,7 +91,7 @@ def curve(
             file = None if partial is None else partial / f"{number}-{draw}.json"
             points = file and read_points(file)
             if not points:
-                points = one_draw(subject, images, shift, plan, draw, branch, step)
+                points = one_draw(classifier, images, shift, plan, draw, branch, step)
                 if file:
                     write_atomically(file, json.dumps(points).encode())
             step(1.0)

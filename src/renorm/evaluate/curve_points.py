@@ -15,7 +15,7 @@ from renorm.evaluate.methods import Method
 from renorm.evaluate.scores import score
 from renorm.evaluate.table import check
 from renorm.metrics import Interval, over_runs
-from renorm.models import Subject
+from renorm.models import Classifier
 from renorm.shifts import Shift
 
 SIZES = (1, 4, 8, 16, 32, 64, 128)
@@ -99,12 +99,12 @@ def plan(
 
 
 def one_draw(
-    subject: Subject, images: Images, shift: Shift, how: CurvePlan, draw: int, branch: str | None, step: Callback
+    classifier: Classifier, images: Images, shift: Shift, how: CurvePlan, draw: int, branch: str | None, step: Callback
 ) -> Points:
     """Adapt to the images of one draw under one shift, by every method and number of images, and judge each on the others.
 
     Args:
-        subject: The model, which is given back as it was.
+        classifier: The model, which is given back as it was.
         images: All of them.
         shift: What is done to both kinds of images; each image looks the same in all draws.
         how: Who is who.
@@ -113,19 +113,19 @@ def one_draw(
         step: Told the share of the work that is done.
     """
     few = how.few(draw)
-    x = subject.normalize(shift(images.batch(few)[0], few, subject.device))
+    x = classifier.normalize(shift(images.batch(few)[0], few, classifier.device))
     choices, made = {SOURCE: Choice(branch)}, {}
     for name, method in how.methods.items():
         for size in how.sizes:
-            bank, weight = method.bank(subject, x[:size], branch)
+            bank, weight = method.bank(classifier, x[:size], branch)
             cell = SOURCE if bank is None else f"{name} {size}"
             choices[cell] = Choice(branch, bank)
             made[name, size] = cell, weight
 
     def change(pixels: Tensor, indices: Tensor) -> Tensor:
-        return shift(pixels, how.judged[indices], subject.device)
+        return shift(pixels, how.judged[indices], classifier.device)
 
-    found = score(subject, images.subset(how.judged), choices, change, step=step)
+    found = score(classifier, images.subset(how.judged), choices, change, step=step)
     accuracy = {cell: each.hits.double().mean().item() for cell, each in found.items()}
     return {
         name: [CurvePoint(accuracy[made[name, size][0]], made[name, size][1]) for size in how.sizes]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import renorm
 from renorm.adapt.images import Auto, Only
-from renorm.models import Subject
+from renorm.models import Classifier
 
 USUAL = ("source", "auto", "16", "64", "replacement")
 FORMS = "source, auto, replacement, or a prior such as 16; all but the source perhaps with :mean or :variance after it"
@@ -64,17 +64,17 @@ class Method:
         text = self.prior if isinstance(self.prior, str) else f"{self.prior:g}"
         return f"adapted to images of the shift, prior {text}" + (f", {self.only} only" if self.only else "")
 
-    def bank(self, subject: Subject, x: Tensor, branch: str | None) -> tuple[renorm.Bank | None, float]:
+    def bank(self, classifier: Classifier, x: Tensor, branch: str | None) -> tuple[renorm.Bank | None, float]:
         """The statistics that this method would install for some input, and the source's weight; no bank where it keeps those.
 
         Shape: ``(n, 3, H, W)``, normalized.
         """
         if self.is_source:
             return None, 1.0
-        adaptation = renorm.adapt_(subject.model, x, prior=self.prior, branch=branch, only=self.only)
+        adaptation = renorm.adapt_(classifier.model, x, prior=self.prior, branch=branch, only=self.only)
         try:
             kept = adaptation.source_weight == 1
-            return None if kept else renorm.Bank.of(subject.model, branch=branch), adaptation.source_weight
+            return None if kept else renorm.Bank.of(classifier.model, branch=branch), adaptation.source_weight
         finally:
             adaptation.undo()
 

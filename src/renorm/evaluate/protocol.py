@@ -18,7 +18,7 @@ from renorm.banks.choice import Choice
 from renorm.banks.sites import hash_of, unwrap
 from renorm.corruptions import CORRUPTIONS, nearest_scale
 from renorm.data import Images
-from renorm.models import Subject
+from renorm.models import Classifier
 from renorm.shifts import Shift
 
 STORED = "stored"  # the rounding of images that were read, not made
@@ -141,7 +141,7 @@ class Protocol:
 
 
 def describe(
-    subject: Subject,
+    classifier: Classifier,
     images: Images | None,
     choices: Mapping[str, Choice],
     shifts: Sequence[Shift],
@@ -154,7 +154,7 @@ def describe(
     """How a table will be made, all but the images that shifts bring along: these are hashed when they are read.
 
     Args:
-        subject: The model.
+        classifier: The model.
         images: To evaluate on.
         choices: Banks.
         shifts: Changes of the data.
@@ -178,11 +178,11 @@ def describe(
         seed=shifts[0].seed,
         model=model,
         training=training,
-        weights=fingerprint(subject.model),
-        mean=tuple(subject.mean),
-        std=tuple(subject.std),
+        weights=fingerprint(classifier.model),
+        mean=tuple(classifier.mean),
+        std=tuple(classifier.std),
         banks={**{name: choice.recipe for name, choice in choices.items()}, **(adapted or {})},
-        versions=versions(subject.device),
+        versions=versions(classifier.device),
         command=command,
     )
 

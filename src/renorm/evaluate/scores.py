@@ -10,7 +10,7 @@ from renorm.banks.choice import Choice
 from renorm.banks.forward import evaluating
 from renorm.data import Images
 from renorm.metrics import Scores
-from renorm.models.network import Subject
+from renorm.models.classifier import Classifier
 
 BATCH = 256  # images of one forward, at most
 PIXELS = 2**20  # of one forward: larger activations cost more in fresh memory than they gain
@@ -23,7 +23,7 @@ Against = Callable[[Choice, Tensor, Tensor, Tensor], Tensor]
 
 @torch.no_grad()
 def outputs(
-    subject: Subject,
+    classifier: Classifier,
     images: Images,
     choices: Mapping[str, Choice],
     change: Change | None = None,
@@ -32,7 +32,7 @@ def outputs(
     """Labels and logits, on the CPU, of one batch after another with each choice, in evaluation mode.
 
     Args:
-        subject: The model; its modes are given back.
+        classifier: The model; its modes are given back.
         images: What it sees, in order.
         choices: What to evaluate with, by name.
         change: Made to pixels before, given their indices; once for all choices.
@@ -42,33 +42,33 @@ def outputs(
     for indices in torch.arange(len(images)).split(size):
         pixels, labels = images.batch(indices)
         pixels = pixels if change is None else change(pixels, indices)
-        with evaluating(subject.model):
+        with evaluating(classifier.model):
             if against is None:
-                x = subject.normalize(pixels)
-                found = {name: _output(subject, choice, x) for name, choice in choices.items()}
+                x = classifier.normalize(pixels)
+                found = {name: _output(classifier, choice, x) for name, choice in choices.items()}
             else:
                 found = {
-                    name: _output(subject, choice, subject.normalize(against(choice, pixels, labels, indices)))
+                    name: _output(classifier, choice, classifier.normalize(against(choice, pixels, labels, indices)))
                     for name, choice in choices.items()
                 }
         yield labels, found
 
 
-def _output(subject: Subject, choice: Choice, x: Tensor) -> Tensor:
-    with choice.opened(subject.model):
-        return subject.model(x).float().cpu()
+def _output(classifier: Classifier, choice: Choice, x: Tensor) -> Tensor:
+    with choice.used(classifier.model):
+        return classifier.model(x).float().cpu()
 
 
 def logits(
-    subject: Subject, images: Images, choices: Mapping[str, Choice], change: Change | None = None
+    classifier: Classifier, images: Images, choices: Mapping[str, Choice], change: Change | None = None
 ) -> dict[str, Tensor]:
     """All logits of each choice, as :func:`outputs` gives them."""
-    batches = [found for _, found in outputs(subject, images, choices, change)]
+    batches = [found for _, found in outputs(classifier, images, choices, change)]
     return {name: torch.cat([found[name] for found in batches]) for name in choices}
 
 
 def score(
-    subject: Subject,
+    classifier: Classifier,
     images: Images,
     choices: Mapping[str, Choice],
     change: Change | None = None,
@@ -79,7 +79,7 @@ def score(
     """The scores of each image with each choice; of the logits nothing is kept.
 
     Args:
-        subject: The model.
+        classifier: The model.
         images: What it sees, in order.
         choices: What to evaluate with, by name.
         change: Made to pixels before, given their indices.
@@ -91,7 +91,7 @@ def score(
         ValueError: If the data have another number of classes than the model.
     """
     batches, done = [], 0
-    for labels, found in outputs(subject, images, choices, change, against):
+    for labels, found in outputs(classifier, images, choices, change, against):
         for name, y in found.items():
             found[name] = y if columns is None else y[:, columns]
             check_classes(images, found[name].shape[1])

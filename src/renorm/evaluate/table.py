@@ -20,14 +20,14 @@ from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
 from renorm.evaluate.results import Cell, Results, Row
 from renorm.evaluate.scores import Against, Change, score
 from renorm.metrics import Scores
-from renorm.models import Subject
+from renorm.models import Classifier
 from renorm.shifts import Shift, seeds_of
 
 Callback = Callable[[float, int, Shift], None]
 
 
 def evaluate(
-    subject: Subject,
+    classifier: Classifier,
     images: Images | None,
     choices: Mapping[str, Choice],
     shifts: Sequence[Shift],
@@ -41,7 +41,7 @@ def evaluate(
     """Evaluate every bank under every shift, on the same images and pixels.
 
     Args:
-        subject: The model.
+        classifier: The model.
         images: To evaluate on, with labels; None if all shifts have images of their own.
         choices: Banks by the name they have in the table.
         shifts: Changes of the data.
@@ -56,7 +56,7 @@ def evaluate(
         ValueError: If there is nothing to evaluate, or images have no labels.
     """
     check(images, choices, shifts, adapt)
-    protocol = protocol or describe(subject, images, choices, shifts, adapt.recipes if adapt else {})
+    protocol = protocol or describe(classifier, images, choices, shifts, adapt.recipes if adapt else {})
     parts = ranks.from_first(partial.read(len(shifts)) if partial else {}, group)
     rank, num_ranks = ranks.place(group)
     missing = [number for number in range(len(shifts)) if number not in parts][rank::num_ranks]
@@ -67,7 +67,7 @@ def evaluate(
             if callback:
                 callback((done + share) * banks, (finished + len(missing)) * banks, shifts[number])
 
-        parts[number] = evaluate_shift(subject, images, choices, shifts[number], adapt, step)
+        parts[number] = evaluate_shift(classifier, images, choices, shifts[number], adapt, step)
         if partial:
             partial.write(number, parts[number])
     parts = ranks.from_all(parts, group)
@@ -75,7 +75,7 @@ def evaluate(
 
 
 def evaluate_shift(
-    subject: Subject,
+    classifier: Classifier,
     images: Images | None,
     choices: Mapping[str, Choice],
     shift: Shift,
@@ -86,21 +86,21 @@ def evaluate_shift(
     shown = images if shift.images is None else shift.images
     assert shown is not None
     here = {**choices, **(adapt(shift) if adapt else {})}
-    found = score(subject, shown, here, *changes(subject, shift), shift.outputs, step)
+    found = score(classifier, shown, here, *changes(classifier, shift), shift.outputs, step)
     rows = [summarized(name, shift, each) for name, each in found.items()]
     return TablePart(
         rows, [each.hits for each in found.values()], None if shift.images is None else ImageSet.of(shift.images)
     )
 
 
-def changes(subject: Subject, shift: Shift) -> tuple[Change | None, Against | None]:
+def changes(classifier: Classifier, shift: Shift) -> tuple[Change | None, Against | None]:
     """What a shift does to pixels for all banks, and against each."""
     adversary = shift.adversary
     if adversary is None:
-        return partial(shift, device=subject.device), None
+        return partial(shift, device=classifier.device), None
 
     def against(choice: Choice, pixels: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
-        return adversary(subject, choice, pixels, labels, seeds_of(shift.seed, indices))
+        return adversary(classifier, choice, pixels, labels, seeds_of(shift.seed, indices))
 
     return None, against
 

@@ -1,9 +1,9 @@
 """Reference networks, and timm's and torchvision's by name."""
 
 from renorm.models.cell import Cell
+from renorm.models.classifier import Classifier
 from renorm.models.create import create
 from renorm.models.densenet import DenseNet
-from renorm.models.network import Subject
 from renorm.models.preact import PreActResNet
 from renorm.models.pyramidnet import PyramidNet
 from renorm.models.resnet import ResNet
@@ -15,12 +15,12 @@ from renorm.models.wideresnet import WideResNet
 __all__ = [
     "VGG",
     "Cell",
+    "Classifier",
     "DenseNet",
     "PreActResNet",
     "PyramidNet",
     "ResNeXt",
     "ResNet",
-    "Subject",
     "WideResNet",
     "create",
     "load_weights",

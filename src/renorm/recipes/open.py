@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-import renorm
 from renorm.data import CIFAR, Images, load
-from renorm.data.classes import in_order
-from renorm.models import Subject, create, load_weights
+from renorm.models import Classifier, create, load_weights
 from renorm.recipes.classify.config import Config
 from renorm.recipes.classify.start import LIBRARIES, build, fetch, usual_normalization
 from renorm.train import checkpoint
@@ -20,22 +18,16 @@ from renorm.train.run import Run
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A model with what is known of it.
+class NamedModel:
+    """A model, in evaluation mode, with what is known of its training.
 
     Args:
-        subject: The model, in evaluation mode, and its input normalization.
-        branches: Its branches; none for a plain model.
-        classes: Names of its outputs, if known.
-        size: Side of the images it was trained on, if known.
+        classifier: The model.
         about: What its checkpoint says.
         download: Whether to fetch ``cifar10`` or ``cifar100`` if it is not there, whatever the checkpoint says.
     """
 
-    subject: Subject
-    branches: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    size: int | None = None
+    classifier: Classifier
     about: dict[str, Any] = field(default_factory=dict)
     download: bool = False
 
@@ -57,11 +49,7 @@ class Opened:
     def images(self, source: str, split: str = "test") -> Images:
         """Images of the size the model was trained on."""
         download = source in CIFAR and (self.download or self.config.download)
-        return load(source, split=split, size=self.size, download=download)
-
-    def in_order(self, images: Images) -> Images:
-        """Images with labels that count the model's outputs; see :func:`renorm.data.classes.in_order`."""
-        return in_order(images, self.classes)
+        return load(source, split=split, size=self.classifier.size, download=download)
 
     def branch(self, name: str | None) -> str | None:
         """The branch meant by a name, or by none if there is no choice.
@@ -69,25 +57,21 @@ class Opened:
         Raises:
             ValueError: If there is no such branch, or several to choose from.
         """
-        if name is None and len(self.branches) > 1:
+        if name is None and len(self.classifier.branches) > 1:
             raise ValueError(
-                f"no branch given, and the model has {', '.join(self.branches)}: one of them is needed. Add --branch "
-                f"{self.branches[0]}."
+                f"no branch given, and the model has {', '.join(self.classifier.branches)}: one of them is needed. Add --branch "
+                f"{self.classifier.branches[0]}."
             )
-        if name is not None and name not in self.branches:
-            close = difflib.get_close_matches(name, self.branches, n=1)
-            has = f"has {', '.join(self.branches)}" if self.branches else "is plain and has none"
+        if name is not None and name not in self.classifier.branches:
+            close = difflib.get_close_matches(name, self.classifier.branches, n=1)
+            has = f"has {', '.join(self.classifier.branches)}" if self.classifier.branches else "is plain and has none"
             remedy = f"Did you mean {close[0]!r}?" if close else "Leave --branch out or name one of them."
             raise ValueError(f"no branch {name!r}: the model {has}. {remedy}")
-        return name or (self.branches[0] if self.branches else None)
+        return name or (self.classifier.branches[0] if self.classifier.branches else None)
 
-    def folded(self, branch: str | None) -> nn.Module:
-        """The plain model of a branch, proved equal to it on random input."""
-        if branch is None:
-            return self.subject.model
-        size = self.size or 32
-        probe = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0)).to(self.subject.device)
-        return renorm.fold(self.subject.model, branch, probe=probe)
+    def of_size(self, size: int) -> "NamedModel":
+        """The model for images of another side."""
+        return replace(self, classifier=replace(self.classifier, size=size))
 
     def about_folded(self) -> dict[str, Any]:
         """What the file of a folded model says, so that it opens again."""
@@ -104,7 +88,7 @@ def config_of(about: dict[str, Any]) -> Config:
     return Config(**values)
 
 
-def open_run(path: Path) -> Opened:
+def open_run(path: Path) -> NamedModel:
     """The newest checkpoint of a run.
 
     Raises:
@@ -117,7 +101,7 @@ def open_run(path: Path) -> Opened:
     return open_file(found[-1] / checkpoint.WEIGHTS)
 
 
-def open_file(path: Path) -> Opened:
+def open_file(path: Path) -> NamedModel:
     """A file of weights that renorm wrote, which says what model it belongs to.
 
     Raises:
@@ -134,8 +118,9 @@ def open_file(path: Path) -> Opened:
         )
     model = build(config_of(about), len(about["classes"]))
     checkpoint.load_into(model, weights)
-    subject = _subject(model, about["mean"], about["std"])
-    return Opened(subject, tuple(about["branches"]), tuple(about["classes"]), about["size"], about)
+    branches, classes = tuple(about["branches"]), tuple(about["classes"])
+    model = _to_device(model)
+    return NamedModel(Classifier(model, about["mean"], about["std"], branches, classes, about["size"]), about)
 
 
 def open_named(
@@ -143,7 +128,7 @@ def open_named(
     weights: Path | None = None,
     num_classes: int | None = None,
     normalization: Sequence[Sequence[float]] = (),
-) -> Opened:
+) -> NamedModel:
     """A plain model by name, with weights from a file or, for timm and torchvision, their own.
 
     Args:
@@ -162,7 +147,7 @@ def open_named(
     mean, std = normalization or usual_normalization(model)
     given = getattr(model, "pretrained_cfg", None) or {}
     size = given.get("input_size", (3, None, None))[-1]
-    return Opened(_subject(model, mean, std), size=size)
+    return NamedModel(Classifier(_to_device(model), mean, std, size=size))
 
 
 def _plain(name: str, weights: Path | None, num_classes: int | None) -> nn.Module:
@@ -178,6 +163,5 @@ def _plain(name: str, weights: Path | None, num_classes: int | None) -> nn.Modul
     return fetch(name, num_classes)
 
 
-def _subject(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Subject:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Subject(model.to(device).eval(), mean, std)
+def _to_device(model: nn.Module) -> nn.Module:
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -12,7 +12,7 @@ from renorm.attacks import Attack, Ball, radius
 from renorm.banks.choice import Choice
 from renorm.banks.forward import evaluating
 from renorm.extras import require
-from renorm.models.network import Subject
+from renorm.models.classifier import Classifier
 from renorm.seeds import stable_seed
 from renorm.shifts import libraries
 
@@ -99,7 +99,7 @@ class Adversary:
         return f"{how}, against {self.threat.bank or 'the bank evaluated'}"
 
     def __call__(
-        self, subject: Subject, choice: Choice, pixels: Tensor, labels: Tensor, seeds: Sequence[int]
+        self, classifier: Classifier, choice: Choice, pixels: Tensor, labels: Tensor, seeds: Sequence[int]
     ) -> Tensor:
         """The images that an attacker makes of given ones, on the model's device, in [0, 1] and not rounded.
 
@@ -107,19 +107,19 @@ class Adversary:
             uint8 or in [0, 1] ``(N, 3, H, W)``, kept.
 
         Args:
-            subject: The model.
+            classifier: The model.
             choice: The bank that is evaluated; it is attacked unless the threat names another.
             pixels: The images.
             labels: Their classes.
             seeds: One for each image.
         """
-        x, labels = pixels.to(subject.device), labels.to(subject.device)
+        x, labels = pixels.to(classifier.device), labels.to(classifier.device)
         x = x.float() / 255 if x.dtype == torch.uint8 else x
-        with evaluating(subject.model), (self.threat.through or choice).opened(subject.model):
+        with evaluating(classifier.model), (self.threat.through or choice).used(classifier.model):
             if self.made is not None:
-                return self.made(self.attack, subject, x, labels, seeds[0] % 2**31)
+                return self.made(self.attack, classifier, x, labels, seeds[0] % 2**31)
             random = seeds if self.threat.random_start and self.name != FAST else None
-            return self.attack(subject.model, x, labels, random=random, normalize=subject.normalize)
+            return self.attack(classifier.model, x, labels, random=random, normalize=classifier.normalize)
 
 
 def seeds_of(seed: int, indices: Tensor) -> list[int]:

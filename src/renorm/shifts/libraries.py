@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from renorm.attacks import Attack, Ball, Logits, lengths, logits_of
 from renorm.extras import require
-from renorm.models.network import Subject
+from renorm.models.classifier import Classifier
 
 NORMS = {"linf": "Linf", "l2": "L2"}  # as these libraries call them
 SOURCE = "git+https://github.com/fra31/auto-attack"  # the authors' code, which no registry has
 SLACK = 1e-4  # of rounding, beyond the radius
-Made = Callable[[Attack, Subject, Tensor, Tensor, int], Tensor]
+Made = Callable[[Attack, Classifier, Tensor, Tensor, int], Tensor]
 
 
 class Pictures(nn.Module):
@@ -50,8 +50,8 @@ def autoattack() -> Made:
             f"has. Install it with: pip install {SOURCE}; or use torchattacks:AutoAttack."
         ) from error
 
-    def run(attack: Attack, subject: Subject, x: Tensor, labels: Tensor, seed: int) -> Tensor:
-        with pictures(subject, seed) as model:
+    def run(attack: Attack, classifier: Classifier, x: Tensor, labels: Tensor, seed: int) -> Tensor:
+        with pictures(classifier, seed) as model:
             settings = {"norm": NORMS[attack.ball], "eps": attack.eps, "version": "standard", "seed": seed}
             made = library.AutoAttack(model, **settings, device=x.device, verbose=False)
             return bounded(made.run_standard_evaluation(x, labels, bs=len(x)).detach(), x, attack)
@@ -77,8 +77,8 @@ def torchattacks(name: str, ball: Ball) -> Made:
     kind: Any = kinds[name]
     _check_ball(name, kind, ball)
 
-    def run(attack: Attack, subject: Subject, x: Tensor, labels: Tensor, seed: int) -> Tensor:
-        with pictures(subject, seed) as model, torch.no_grad():
+    def run(attack: Attack, classifier: Classifier, x: Tensor, labels: Tensor, seed: int) -> Tensor:
+        with pictures(classifier, seed) as model, torch.no_grad():
             given = {"eps": attack.eps, "norm": NORMS[attack.ball], "seed": seed, "n_classes": model(x[:1]).shape[1]}
             made = kind(model, **{key: value for key, value in given.items() if _takes(kind, key)})
             with torch.enable_grad():
@@ -88,12 +88,12 @@ def torchattacks(name: str, ball: Ball) -> Made:
 
 
 @contextmanager
-def pictures(subject: Subject, seed: int) -> Iterator[nn.Module]:
+def pictures(classifier: Classifier, seed: int) -> Iterator[nn.Module]:
     """The model as it is now, and random numbers of the block's own."""
-    devices = [subject.device] if subject.device.type == "cuda" else []
-    with logits_of(subject.model, None, subject.normalize, "eval") as logits, torch.random.fork_rng(devices):
+    devices = [classifier.device] if classifier.device.type == "cuda" else []
+    with logits_of(classifier.model, None, classifier.normalize, "eval") as logits, torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        yield Pictures(logits, subject.device).eval()
+        yield Pictures(logits, classifier.device).eval()
 
 
 def bounded(found: Tensor, images: Tensor, attack: Attack) -> Tensor:

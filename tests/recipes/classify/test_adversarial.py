@@ -48,7 +48,7 @@ def test_the_view_is_the_clean_image_attacked_through_its_branch(norm: str, monk
     clean = batch.views[:, 0] / 255
     assert torch.equal(shown["clean"], clean)
     seeds = [stable_seed(0, "attack", 0, index, "adv") for _, index in batch.keys]
-    options: dict[str, Any] = {"branch": None if norm == "shared" else "adv", "normalize": again.subject.normalize}
+    options: dict[str, Any] = {"branch": None if norm == "shared" else "adv", "normalize": again.classifier.normalize}
     expected = pgd(again.model, clean, batch.labels, eps=32 / 255, steps=2, random=seeds, **options)
     assert_close(shown["adv"], expected, rtol=0, atol=1e-6)
     assert 0.05 < float((shown["adv"] - clean).abs().max()) <= 32 / 255 + 1e-6
@@ -99,9 +99,11 @@ def test_trades(monkeypatch: pytest.MonkeyPatch):
     made.model.train()
     numbers = made.step(batch)
     clean, seeds = batch.views[:, 0] / 255, [stable_seed(0, "attack", 0, index, "adv") for _, index in batch.keys]
-    options: dict[str, Any] = {"branch": "adv", "reference": "clean", "normalize": again.subject.normalize}
+    options: dict[str, Any] = {"branch": "adv", "reference": "clean", "normalize": again.classifier.normalize}
     found = trades(again.model, clean, eps=32 / 255, steps=2, random=seeds, **options)
-    x, spec = renorm.stack({name: again.subject.normalize(each) for name, each in (("clean", clean), ("adv", found))})
+    x, spec = renorm.stack(
+        {name: again.classifier.normalize(each) for name, each in (("clean", clean), ("adv", found))}
+    )
     with renorm.route(again.model.train(), spec):
         y = renorm.unstack(again.model(x), spec)
     agreement = F.kl_div(y["adv"].log_softmax(1), y["clean"].softmax(1), reduction="batchmean")
@@ -201,12 +203,12 @@ def test_sandwiches_start_as_published_if_asked():
 
 def test_training_sandwiches(tmp_path: Any):
     run = small.start(tmp_path, norm="sandwich", **{**ADV, "attack_steps": 1, "batch": 64})
-    opened = open_run(run.path)
-    assert opened.branches == ("clean", "adv")
-    plain = opened.folded("adv").eval()
+    named = open_run(run.path)
+    assert named.classifier.branches == ("clean", "adv")
+    plain = named.classifier.folded("adv").eval()
     x = torch.rand(4, 3, 16, 16)
-    with renorm.route(opened.subject.model.eval(), "adv"), torch.no_grad():
-        assert_close(opened.subject.model(x), plain(x), rtol=1e-4, atol=1e-5)
+    with renorm.route(named.classifier.model.eval(), "adv"), torch.no_grad():
+        assert_close(named.classifier.model(x), plain(x), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match=r"affine"):
         recipe(norm="sandwich", share=("affine",))
 

@@ -44,7 +44,7 @@ def test_each_image_follows_its_domain(norm: str):
     domain = again.images.domain
     assert domain is not None
     labels = domain[[index for _, index in batch.keys]]
-    x, model = again.subject.normalize(batch.views[:, 0]), again.model.train()
+    x, model = again.classifier.normalize(batch.views[:, 0]), again.model.train()
     if norm == "shared":
         y = model(x)
     else:
@@ -68,7 +68,7 @@ def test_only_the_domains_named_are_trained_on():
     members = (made.test.domain == 0).nonzero()[:, 0]  # pyright: ignore[reportOptionalMemberAccess]
     photos, model = made.test.subset(members), made.model.eval()
     with renorm.route(model, "photo"), torch.no_grad():
-        y = model(made.subject.normalize(photos.batch(range(len(photos)))[0]))
+        y = model(made.classifier.normalize(photos.batch(range(len(photos)))[0]))
     assert_close(numbers["test/photo"], (y.argmax(1) == photos.labels).double().mean().item())
 
 
@@ -80,16 +80,16 @@ def test_the_shared_affine_of_a_sandwich_meets_an_unseen_domain():
     made.model.eval()
     assert unknown(made.model) == ("unknown",)
     assert unknown(recipe(norm="split").model) == unknown(recipe(norm="sandwich").model) == ()
-    choices = choose(made.subject, ["photo", "unknown"], ["photo", "art"], TrainingImages(None))
+    choices = choose(made.classifier, ["photo", "unknown"], ["photo", "art"], TrainingImages(None))
     (sketch,) = domains(made.test, ["sketch"])
-    results = evaluate(made.subject, None, choices, [sketch])
+    results = evaluate(made.classifier, None, choices, [sketch])
     assert sketch.images is not None
-    x = made.subject.normalize(sketch.images.batch(range(len(sketch.images)))[0])
+    x = made.classifier.normalize(sketch.images.batch(range(len(sketch.images)))[0])
     with renorm.route(made.model, torch.full((len(x),), -1)), torch.no_grad():
         expected = made.model(x).argmax(1) == sketch.images.labels
     assert torch.equal(results.hits["unknown", "sketch", 0], expected)
-    adapt = Adapted(made.subject, None, ["unknown"], num_images=4)
-    results = evaluate(made.subject, None, choices, [sketch], adapt=adapt)
+    adapt = Adapted(made.classifier, None, ["unknown"], num_images=4)
+    results = evaluate(made.classifier, None, choices, [sketch], adapt=adapt)
     adaptation = renorm.adapt_(made.model, x[adapted_rows(sketch, 4)], prior=64, branch="unknown")
     with renorm.route(made.model, "unknown"), torch.no_grad():
         expected = made.model(x).argmax(1) == sketch.images.labels
@@ -107,8 +107,8 @@ def adapted_rows(shift: Shift, count: int) -> torch.Tensor:
 def test_adaptation_meets_an_unseen_domain():
     made = recipe(domains=("photo", "art"))
     (sketch,) = domains(made.test, ["sketch"])
-    adapt = Adapted(made.subject, None, made.config.populations, num_images=4)
-    results = evaluate(made.subject, None, {"photo": Choice("photo")}, [sketch], adapt=adapt)
+    adapt = Adapted(made.classifier, None, made.config.populations, num_images=4)
+    results = evaluate(made.classifier, None, {"photo": Choice("photo")}, [sketch], adapt=adapt)
     assert [row.bank for row in results.rows] == ["photo", "adapted@photo", "adapted@art"]
 
 

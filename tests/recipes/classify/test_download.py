@@ -8,9 +8,10 @@ import torch
 
 from renorm.cli import parse
 from renorm.data import cifar
+from renorm.models import Classifier
 from renorm.recipes.classify import read
 from renorm.recipes.classify.config import Config
-from renorm.recipes.open import Opened
+from renorm.recipes.open import NamedModel
 from tests.data import archives
 
 
@@ -52,10 +53,10 @@ def test_commands_take_the_option(command: str):
 
 
 def test_an_opened_model_fetches_its_data(fetched: list[Path]):
-    opened = Opened(torch.nn.Identity(), size=32, about={"config": {"data": "cifar10"}})  # type: ignore[arg-type]
+    named = NamedModel(Classifier(torch.nn.Identity(), (), (), size=32), about={"config": {"data": "cifar10"}})
     with pytest.raises(FileNotFoundError, match="--download"):
-        opened.images("cifar10")
-    asked = Opened(torch.nn.Identity(), size=32, about=opened.about, download=True)  # type: ignore[arg-type]
+        named.images("cifar10")
+    asked = NamedModel(Classifier(torch.nn.Identity(), (), (), size=32), about=named.about, download=True)
     assert asked.config.download
     assert len(asked.images("cifar10")) == 4
     assert len(asked.images("digits")) == 450

@@ -82,7 +82,7 @@ def test_a_step_is_the_published_one_by_hand(kind: str, memory_format: str):
     order = (
         (lambda t: t.transpose(0, 1).flatten(0, 1)) if memory_format == "channels_last" else (lambda t: t.flatten(0, 1))
     )
-    x = order(recipe.subject.normalize(batch.views.flatten(0, 1)).unflatten(0, (-1, 2)))
+    x = order(recipe.classifier.normalize(batch.views.flatten(0, 1)).unflatten(0, (-1, 2)))
     y, branch = order(torch.stack([batch.labels] * 2, 1)), order(torch.tensor([[0, 1]] * 32))
     pi, c, m = draw.permutation, draw.pixels, draw.moments
     assert torch.equal(branch[pi], branch)

@@ -47,7 +47,7 @@ def test_the_mean_of_unequal_parts_would_not_do():
     (_, gradients), (batch, *_) = one_step(norm="shared", batch=14, accumulate=2), recipe.batches(0, 0)
     recipe.optimizer.zero_grad()
     for views, labels in zip(batch.views.split([4, 3]), batch.labels.split([4, 3]), strict=True):
-        y = recipe.model(recipe.subject.normalize(views.flatten(0, 1)))
+        y = recipe.model(recipe.classifier.normalize(views.flatten(0, 1)))
         (F.cross_entropy(y, labels.repeat_interleave(2)) / 2).backward()
     naive = {name: p.grad for name, p in recipe.model.named_parameters()}
     with pytest.raises(AssertionError):
@@ -63,7 +63,7 @@ def test_label_smoothing_mixes_the_target_with_all_classes():
     recipe = small.recipe(norm="shared", batch=32, label_smoothing=0.3)
     batch = next(iter(recipe.batches(0, 0)))
     with torch.no_grad(), renorm.frozen_statistics(recipe.model):
-        y = recipe.model.train()(recipe.subject.normalize(batch.views.flatten(0, 1))).double()
+        y = recipe.model.train()(recipe.classifier.normalize(batch.views.flatten(0, 1))).double()
     targets = 0.7 * F.one_hot(batch.labels.repeat_interleave(2), 10) + 0.3 / 10
     expected = -(targets * y.log_softmax(1)).sum(1).mean()
     assert_close(recipe.step(batch)["loss"], expected.item(), rtol=1e-5, atol=0)

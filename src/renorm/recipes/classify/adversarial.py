@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.attacks import Attack, divergence, radius, search_apart
-from renorm.models import Subject
+from renorm.models import Classifier
 from renorm.seeds import stable_seed
 from renorm.train.batches import Key
 
@@ -60,7 +60,7 @@ def attack_of(config: Config) -> Attack:
 def with_attacks(
     config: Config,
     network: nn.Module,
-    subject: Subject,
+    classifier: Classifier,
     shown: Mapping[str, Tensor],
     labels: Tensor,
     keys: Sequence[Key],
@@ -70,7 +70,7 @@ def with_attacks(
     Args:
         config: Of the training.
         network: What is attacked, as it is: whatever wraps or compiles it.
-        subject: Normalizes.
+        classifier: Normalizes.
         shown: Views that were loaded, uint8; that of :func:`origin` among them. Branches that are not, are attacked.
         labels: Classes.
         keys: Of the examples.
@@ -80,15 +80,21 @@ def with_attacks(
         seeds = [stable_seed(config.seed, "attack", *key, branch) for key in keys]
         x = (shown[origin(config)].float() / 255).contiguous(memory_format=config.layout)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            made[branch] = _attacked(config, network, subject, x, labels, seeds, branch)
+            made[branch] = _attacked(config, network, classifier, x, labels, seeds, branch)
     return {**shown, **made}
 
 
 def _attacked(
-    config: Config, network: nn.Module, subject: Subject, x: Tensor, labels: Tensor, seeds: Sequence[int], branch: str
+    config: Config,
+    network: nn.Module,
+    classifier: Classifier,
+    x: Tensor,
+    labels: Tensor,
+    seeds: Sequence[int],
+    branch: str,
 ) -> Tensor:
     attack, through = attack_of(config), branch if config.split else None
-    options: dict[str, Any] = {"branch": through, "normalize": subject.normalize}
+    options: dict[str, Any] = {"branch": through, "normalize": classifier.normalize}
     if config.adv_loss == "trades":
         reference = origin(config) if config.split else None
         return search_apart(attack, network, x, random=seeds, reference=reference, **options)

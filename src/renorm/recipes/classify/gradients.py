@@ -59,7 +59,7 @@ def losses(recipe: Classification, batch: Batch) -> Mapping[str, Tensor]:
     views, labels = batch.views.to(device), batch.labels.to(device)
     shown = dict(zip(recipe.views, views.unbind(1), strict=True))
     still = replace(config, attack_mode="eval")
-    x, spec = recipe.stacked(with_attacks(still, recipe.model, recipe.subject, shown, labels, batch.keys))
+    x, spec = recipe.stacked(with_attacks(still, recipe.model, recipe.classifier, shown, labels, batch.keys))
     domain = rows(config, recipe.images)[[i for _, i in batch.keys]].to(device) if config.by_domain else None
     with routed(recipe.model, config, spec if domain is None else domain):
         y = recipe.model(x).float()

@@ -25,7 +25,7 @@ from renorm.evaluate.banks import SOURCE
 from renorm.evaluate.scores import logits
 from renorm.layers import SandwichBatchNorm
 from renorm.mix.draws import Weight
-from renorm.models import Subject
+from renorm.models import Classifier
 from renorm.recipes.classify.adversarial import agreements, attacked_branches, whole, with_attacks
 from renorm.recipes.classify.config import PRETRAINED, Config, check
 from renorm.recipes.classify.domains import resolved, rows, trained_on
@@ -78,7 +78,7 @@ class Classification:
         self.mix = mix_of(config, self.model, images[0][0].shape[-1])  # in what trains only; compiling sees it
         network: Any = torch.compile(self.model, backend=BACKEND) if config.compile else self.model
         self.network = self.processes.parallel(network)
-        self.subject = Subject(self.evaluated, start.mean, start.std)
+        self.classifier = Classifier(self.evaluated, start.mean, start.std)
         self.views = config.views_by_branch(self.size)
         self.data = ViewedImages(images, self.views, config.seed)
         self._seen = 0  # images since the statistics of all processes were alike
@@ -133,7 +133,7 @@ class Classification:
     def _backward(self, views: Tensor, labels: Tensor, keys: Sequence[Key], batch: Batch) -> Tensor:
         """Add the gradients of some of a step's images; their parts of the step's numbers, see :meth:`_numbers`."""
         shown = dict(zip(self.views, views.unbind(1), strict=True))
-        x, spec = self.stacked(with_attacks(self.config, self.network, self.subject, shown, labels, keys))
+        x, spec = self.stacked(with_attacks(self.config, self.network, self.classifier, shown, labels, keys))
         with routed(self.model, self.config, spec if self.domain is None else self.domain[[i for _, i in keys]]):
             x = self._mixed(x, spec, batch.place)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
@@ -185,7 +185,7 @@ class Classification:
     def stacked(self, views: Mapping[str, Tensor], only: Sequence[str] | None = None) -> Stacked:
         """Views as one normalized batch, branches in the configuration's order."""
         names = [name for name in self.config.branches if only is None or name in only]
-        return renorm.stack({name: self.subject.normalize(views[name]) for name in names}, self.config.layout)
+        return renorm.stack({name: self.classifier.normalize(views[name]) for name in names}, self.config.layout)
 
     def finish(self) -> None:
         """Make the statistics those of all processes and, of averaged weights, their own."""
@@ -219,7 +219,7 @@ class Classification:
         views, labels, keys, branches = batch
         shown, still = dict(zip(self.views, views.unbind(1), strict=True)), replace(self.config, attack_mode="eval")
         if set(branches) & set(attacked_branches(self.config)):
-            shown = with_attacks(still, self.network, self.subject, shown, labels, keys)
+            shown = with_attacks(still, self.network, self.classifier, shown, labels, keys)
         x, spec = self.stacked(shown, branches)
         with routed(model, self.config, spec):
             return model(x)
@@ -230,7 +230,7 @@ class Classification:
             return self._by_domain()
         choices = {name: Choice(name) for name in self.config.branches} if self.config.split else {SOURCE: Choice()}
         mine = self.test.subset(range(self.processes.rank, len(self.test), self.processes.count))
-        found = logits(self.subject, mine, choices) if len(mine) else {}
+        found = logits(self.classifier, mine, choices) if len(mine) else {}
         hits = [(found[name].argmax(1) == mine.labels).sum() if found else torch.tensor(0) for name in choices]
         total = self.processes.sum(torch.stack(hits).to(self.processes.device)).tolist()
         return {f"test/{name}": number / len(self.test) for name, number in zip(choices, total, strict=True)}
@@ -242,7 +242,7 @@ class Classification:
         for row, name in enumerate(self.config.populations):
             members = (domain == row).nonzero()[:, 0]
             mine = self.test.subset(members[self.processes.rank :: self.processes.count])
-            found = logits(self.subject, mine, {name: Choice(name)})[name] if len(mine) else torch.zeros(0, 1)
+            found = logits(self.classifier, mine, {name: Choice(name)})[name] if len(mine) else torch.zeros(0, 1)
             hits = (found.argmax(1) == mine.labels).sum().to(self.processes.device)
             if len(members):
                 numbers[f"test/{name}"] = float(self.processes.sum(hits)) / len(members)
@@ -272,8 +272,8 @@ class Classification:
         return {
             "branches": list(self.config.populations) if self.config.split else [],
             "classes": self.images.classes,
-            "mean": list(self.subject.mean),
-            "std": list(self.subject.std),
+            "mean": list(self.classifier.mean),
+            "std": list(self.classifier.std),
             "size": self.size,
             "config": asdict(self.config),
         } | self.mixture

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from renorm.recipes.classify.config import option
 
 if TYPE_CHECKING:
-    from renorm.recipes.open import Opened
+    from renorm.recipes.open import NamedModel
 
 Triple = tuple[float, float, float]
 OF_NAMED = ("weights", "num_classes", "mean", "std")  # options of a model given by its architecture's name
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelOptions:
     """Where a model's weights and input normalization come from, unless it is a run, which knows.
 
     Args:
@@ -33,7 +33,7 @@ class Source:
     std: Triple | None = None
     download: bool = False
 
-    def open(self, name: str) -> Opened:
+    def open(self, name: str) -> NamedModel:
         """A model by its name, which fetches its data if asked to.
 
         Raises:
@@ -42,7 +42,7 @@ class Source:
         """
         return replace(self.find(name), download=self.download)
 
-    def find(self, name: str) -> Opened:
+    def find(self, name: str) -> NamedModel:
         """The model of a run's folder, of a file that renorm wrote, or of an architecture's name.
 
         Raises:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from renorm.adapt.evidence import Evidence
     from renorm.data import Images
     from renorm.metrics import Interval
-    from renorm.recipes.open import Opened
+    from renorm.recipes.open import NamedModel
 
 
 class Judged(NamedTuple):
@@ -79,7 +79,7 @@ def _share(weight: float) -> str:
 
 
 def judge(
-    opened: Opened, images: Images, source: renorm.Bank, adaptation: renorm.Adaptation, branch: str | None
+    named: NamedModel, images: Images, source: renorm.Bank, adaptation: renorm.Adaptation, branch: str | None
 ) -> Judged:
     """The model's outputs for images before and after, under a progress bar; the model is adapted already."""
     import torch
@@ -93,11 +93,11 @@ def judge(
     parts: list[dict[str, torch.Tensor]] = []
     with progress("images") as bar:
         task = bar.add_task("what changes", total=len(images), numbers="")
-        for labels, found in outputs(opened.subject, images, choices):
+        for labels, found in outputs(named.classifier, images, choices):
             parts.append(found)
             bar.advance(task, len(labels))
     before, *after = (torch.cat([part[name] for part in parts]) for name in choices)
-    return Judged(before, after[0] if after else before, images, opened.classes)
+    return Judged(before, after[0] if after else before, images, named.classifier.classes)
 
 
 def tell_change(judged: Judged, others: Images, seed: int) -> None:
