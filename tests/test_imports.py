@@ -89,7 +89,7 @@ FILES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__in
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_room_imports_earlier_rooms_only(path: Path):
+def test_imports_go_one_way(path: Path):
     assert room_of(path) in ROOMS, f"{room_of(path)} has no place in the order of imports: add it to ROOMS"
     name = path.relative_to(SOURCE).as_posix()
     expected = {room for file, room in AGAINST_THE_ORDER if file == name}
