@@ -1,14 +1,13 @@
-"""Archives like CIFAR's, small, with pickles as Python 2 wrote them."""
+"""Archives like CIFAR's, small."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import pickle
-import struct
 import tarfile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,25 +15,8 @@ import pytest
 from renorm.extras import require
 
 
-class Python2Pickler(pickle._Pickler):
-    """Writes bytes as Python 2's strings, and numpy by the names it had."""
-
-    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
-
-    def save_bytes(self, value: bytes) -> None:
-        self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)  # type: ignore[attr-defined]
-
-    def save_global(self, obj: Any, name: str | None = None) -> None:
-        module = "numpy.core.multiarray" if obj is np.empty(0).__reduce__()[0] else obj.__module__
-        self.write(pickle.GLOBAL + f"{module}\n{name or obj.__qualname__}\n".encode())  # type: ignore[attr-defined]
-
-    dispatch[bytes] = save_bytes
-
-
 def pickled(value: Any) -> bytes:
-    file = io.BytesIO()
-    Python2Pickler(file, protocol=2).dump(value)
-    return file.getvalue()
+    return pickle.dumps(value, protocol=2)
 
 
 def batch(seed: int, n: int, label: str, classes: int = 10) -> dict[str, Any]:
