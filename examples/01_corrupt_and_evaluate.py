@@ -41,7 +41,7 @@ def accuracy(model, x, labels):
 
 def corrupted(folder):
     test = renorm.data.load("digits", "test")
-    write_shifts(test, folder, Settings("cifar-c", CORRUPTIONS))  # goes on where it was interrupted
+    write_shifts(test, folder, Settings("cifar-c", CORRUPTIONS))  # unless it is there already
     return read_shifts(folder, classes=test.classes)
 
 

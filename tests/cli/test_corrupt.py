@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,20 +104,20 @@ def test_an_unknown_layout_is_refused_and_help_names_all(capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
-def test_a_killed_command_goes_on(tmp_path: Path):
-    command = [sys.executable, "-m", "renorm", "corrupt", "digits"]
-    options = [*SMALL, "--layout", "imagenet-c", "--num-workers", "1"]
-    subprocess.run([*command, "whole", *options], cwd=tmp_path, check=True, capture_output=True)
-    killed = subprocess.Popen([*command, "out", *options], cwd=tmp_path, start_new_session=True)
+def test_a_killed_command_says_what_to_remove(tmp_path: Path):
+    command = [sys.executable, "-m", "renorm", "corrupt", "digits", "out", *SMALL, "--layout", "imagenet-c"]
+    killed = subprocess.Popen([*command, "--num-workers", "1"], cwd=tmp_path, start_new_session=True)
     while not any((tmp_path / "out").rglob("*.JPEG")):
         assert killed.poll() is None
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)  # its worker too
     killed.wait()
-    there = files(tmp_path / "out")
-    assert 0 < len(there) < len(files(tmp_path / "whole"))
-    subprocess.run([*command, "out", *options], cwd=tmp_path, check=True, capture_output=True)
-    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    again = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert re.search(r"killed: .* remove out/\.unfinished and give", again.stderr.replace("\n", " "))
+    shutil.rmtree(tmp_path / "out" / ".unfinished")
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert len(read_shifts(tmp_path / "out")) == 10
 
 
 @pytest.mark.slow
@@ -139,8 +140,8 @@ def test_a_file_system_that_refuses_to_grow_a_file(tmp_path: Path):
     )  # fmt: skip
     assert limited.returncode == 1
     assert re.search(
-        r"no room left for out \(File too large\)\..*give the same command again", limited.stderr.replace("\n", " ")
+        r"no room left for out \(File too large\): .*nothing of it stays", limited.stderr.replace("\n", " ")
     )
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"manifest.json", ".unfinished"}
+    assert list((tmp_path / "out").iterdir()) == []
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert len(read_shifts(tmp_path / "out")) == 5

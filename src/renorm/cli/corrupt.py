@@ -20,11 +20,11 @@ class Corrupt:
     """Write a corrupted copy of a data set: CIFAR-10-C, ImageNet-C or Parquet of your own images.
 
     An image's pixels depend on the seed, its number, the corruption and the severity only, never on the number of
-    processes. Interrupted, the same command goes on. Evaluate on it with: renorm evaluate MODEL --shifts OUT.
+    processes. The copy is there whole or not at all. Evaluate on it with: renorm evaluate MODEL --shifts OUT.
 
     Args:
         data: Images to corrupt: digits, a folder of images, a Parquet file or folder, or another data set's name.
-        out: Folder to write: a new one, or one in which the same command was interrupted.
+        out: Folder to write: a new one.
         settings: Corruptions and layout.
         split: Which part of the data.
         size: Scale and cut all images to this side in pixels; by default small images (sides of at most 96) keep the size

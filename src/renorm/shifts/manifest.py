@@ -106,16 +106,16 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def check_finished(path: Path) -> None:
-    """Refuse a copy that was interrupted.
+    """Refuse a copy that is being written, or was when its command was killed.
 
     Raises:
         ValueError: the folder says so.
     """
-    manifest = read_manifest(path)
-    if manifest is not None and (path / SCRATCH).exists():
+    manifest = read_manifest(path / SCRATCH)
+    if manifest is not None:
         raise ValueError(
-            f"{path} is not finished: writing it was interrupted, or goes on. The whole is needed, so that numbers can be "
-            f"compared. Give the same command again: {manifest.command or 'write_shifts'}"
+            f"{path} is not finished: it is being written, or its command was killed. The whole is needed, so that numbers can "
+            f"be compared. Wait for it, or remove it and give the same command again: {manifest.command or 'write_shifts'}"
         )
 
 
@@ -131,7 +131,7 @@ def check_complete(cells: Mapping[tuple[str, int], Images], manifest: Manifest, 
         if number != manifest.num_images:
             raise ValueError(
                 f"{path} has {number} of the {manifest.num_images} images of {name} {severity} that its manifest names. "
-                "The whole is needed, so that numbers can be compared. Give the same command again: "
+                "The whole is needed, so that numbers can be compared. Remove it and give the same command again: "
                 f"{manifest.command or 'write_shifts'}"
             )
 
