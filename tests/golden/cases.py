@@ -272,7 +272,7 @@ def attacking(norm: str) -> Frozen:
     x, y = images.batch(rows)[0].float() / 255, images.labels[rows]
     found = {"fgsm": library.fgsm(model, x, y, branch=branch, eps=16 / 255)}
     found["pgd"] = library.pgd(model, x, y, branch=branch, steps=3, random=rows.tolist())
-    return found | {"l2": library.pgd(model, x, y, branch=branch, steps=3, norm="l2", eps=0.5)}
+    return found | {"l2": library.pgd(model, x, y, branch=branch, steps=3, ball="l2", eps=0.5)}
 
 
 def measured() -> Iterator[tuple[str, Case]]:

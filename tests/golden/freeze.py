@@ -9,11 +9,12 @@ round otherwise; the golden files are.
 """
 
 import argparse
+import fnmatch
 import json
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def names(folder: Path, only: str) -> set[str]:
     Raises:
         FileNotFoundError: If it holds none.
     """
-    found = {path.stem for path in folder.glob("*.json") if fnmatch(path.stem, only)}
+    found = {path.stem for path in folder.glob("*.json") if fnmatch.fnmatch(path.stem, only)}
     if not found:
         raise FileNotFoundError(
             f"no frozen cases in {folder}: a folder that this script wrote is needed. Write one first."
@@ -101,18 +102,22 @@ def compare(a: Path, b: Path, only: str = "*") -> list[str]:
     return lines + [line for name in sorted(left & right) if (line := described(name, read(a, name), read(b, name)))]
 
 
-def freeze(folder: Path, only: str = "*") -> int:
-    """Run the cases on one thread, each from the same seed, and write them."""
+def freeze(folder: Path, only: str = "*") -> list[str]:
+    """Run the cases on one thread, each from the same seed, and write them; those that fail are told and named."""
     from tests.golden.cases import CASES
 
     torch.set_num_threads(1)
-    chosen = [name for name in CASES if fnmatch(name, only)]
-    for name in chosen:
+    failed = []
+    for name in fnmatch.filter(CASES, only):
         started = time.perf_counter()
         torch.manual_seed(0)
-        write(folder, name, CASES[name]())
+        try:
+            write(folder, name, CASES[name]())
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
         print(f"{time.perf_counter() - started:6.1f} s  {name}", file=sys.stderr)
-    return len(chosen)
+    return failed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,8 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.out is None) == (options.compare is None):
         parser.error("a folder to write or two to compare are needed")
     if options.out:
-        print(f"{freeze(options.out, options.only)} cases in {options.out}")
-        return 0
+        failed = freeze(options.out, options.only)
+        print("\n".join(f"{name}: failed" for name in failed) or f"all cases are in {options.out}")
+        return bool(failed)
     lines = compare(*options.compare, only=options.only)
     print("\n".join(lines) if lines else f"{len(names(options.compare[0], options.only))} cases, no difference")
     return bool(lines)

@@ -81,6 +81,16 @@ def test_an_empty_folder_is_refused(tmp_path: Path):
         compare(a, tmp_path / "none")
 
 
+def test_a_case_that_fails_is_told_and_others_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from tests.golden import cases
+
+    monkeypatch.setattr(cases, "CASES", {"broken": lambda: {"a": 1 / 0}, "fine": lambda: FOUND})
+    assert freeze.freeze(tmp_path) == ["broken"]
+    assert freeze.names(tmp_path, "*") == {"fine"}
+    assert main([str(tmp_path / "all")]) == 1
+    assert main([str(tmp_path / "some"), "--only", "f*"]) == 0
+
+
 PART = ["train split", "adapt sandwich, default", "measure plain", "site split"]
 
 
