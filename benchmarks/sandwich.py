@@ -22,7 +22,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 import renorm
-from renorm.layers import ConditionalBatchNorm, SandwichBatchNorm
+from renorm.layers import SandwichBatchNorm, SplitBatchNorm
 
 CUDA = torch.cuda.is_available()
 SHAPES = [(128, 64, 32, 32), (64, 256, 14, 14)] if not CUDA else [(256, 64, 56, 56), (256, 256, 14, 14)]
@@ -87,7 +87,9 @@ def sides(shape, classes, x, g, device):
         "plain": step(nn.BatchNorm2d(shape[1]).to(device), x, g),
         "sandwich": step(SandwichBatchNorm(shape[1], classes).to(device), x, g, labels, routed=True),
         "authors": step(Authors(shape[1], classes, True).to(device), x, g, labels),
-        "conditional": step(ConditionalBatchNorm(shape[1], classes).to(device), x, g, labels, routed=True),
+        "conditional": step(
+            SplitBatchNorm(shape[1], classes, share="statistics").to(device), x, g, labels, routed=True
+        ),
         "without": step(Authors(shape[1], classes, False).to(device), x, g, labels),
     }
 

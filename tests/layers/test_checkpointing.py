@@ -132,4 +132,4 @@ def test_norms_copied_whole_are_not_updated_by_a_recomputation():
     renorm.split_(net, ["weak", "strong"])
     with renorm.route(net, "weak", "strong"):
         checkpoint(net, images(), use_reentrant=False).sum().backward()
-    assert [net[1].of(k).num_batches_tracked.item() for k in (0, 1)] == [1, 1]
+    assert [net[1].called(k).num_batches_tracked.item() for k in (0, 1)] == [1, 1]

@@ -1,6 +1,7 @@
 """Sandwich and class-conditional norms: published numbers, and what they have beyond the laws of all branched layers."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 import renorm
-from renorm.layers import ConditionalBatchNorm, SandwichBatchNorm, SplitBatchNorm
+from renorm.layers import SandwichBatchNorm, SplitBatchNorm
 from renorm.routing import Route
 from tests.oracles.numbers import fill, inp, summary
 from tests.oracles.sandwich import sandwich_norm
 
+conditional = partial(SplitBatchNorm, share="statistics")
 Z = torch.tensor([1.0, 2.0, 3.0, 6.0]).view(4, 1, 1, 1)
 
 
@@ -74,8 +76,8 @@ def test_statistics_per_branch_give_the_authors_numbers():
     [
         (SandwichBatchNorm, True, [43.898163, 138.192427, -13.152201, 0.759266, -1.730598]),
         (SandwichBatchNorm, False, [-25.629782, 137.324755, -10.675989, 0.282724, -1.807794]),
-        (ConditionalBatchNorm, True, [14.690952, 118.225555, -10.791729, 0.659266, -1.809728]),
-        (ConditionalBatchNorm, False, [-46.731493, 126.233556, -8.896816, 0.182724, -1.883788]),
+        (conditional, True, [14.690952, 118.225555, -10.791729, 0.659266, -1.809728]),
+        (conditional, False, [-46.731493, 126.233556, -8.896816, 0.182724, -1.883788]),
     ],
 )
 def test_the_larger_table(kind, training, expected):
@@ -136,7 +138,7 @@ def test_unknown_samples_are_an_error_by_choice_and_where_they_have_no_statistic
     for norm in (
         SandwichBatchNorm(4, ["a", "b"], unknown="error"),
         SandwichBatchNorm(4, ["a", "b"], share=()),
-        ConditionalBatchNorm(4, ["a", "b"]),
+        conditional(4, ["a", "b"]),
         SplitBatchNorm(4, ["a", "b"]),
     ):
         with pytest.raises(ValueError, match=message):
@@ -178,7 +180,7 @@ def test_a_branch_may_be_called_unknown_where_there_is_no_other():
 def test_a_route_with_unknown_samples_is_refused_by_layers_that_have_nothing_for_them():
     route = Route(["a", "b"], unknown=True)
     SandwichBatchNorm(4, ["a", "b"], route=route)
-    cases: Any = ((SplitBatchNorm, {}), (ConditionalBatchNorm, {}), (SandwichBatchNorm, {"share": ()}))
+    cases: Any = ((SplitBatchNorm, {}), (conditional, {}), (SandwichBatchNorm, {"share": ()}))
     for kind, options in cases:
         with pytest.raises(ValueError, match=r"a route with samples of no branch was given to a .*Use a sandwich"):
             kind(4, ["a", "b"], route=route, **options)
@@ -199,7 +201,7 @@ class Generator(nn.Module):
         return self.second(self.conv(self.first(z, labels).relu()), labels)
 
 
-@pytest.mark.parametrize("kind", [SandwichBatchNorm, ConditionalBatchNorm])
+@pytest.mark.parametrize("kind", [SandwichBatchNorm, conditional])
 def test_a_generator_built_by_hand_compiles_and_needs_no_route(kind):
     torch._dynamo.reset()
     generator = torch.Generator().manual_seed(0)
@@ -216,7 +218,7 @@ def test_a_generator_built_by_hand_compiles_and_needs_no_route(kind):
 
 
 def test_wrong_labels_by_hand_are_refused_every_time():
-    norm, x = ConditionalBatchNorm(4, 3), torch.randn(2, 4, 5)
+    norm, x = conditional(4, 3), torch.randn(2, 4, 5)
     for labels in (torch.tensor([0, 3]), torch.tensor([-2, 1])):
         for _ in range(2):
             with pytest.raises(ValueError, match=r"labels between .* were given. The 3 branches"):
@@ -232,7 +234,7 @@ def test_wrong_labels_by_hand_are_refused_every_time():
         norm(x, torch.tensor([0, 2]))
 
 
-@pytest.mark.parametrize("kind", [SandwichBatchNorm, ConditionalBatchNorm])
+@pytest.mark.parametrize("kind", [SandwichBatchNorm, conditional])
 @pytest.mark.parametrize("training", [True, False])
 def test_one_label_is_that_of_the_whole_batch(kind, training):
     norm = kind(4, ["cat", "dog", "cow"], init="published", generator=torch.Generator().manual_seed(0)).train(training)
@@ -259,7 +261,7 @@ def test_one_label_is_that_of_the_whole_batch(kind, training):
 )
 def test_one_label_that_is_none_is_refused(label, error, message):
     with pytest.raises(error, match=message):
-        ConditionalBatchNorm(4, 3)(torch.randn(2, 4, 5), label)
+        conditional(4, 3)(torch.randn(2, 4, 5), label)
 
 
 def test_labels_of_a_checkpointed_layer_update_once():
@@ -303,9 +305,9 @@ def test_initialization_as_published_or_the_identity():
     assert_close(again.state_dict(), norm.state_dict(), rtol=0, atol=0)
     identity: Any = SandwichBatchNorm(512, 20)
     assert all(bool((p == float(name.endswith("weight"))).all()) for name, p in identity.named_parameters())
-    conditional: Any = ConditionalBatchNorm(512, 20, init="published", generator=torch.Generator().manual_seed(0))
-    assert 0.018 < conditional.weight.std() < 0.022
-    assert not conditional.bias.any()
+    by_class: Any = conditional(512, 20, init="published", generator=torch.Generator().manual_seed(0))
+    assert 0.018 < by_class.weight.std() < 0.022
+    assert not by_class.bias.any()
 
 
 def test_a_plain_checkpoint_becomes_the_shared_affine_and_branches_the_identity():

@@ -75,7 +75,7 @@ def test_a_lasting_route_follows_the_mode_and_can_be_undone():
 
 
 def test_of_many_branches_the_first_and_the_last_are_named():
-    norm = renorm.layers.ConditionalBatchNorm(2, 5000)
+    norm = renorm.layers.SplitBatchNorm(2, 5000, share="statistics")
     with pytest.raises(
         ValueError, match=r"'c9' is not a branch of this model. Its branches are \['0', '1', ... '4999'\]"
     ):

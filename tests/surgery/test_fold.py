@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.layers import BranchCopies, SplitBatchNorm
+from renorm.layers import BranchCopies, Site, SplitBatchNorm
 from tests.surgery.zoo import CHANNELS, NORMS, around, images, small, tensors
 
 BRANCHES = ["weak", "strong"]
@@ -38,7 +38,7 @@ def test_a_fold_equals_its_branch_to_the_bit_and_no_other(share: Any):
     outputs = []
     for branch in BRANCHES:
         folded: Any = renorm.fold(model, branch, probe=x)
-        assert not any(isinstance(m, (SplitBatchNorm, BranchCopies)) for m in folded.modules())
+        assert not any(isinstance(m, Site) for m in folded.modules())
         assert type(folded[1]) is nn.BatchNorm2d
         with renorm.route(model, branch):
             exactly(folded(x), model(x))
@@ -132,7 +132,7 @@ def test_broken_statistics_are_refused_by_the_site_that_has_them(kind: str, key:
     model: Any = nn.Sequential(around(NORMS["2d"].make()), around(NORMS[kind].make()))
     renorm.split_(model, BRANCHES)
     site = model[1][0]
-    row = site.of(1).get_buffer(key) if isinstance(site, BranchCopies) else site.get_buffer(key)[CHANNELS:]
+    row = site.called(1).get_buffer(key) if isinstance(site, BranchCopies) else site.get_buffer(key)[CHANNELS:]
     row[2] = value
     message = (
         r"site '1.0' has statistics of branch 'strong' that are not finite or negative. Evaluation needs finite ones. "

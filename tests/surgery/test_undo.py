@@ -147,7 +147,7 @@ def test_undo_works_on_the_model_that_was_converted_not_on_its_copies():
     other = copy.deepcopy(model)
     report.undo()
     train(other, "weak", "strong")
-    assert not any(isinstance(m, renorm.layers.SplitBatchNorm) for m in model.modules())
+    assert not any(isinstance(m, renorm.layers.Site) for m in model.modules())
 
 
 def test_the_law_of_same_objects_catches_equal_copies():

@@ -15,7 +15,7 @@ from renorm.banks.bank import Statistics, check_all_finite, source_weight
 from renorm.banks.exclusive import exclusive
 from renorm.banks.sites import resolve, unwrap, views
 from renorm.functional import Moments, at_least_float32, branch_norm, positions
-from renorm.layers import SplitBatchNorm
+from renorm.layers import Site
 from renorm.routing import Visit, route, route_of
 
 
@@ -176,11 +176,10 @@ def moved(
 
 def _source(site: nn.Module, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, list[int]]:
     """The source's mean and variance by population, the population of each sample, and how many each has."""
-    shape = (-1, site.num_features) if isinstance(site, SplitBatchNorm) else (1, -1)
-    mean, var = (site.get_buffer(key).view(shape) for key in ("running_mean", "running_var"))
+    mean, var = (site.get_buffer(key).view(-1, x.shape[1]) for key in ("running_mean", "running_var"))
     if len(mean) == 1:
         return mean, var, None, [len(x)]
-    assert isinstance(site, SplitBatchNorm)
+    assert isinstance(site, Site)
     own = site.route
     visit = own.visit(len(x), False, site.name) if labels is None else own.told(labels, len(x), site.name)
     population, sizes = _divided(visit, x)

@@ -16,8 +16,7 @@ from renorm.adapt.claims import noted
 from renorm.adapt.prediction import prediction_time
 from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, call, evaluating, num_samples
-from renorm.banks.sites import resolve, views
-from renorm.layers import SandwichBatchNorm
+from renorm.banks.sites import View, resolve, views
 from renorm.routing import untraced
 
 
@@ -69,7 +68,7 @@ class Tent:
             raise ValueError(f"rate={rate} was given. A step has a positive, finite length. Use 1e-3, as published.")
         self.model, self.branch, self.steps = model, resolve(model, branch), 0
         self._rate, self._betas, self._forward = rate, betas, forward
-        sites = {name: view.module for name, view in views(model, self.branch).items()}
+        sites = views(model, self.branch)
         self._num_sites = len(sites)
         self._names, self._parameters = _affines(sites)
         self._source = [p.detach().clone() for p in self._parameters]
@@ -182,15 +181,12 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log.exp() * log).sum(1).mean()
 
 
-def _affines(sites: dict[str, nn.Module]) -> tuple[list[str], list[nn.Parameter]]:
+def _affines(sites: dict[str, View]) -> tuple[list[str], list[nn.Parameter]]:
     """The scales and biases of sites by name, each once."""
     found: dict[int, tuple[str, nn.Parameter]] = {}
-    for name, site in sites.items():
-        own = ("branch_weight", "branch_bias") if isinstance(site, SandwichBatchNorm) else ("weight", "bias")
-        for key in own:
-            parameter = site._parameters.get(key)
-            if parameter is not None:
-                found.setdefault(id(parameter), (f"{name}.{key}", parameter))
+    for name, view in sites.items():
+        for key, parameter in view.parameters().items():
+            found.setdefault(id(parameter), (f"{name}.{key}", parameter))
     if not found:
         raise ValueError(
             f"none of the {len(sites)} sites has a scale or bias. Minimizing the entropy needs such parameters to move. Use a "

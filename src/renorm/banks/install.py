@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from renorm.banks.bank import Bank, Statistics, check_finite
 from renorm.banks.exclusive import exclusive
 from renorm.banks.sites import View, fingerprint, resolve, views
-from renorm.layers import SandwichBatchNorm
 
 
 class Installation:
@@ -86,9 +85,7 @@ def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict:
     with exclusive(model):
         _check(model, bank, targets, strict)
         report = Installation(model, branch, f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
-        writes = [pair for name, view in targets.items() for pair in _writes(view, bank.sites[name], branch)]
-        for own, value in writes:
-            assert own is not None
+        for own, value in [pair for name, view in targets.items() for pair in _writes(view, bank.sites[name])]:
             report.write(own, value)
     return report
 
@@ -113,12 +110,9 @@ def _pairs(view: View, given: Statistics) -> list[tuple[Tensor | None, Tensor]]:
     return [(tensor, value) for tensor, value in zip(own, values, strict=True) if value is not None]
 
 
-def _writes(view: View, given: Statistics, branch: str | None) -> list[tuple[Tensor | None, Tensor]]:
-    """:func:`_pairs`, the affine of a sandwich written to the factor that is the branch's own."""
-    pairs, site = _pairs(view, given), view.module
-    if not isinstance(site, SandwichBatchNorm) or (given.weight is None and given.bias is None):
-        return pairs
-    return [*pairs[:2], *site.factors_of(site.route.row(branch or ""), given.weight, given.bias)]
+def _writes(view: View, given: Statistics) -> list[tuple[Tensor, Tensor]]:
+    """Where to write what, for a site to use what a bank has for it."""
+    return [(view.mean, given.mean), (view.var, given.var), *view.writes(given.weight, given.bias)]
 
 
 def _described(site: View | Statistics) -> str:

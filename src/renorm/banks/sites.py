@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from renorm.layers import BranchCopies, SplitBatchNorm
+from renorm.layers import Site
+from renorm.layers.site import running
 from renorm.routing import route_of
-from renorm.surgery.rules import affine_of, row_of
 
 
 class View(NamedTuple):
     """One site's tensors for a branch, as views: what is written to them is in the model. Shapes ``(C,)``.
 
-    The affine of a sandwich is merged from two, so it is a copy.
+    The affine of a sandwich is merged from two, so it is a copy. ``module`` is what the branch's samples are normalized by.
     """
 
     module: nn.Module
@@ -26,6 +26,22 @@ class View(NamedTuple):
     var: Tensor
     weight: Tensor | None
     bias: Tensor | None
+    site: Site | None = None  # of which the branch is this row; none for a plain norm
+    row: int = 0
+
+    def writes(self, weight: Tensor | None, bias: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """Tensors of the model with the values that make the affine the given one."""
+        if self.site is not None:
+            return self.site.writes(self.row, weight, bias)
+        pairs = zip((self.weight, self.bias), (weight, bias), strict=True)
+        return [(own, value) for own, value in pairs if own is not None and value is not None]
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The scale and the bias by which the branch can be trained, by their names in the module."""
+        if self.site is not None:
+            return self.site.own_parameters(self.row)
+        own = ((key, self.module._parameters.get(key)) for key in ("weight", "bias"))
+        return {key: parameter for key, parameter in own if parameter is not None}
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -84,28 +100,24 @@ def tracked(model: nn.Module, branch: str | None) -> dict[str, View]:
     found: dict[str, View] = {}
     inside: set[int] = set()
     for name, module in unwrap(model).named_modules():
-        name = name.replace("_orig_mod.", "").removesuffix("_orig_mod").rstrip(".")
         if id(module) in inside:
             continue
-        if isinstance(module, BranchCopies):
+        name = name.replace("_orig_mod.", "").removesuffix("_orig_mod").rstrip(".")
+        if isinstance(module, Site):
             inside |= {id(m) for m in module.modules()}
-            copy = module.of(module.route.row(branch or ""))
-            if _tracks(copy):
-                found[name] = _of_plain(copy)
-        elif isinstance(module, SplitBatchNorm):
-            if module.running_mean is not None:
-                found[name] = _of_split(module, branch or "")
+            row = module.route.row(branch or "")
+            if _tracks(module.called(row)):
+                found[name] = _of_site(module, row)
         elif _tracks(module):
             found[name] = _of_plain(module)
     return found
 
 
 def _tracks(module: nn.Module) -> bool:
-    """Whether a plain module holds statistics of batches, of its own class or a like one; instance norms do not."""
-    buffers = module._buffers
+    """Whether a module holds statistics of batches, of its own class or a like one; instance norms do not."""
     like = isinstance(module, _BatchNorm) or not isinstance(module, nn.modules.instancenorm._InstanceNorm)
     frozen = not module._parameters and "Frozen" in type(module).__name__
-    return like and not frozen and buffers.get("running_mean") is not None and buffers.get("running_var") is not None
+    return like and not frozen and running(module) is not None
 
 
 def _of_plain(module: nn.Module) -> View:
@@ -113,10 +125,10 @@ def _of_plain(module: nn.Module) -> View:
     return View(module, module.get_buffer("running_mean"), module.get_buffer("running_var"), weight, bias)
 
 
-def _of_split(site: SplitBatchNorm, branch: str) -> View:
-    row = site.route.row(branch)
-    mean, var = (row_of(site.get_buffer(key), site.num_populations, row) for key in ("running_mean", "running_var"))
-    return View(site, mean, var, *affine_of(site, row))
+def _of_site(site: Site, row: int) -> View:
+    now = site.statistics(row)
+    assert now is not None
+    return View(site.called(row), now.mean, now.var, *site.affine_of(row), site, row)
 
 
 def versions(model: nn.Module) -> int:
@@ -141,7 +153,7 @@ def hash_of(tensors: Mapping[str, Tensor]) -> str:
 
 def _others(model: nn.Module) -> dict[str, Tensor]:
     inner = unwrap(model)
-    kinds = (SplitBatchNorm, BranchCopies, _BatchNorm)
+    kinds = (Site, _BatchNorm)
     sites = tuple(f"{name}." if name else "" for name, m in inner.named_modules() if isinstance(m, kinds) or _tracks(m))
     own = {k: v for k, v in inner.state_dict(keep_vars=True).items() if not (sites and k.startswith(sites))}
     return {k.replace("_orig_mod.", ""): v for k, v in sorted(own.items()) if isinstance(v, Tensor)}

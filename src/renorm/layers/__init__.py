@@ -2,7 +2,17 @@
 
 from renorm.layers.adain import AdaIN, SandwichAdaIN
 from renorm.layers.copies import BranchCopies
-from renorm.layers.sandwich import ConditionalBatchNorm, SandwichBatchNorm
+from renorm.layers.sandwich import SandwichBatchNorm
+from renorm.layers.site import Running, Site, sites_of
 from renorm.layers.split import SplitBatchNorm
 
-__all__ = ["AdaIN", "BranchCopies", "ConditionalBatchNorm", "SandwichAdaIN", "SandwichBatchNorm", "SplitBatchNorm"]
+__all__ = [
+    "AdaIN",
+    "BranchCopies",
+    "Running",
+    "SandwichAdaIN",
+    "SandwichBatchNorm",
+    "Site",
+    "SplitBatchNorm",
+    "sites_of",
+]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
+from renorm.layers.site import Affine, Running, Site, carry_state, check_branches, running, same_values
 from renorm.routing import Route, Selection, borrowed_statistics
 
 
-class BranchCopies(nn.Module):
+@final
+class BranchCopies(Site):
     """A copy of a norm per branch, each called on its own samples, so that no behaviour of its class is lost.
 
     Slower than :class:`SplitBatchNorm`, and labels wait for the device, as their counts are needed on the host. Copies are
@@ -34,11 +36,6 @@ class BranchCopies(nn.Module):
             self.add(branch, norm)
         self.training = norm.training
 
-    @property
-    def branches(self) -> tuple[str, ...]:
-        """Names of the branches, in order."""
-        return self.route.branches
-
     def add(self, branch: str, norm: nn.Module) -> None:
         """Add a copy of a norm as a branch; not by add_module, which refuses names like ``train``."""
         if branch in vars(self):
@@ -48,9 +45,9 @@ class BranchCopies(nn.Module):
             )
         self._modules[branch] = copy.deepcopy(norm)
 
-    def of(self, branch: int) -> nn.Module:
+    def called(self, row: int) -> nn.Module:
         """The copy of a branch."""
-        return self._modules[self.branches[branch]]  # pyright: ignore[reportReturnType]
+        return self._modules[self.branches[row]]  # pyright: ignore[reportReturnType]
 
     def forward(self, x: Tensor) -> Tensor:
         visit = self.route.visit(x.shape[0], self.training, self.name)
@@ -58,7 +55,7 @@ class BranchCopies(nn.Module):
             if self.training and (visit.recomputed or self.route.frozen):
                 stack.enter_context(borrowed_statistics(self.modules()))
             if visit.selection.kind == "whole":
-                y = self.of(visit.selection.branches[0])(x)
+                y = self.called(visit.selection.branches[0])(x)
             else:
                 y = self._apart(x, visit.selection, visit.repeats)
         return y + self._zero() if self.training and torch.is_grad_enabled() else y
@@ -68,8 +65,8 @@ class BranchCopies(nn.Module):
         members = [(row, (index == row).nonzero().squeeze(1)) for row in selection.branches]
         members = [(row, where) for row, where in members if len(where)]
         if not members:
-            return self.of(selection.branches[0])(x)
-        parts = [self.of(row)(x[where]) for row, where in members]
+            return self.called(selection.branches[0])(x)
+        parts = [self.called(row)(x[where]) for row, where in members]
         order = torch.cat([where for _, where in members]).argsort()
         return torch.cat(parts)[order]
 
@@ -77,11 +74,38 @@ class BranchCopies(nn.Module):
         """A zero that depends on every parameter: absent branches get gradients of 0, for which parallel training waits."""
         return sum(p.flatten()[:0].sum() for p in self.parameters())
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        metadata = getattr(destination, "_metadata", None)
-        if metadata is not None:
-            metadata.setdefault(prefix[:-1], {})["branches"] = list(self.branches)
+    def statistics(self, row: int) -> Running | None:
+        return running(self.called(row))
+
+    def affine_of(self, row: int) -> Affine:
+        weight, bias = (
+            None if p is None else p.detach() for p in map(self.called(row)._parameters.get, ("weight", "bias"))
+        )
+        return weight, bias
+
+    def own_parameters(self, row: int) -> dict[str, nn.Parameter]:
+        return {
+            key: p for key, p in self.called(row)._parameters.items() if p is not None and key in ("weight", "bias")
+        }
+
+    def sources(self, key: str) -> tuple[int, ...]:
+        return ()
+
+    def plain(self, row: int) -> nn.Module:
+        norm = copy.deepcopy(self.called(row))
+        carry_state(self, norm)
+        return norm
+
+    def grow_(self, branch: str, row: int, grown: dict[nn.Parameter, nn.Parameter]) -> Callable[[], None]:
+        self.add(branch, self.called(row))
+        return lambda: self._modules.pop(branch) and None
+
+    def added_to(self, norm: nn.Module) -> dict[str, Tensor]:
+        return {}
+
+    def differs_from(self, norm: nn.Module, added: dict[str, Tensor]) -> bool:
+        before, states = norm.state_dict(), [child.state_dict() for child in self.children()]
+        return any(not same_values(state[key], value) for state in states for key, value in before.items())
 
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, *args: Any
@@ -93,15 +117,3 @@ class BranchCopies(nn.Module):
             value = state_dict.pop(key)
             state_dict.update({start + key.removeprefix(prefix): value for start in inner})
         super()._load_from_state_dict(state_dict, prefix, metadata, *args)
-
-
-def check_branches(site: str, metadata: dict[str, Any], branches: Sequence[str], errors: list[str]) -> bool:
-    """Whether a checkpoint's branches are the site's; if not, an error is added."""
-    saved = metadata.get("branches")
-    if saved is None or list(saved) == list(branches):
-        return True
-    errors.append(
-        f"{site}: the checkpoint has branches {list(saved)}, the model {list(branches)}. "
-        f"Their names and order must agree. Convert the model with the checkpoint's branches."
-    )
-    return False

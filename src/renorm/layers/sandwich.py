@@ -1,21 +1,21 @@
-"""Sandwich and class-conditional batch normalization: branches over one set of statistics, with or without a shared affine."""
+"""Sandwich batch normalization: an affine that all branches share, and on top of it one affine per branch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Generator, Tensor, nn
 
 from renorm import functional
-from renorm.layers.split import Rows, SplitBatchNorm, Sync
+from renorm.layers.flat import FlatSite, Rows, Sync, fill_affine_, names_of, row_of
+from renorm.layers.site import Affine
 from renorm.routing import Route
 
-SPREAD = 0.02  # standard deviation of the published initial scales
 
-
-class SandwichBatchNorm(SplitBatchNorm):
+@final
+class SandwichBatchNorm(FlatSite):
     r"""Batch normalization, an affine that all branches share, and on top of it one affine per branch.
 
     .. math:: y_n = \gamma_{k(n)} \left(\gamma \frac{x_n - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta\right) + \beta_{k(n)}
@@ -87,15 +87,12 @@ class SandwichBatchNorm(SplitBatchNorm):
 
     @property
     def takes_unknown(self) -> bool:
-        """Whether samples of no branch can be normalized: by shared statistics."""
         return "statistics" in self.share
 
     def branched(self, key: str) -> bool:
-        """Whether a tensor has a row per branch; others have one, which is shared."""
         return key.startswith("branch_") or (key not in ("weight", "bias") and "statistics" not in self.share)
 
-    def affine_of(self, rows: Rows) -> tuple[Tensor | None, Tensor | None]:
-        """Merged scales and biases of some branches, ``(R, C)``; of row -1 the shared ones."""
+    def affines(self, rows: Rows) -> Affine:
         own = self._own(self.branch_weight, rows, 1.0), self._own(self.branch_bias, rows, 0.0)
         return functional.compose_affine((self.weight, self.bias), own)
 
@@ -106,20 +103,16 @@ class SandwichBatchNorm(SplitBatchNorm):
         return self._pick(flat, rows.clamp(min=0)).where(rows.unsqueeze(1) >= 0, identity)  # pyright: ignore[reportOptionalMemberAccess]
 
     @torch.no_grad()
-    def factors_of(self, row: int, weight: Tensor | None, bias: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        """Where to write what, for the merged affine of a branch to become the given one; nothing where it is that.
-
-        Raises:
-            ValueError: no branch, or shared scales of 0 where others are wanted.
-        """
+    def writes(self, row: int, weight: Tensor | None, bias: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        if weight is None and bias is None:
+            return []
         if row < 0:
             raise ValueError(
                 f"an affine was given for samples of no branch (site {self.name!r}). They have the one that all branches share. "
                 f"Name a branch, or use a bank of statistics alone."
             )
-        rows = slice(row, row + 1)
-        now = self.affine_of(rows)
-        given = [a if a is None or b is None else b.to(a).view_as(a) for a, b in zip(now, (weight, bias), strict=True)]
+        now = self.affine_of(row)
+        given = [a if a is None or b is None else b.to(a) for a, b in zip(now, (weight, bias), strict=True)]
         if all(
             a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in zip(now, given, strict=True)
         ):
@@ -129,9 +122,20 @@ class SandwichBatchNorm(SplitBatchNorm):
                 f"site {self.name!r} has shared scales of 0, and other scales were given. No branch can make them of 0. "
                 f"Use a bank of statistics alone."
             )
-        own = functional.factor_affine((self.weight, self.bias), (given[0], given[1]))
-        targets = (self._pick(t, rows) for t in (self.branch_weight, self.branch_bias))
-        return [(t.view(-1), v.view(-1)) for t, v in zip(targets, own, strict=True) if t is not None and v is not None]
+        values = functional.factor_affine((self.weight, self.bias), (given[0], given[1]))
+        targets = (t if t is None else row_of(t, self.num_rows, row) for t in (self.branch_weight, self.branch_bias))
+        return [(t, v) for t, v in zip(targets, values, strict=True) if t is not None and v is not None]
+
+    def own_parameters(self, row: int) -> dict[str, nn.Parameter]:
+        return {key: p for key, p in self._parameters.items() if p is not None and key.startswith("branch_")}
+
+    def multiplied(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        pairs = ((self.weight, self.branch_weight), (self.bias, self.branch_bias))
+        return [(shared, own) for shared, own in pairs if shared is not None and own is not None]
+
+    def sources(self, key: str) -> tuple[int, ...]:
+        merged = (key, "branch_weight", f"branch_{key}")
+        return () if self._parameters[key] is None else tuple(id(self._parameters[each]) for each in merged)
 
     def initialize_(self, init: str, generator: Generator | None = None, *, shared: bool = True) -> None:
         """Set the affines of the branches, and the shared one, to ``"identity"`` or ``"published"``; see the class."""
@@ -149,59 +153,6 @@ class SandwichBatchNorm(SplitBatchNorm):
             if given is not None:
                 made[prefix + key] = given.new_full((self.num_rows * self.num_features,), float(key.endswith("weight")))
         return made
-
-
-class ConditionalBatchNorm(SplitBatchNorm):
-    r"""Class-conditional batch normalization: one set of statistics, and one affine per class.
-
-    .. math:: y_n = \gamma_{k(n)} \frac{x_n - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_{k(n)}
-
-    Shape: ``(N, C, *)`` to the same.
-
-    Reduces to: :class:`SplitBatchNorm` with ``share="statistics"``, which it is; :class:`SandwichBatchNorm` without its shared
-    affine.
-
-    Args:
-        num_features: C.
-        branches: names of the classes, or how many there are, called ``"0"``, ``"1"``, ...
-        eps, momentum, affine, track_running_stats: as in PyTorch.
-        init: ``"identity"``; or ``"published"``, scales drawn from N(1, 0.02), which needs ``generator``.
-        sync, route: as in :class:`SplitBatchNorm`.
-
-    Reference: Dumoulin, Shlens & Kudlur, *A learned representation for artistic style*, ICLR 2017; de Vries et al., *Modulating
-    early visual processing by language*, NeurIPS 2017.
-
-    Example:
-        >>> norm = renorm.layers.ConditionalBatchNorm(4, ["cat", "dog"])
-        >>> norm(torch.randn(3, 4, 5, 5), torch.tensor([0, 1, 1])).shape
-        torch.Size([3, 4, 5, 5])
-    """
-
-    def __init__(
-        self,
-        num_features: int,
-        branches: Sequence[str] | int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        init: str = "identity",
-        generator: Generator | None = None,
-        sync: Sync = None,
-        route: Route | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        made: Any = {"sync": sync, "route": route, "device": device, "dtype": dtype}
-        settings = (num_features, names_of(branches), eps, momentum, affine, track_running_stats)
-        super().__init__(*settings, share="statistics", **made)
-        fill_affine_((self.weight,), (self.bias,), init, generator)
-
-
-def names_of(branches: Sequence[str] | int) -> Sequence[str]:
-    """Branches that were only counted, by name."""
-    return [str(k) for k in range(branches)] if isinstance(branches, int) else branches
 
 
 def check_sandwich(share: str | Iterable[str]) -> tuple[str, ...]:
@@ -228,28 +179,3 @@ def check_unknown(unknown: str | None, share: Sequence[str]) -> bool:
             "Use share='statistics', or give such samples a branch by renorm.add_branch_ and renorm.adapt_."
         )
     return unknown == "shared" or (unknown is None and "statistics" in share)
-
-
-@torch.no_grad()
-def fill_affine_(
-    weights: Iterable[Tensor | None], biases: Iterable[Tensor | None], init: str, generator: Generator | None
-) -> None:
-    """Set affines to the identity, or as published: scales drawn from N(1, 0.02), biases 0."""
-    if init not in ("identity", "published"):
-        raise ValueError(
-            f"init={init!r} was given. Affines start as the identity or as published. Use 'identity' or 'published'."
-        )
-    if init == "published" and generator is None:
-        raise ValueError(
-            "init='published' was given without a generator. Its scales are drawn at random. "
-            "Pass generator=torch.Generator().manual_seed(0), or init='identity'."
-        )
-    for weight in weights:
-        if weight is not None and generator is not None and init == "published":
-            drawn = torch.randn(weight.shape, generator=generator, device=generator.device)
-            weight.copy_(1 + SPREAD * drawn)
-        elif weight is not None:
-            weight.fill_(1)
-    for bias in biases:
-        if bias is not None:
-            bias.zero_()

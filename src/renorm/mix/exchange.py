@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from renorm.layers.copies import BranchCopies
-from renorm.layers.split import SplitBatchNorm
+from renorm.layers import Site
 from renorm.mix.draws import Draw, Mixing, StepRandom, Weight, Within, draw_permutation, selected, step_random
 from renorm.mix.switch import Settings, Switch, switches_of
 
-NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm, SplitBatchNorm, BranchCopies)
+NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm, Site)
 
 
 class MomentExchange(Mixing):

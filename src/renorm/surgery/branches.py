@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from renorm.layers import BranchCopies, SplitBatchNorm
-from renorm.routing import UNKNOWN, Route, check_names, routes_of
+from renorm.layers import sites_of
+from renorm.layers.flat import extended
+from renorm.routing import Route, check_names, routes_of
 from renorm.surgery.optimizer import replace_parameters
 
 
@@ -67,64 +67,32 @@ def add_branch_(model: nn.Module, branch: str, like: str, *, optimizer: Optimize
         )
     names, row = check_names((*route.branches, branch), route.unknown), route.row(like)
     report = Addition(route, branch, like)
-    sites = [m for m in model.modules() if isinstance(m, (SplitBatchNorm, BranchCopies))]
-    if optimizer is not None and any(isinstance(m, BranchCopies) for m in sites):
-        raise ValueError(
-            "optimizer= was given for a model with norms that are copied whole. Their new copy has parameters of its own. "
-            "Add the branch, then give them to the optimizer by add_param_group."
-        )
     before = route.branches
     report._undo.append(lambda: setattr(route, "branches", before))
-    new_of: dict[nn.Parameter, nn.Parameter] = {}
+    grown: dict[nn.Parameter, nn.Parameter] = {}
+    held = {id(p) for p in model.parameters()}
     try:
-        for site in sites:
-            if isinstance(site, BranchCopies):
-                _grow_copies(site, branch, row, report)
-            else:
-                _grow(site, row, report, new_of)
+        for _, site in sites_of(model):
+            report._undo.append(site.grow_(branch, row, grown))
         route.branches = names
         if optimizer is not None:
-            _carry(optimizer, list(new_of.items()), row, len(before), report)
+            _check_new(model, held | {id(p) for p in grown.values()})
+            _carry(optimizer, list(grown.items()), row, len(before), report)
     except ValueError:
         report.undo()
         raise
     return report
 
 
-def _grow(site: SplitBatchNorm, row: int, report: Addition, new_of: dict[nn.Parameter, nn.Parameter]) -> None:
-    """Extend what is not shared; ``new_of`` keeps a parameter of several sites one object."""
-    for tensors in (site._parameters, site._buffers):
-        for key, old in tensors.items():
-            if old is None or not site.branched(key):
-                continue
-            grown: Any = _extended(old.detach(), len(site.branches), row, identity=float(key == "branch_weight"))
-            if isinstance(old, nn.Parameter):
-                grown = new_of.setdefault(old, nn.Parameter(grown, requires_grad=old.requires_grad))
-            tensors[key] = grown
-            report._undo.append(_shrink(tensors, key, old))
-
-
-def _shrink(tensors: dict[str, Any], key: str, old: Tensor) -> Any:
-    def step() -> None:
-        with torch.no_grad():
-            old.copy_(tensors[key][: old.numel()])
-        tensors[key] = old
-
-    return step
-
-
-def _grow_copies(site: BranchCopies, branch: str, row: int, report: Addition) -> None:
-    site.add(branch, site.of(row))
-    report._undo.append(lambda: site._modules.pop(branch))
-
-
-def _extended(flat: Tensor, rows: int, row: int, identity: float = 0.0) -> Tensor:
-    table = flat.view(rows, -1)
-    new = torch.full_like(table[:1], identity) if row == UNKNOWN else table[row : row + 1]
-    return torch.cat([table, new]).view(-1)
+def _check_new(model: nn.Module, known: set[int]) -> None:
+    if not {id(p) for p in model.parameters()} <= known:
+        raise ValueError(
+            "optimizer= was given for a model with norms that are copied whole. Their new copy has parameters of its own. "
+            "Add the branch, then give them to the optimizer by add_param_group."
+        )
 
 
 def _carry(optimizer: Optimizer, pairs: list[Any], row: int, rows: int, report: Addition) -> None:
-    replace_parameters(optimizer, pairs, lambda state, old, new: _extended(state, rows, row))
+    replace_parameters(optimizer, pairs, lambda state, old, new: extended(state, rows, row))
     back = [(new, old) for old, new in pairs]
     report._undo.append(lambda: replace_parameters(optimizer, back, lambda s, old, new: s[: new.numel()].clone()))

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from renorm.layers import BranchCopies, SplitBatchNorm
-from renorm.layers.split import Sync, check_share
+from renorm.layers import Site, sites_of
+from renorm.layers.flat import Sync, check_share, repeated, row_of
+from renorm.layers.site import carry_state
 from renorm.routing import Route, check_names, shown
 from renorm.surgery import rules
 from renorm.surgery.optimizer import WithoutDecay, replace_parameters, snapshot
 
 Sites = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
 Swap = Mapping[int, nn.Module]
-Make = Callable[[nn.Module], rules.Site]
+Make = Callable[[nn.Module], Site]
 
 
 class Conversion:
@@ -33,8 +34,8 @@ class Conversion:
         self.converted: dict[str, str] = {}
         self.left: dict[str, str] = {}
         self._model, self._route, self._optimizer = model, route, optimizer
-        self._pairs: list[tuple[nn.Module, rules.Site]] = []
-        self._made: list[dict[str, Tensor]] = []  # by site, what was not there before
+        self._pairs: list[tuple[nn.Module, Site]] = []
+        self._added: list[dict[str, Tensor]] = []  # by site, what was not there before
         self._state: dict[nn.Parameter, dict[str, Any]] = {}
         self._beside: WithoutDecay | None = None
         self._done = False
@@ -53,8 +54,8 @@ class Conversion:
             raise RuntimeError(
                 "this conversion was undone already. A conversion can be undone once. Convert the model again."
             )
-        sites = zip(self._pairs, self._made, strict=True)
-        changed = [site.name for (original, site), made in sites if _changed(original, site, made)]
+        sites = zip(self._pairs, self._added, strict=True)
+        changed = [site.name for (original, site), added in sites if site.differs_from(original, added)]
         if changed and keep is None:
             raise RuntimeError(
                 f"{len(changed)} of {len(self._pairs)} sites have changed since the conversion, {changed[0]!r} first. "
@@ -73,11 +74,11 @@ class Conversion:
         if self._optimizer is None:
             return
         if self._beside is not None:
-            self._beside.undo([own for _, site in self._pairs for _, own in _multiplied(site)])
+            self._beside.undo([own for _, site in self._pairs for _, own in site.multiplied()])
         pairs = [pair for original, site in self._pairs for pair in _parameter_pairs(original, site)]
 
         def resize(state: Tensor, old: nn.Parameter, new: nn.Parameter) -> Tensor:
-            return rules.row_of(state, old.numel() // new.numel(), row or 0).clone()
+            return row_of(state, old.numel() // new.numel(), row or 0).clone()
 
         replace_parameters(self._optimizer, pairs, resize)
         if row is None:
@@ -143,7 +144,7 @@ def split_(
         )
     )
 
-    def make(norm: nn.Module) -> rules.Site:
+    def make(norm: nn.Module) -> Site:
         split = rules.rule_for(norm).action == "split"
         return rules.split(norm, route, share, sync) if split else rules.copies(norm, route)
 
@@ -165,7 +166,7 @@ def convert_(
         new_of[id(module)] = site
         report.converted[name] = type(module).__name__
         report._pairs.append((module, site))
-        report._made.append(_made(module, site))
+        report._added.append(site.added_to(module))
     keep_tied(report._pairs)
     if optimizer is not None:
         _carry_over(report, optimizer)
@@ -223,12 +224,11 @@ def _walk(root: nn.Module) -> Iterable[tuple[str, tuple[nn.Module, rules.Rule]]]
 
 
 def _refuse_converted(root: nn.Module) -> None:
-    for name, module in root.named_modules():
-        if isinstance(module, (SplitBatchNorm, BranchCopies)):
-            raise ValueError(
-                f"the model is converted already: {name!r} has the branches {list(module.branches)}. "
-                f"A conversion needs plain norms. Add branches by renorm.add_branch_, or undo the first conversion."
-            )
+    for name, site in sites_of(root):
+        raise ValueError(
+            f"the model is converted already: {name!r} has the branches {list(site.branches)}. "
+            f"A conversion needs plain norms. Add branches by renorm.add_branch_, or undo the first conversion."
+        )
 
 
 def _selected(names: list[str], modules: Mapping[str, nn.Module], sites: Sites) -> list[str]:
@@ -280,74 +280,37 @@ def keep_tied(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
     made: dict[tuple[object, ...], nn.Parameter] = {}
     for old, new in pairs:
         for key, own in new._parameters.items():
-            sources = rules.sources(old, key.removeprefix("branch_"))
+            sources = _sources(old, key.removeprefix("branch_"))
             if own is not None and sources:
                 new._parameters[key] = made.setdefault((key, *sources), own)
 
 
-def _parameter_pairs(original: nn.Module, site: rules.Site) -> list[tuple[nn.Parameter, nn.Parameter]]:
+def _sources(module: nn.Module, key: str) -> tuple[int, ...]:
+    """Identities of the parameters that one of a norm is, or is made from in a site; none where it has none."""
+    own = module._parameters.get(key)
+    if isinstance(module, Site):
+        return module.sources(key)
+    return () if own is None else (id(own),)
+
+
+def _parameter_pairs(original: nn.Module, site: Site) -> list[tuple[nn.Parameter, nn.Parameter]]:
     """The site's flat parameters, each with the original one it stands for."""
     own = {key: p for key, p in site._parameters.items() if p is not None and key in original._parameters}
     return [(p, original.get_parameter(key)) for key, p in own.items()]
 
 
-def _multiplied(site: rules.Site) -> list[tuple[nn.Parameter, nn.Parameter]]:
-    """The shared parameters of a sandwich, each with that of its branches."""
-    own = ((p, site._parameters.get(f"branch_{key}")) for key, p in site._parameters.items())
-    return [(p, new) for p, new in own if p is not None and new is not None]
-
-
 def _carry_over(report: Conversion, optimizer: Optimizer) -> None:
     pairs = [(old, new) for original, site in report._pairs for new, old in _parameter_pairs(original, site)]
     report._state = snapshot(optimizer, [old for old, _ in pairs])
-    replace_parameters(optimizer, pairs, lambda state, old, new: rules.repeated(state, new.numel()))
-    beside = [pair for _, site in report._pairs for pair in _multiplied(site)]
+    replace_parameters(optimizer, pairs, lambda state, old, new: repeated(state, new.numel()))
+    beside = [pair for _, site in report._pairs for pair in site.multiplied()]
     report._beside = WithoutDecay(optimizer, beside) if beside else None
 
 
-def _made(original: nn.Module, site: rules.Site) -> dict[str, Tensor]:
-    """The site's tensors that are no copies of the original's; of a constant one value."""
-    if isinstance(site, BranchCopies):
-        return {}
-    given = _given(original, site)
-    own = {key: t.detach() for key, t in _tensors(site).items() if key not in given or not _equal(t, given[key])}
-    return {key: t[:1].clone() if _equal(t, t[:1]) else t.clone() for key, t in own.items()}
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {key: t for key, t in (*module._parameters.items(), *module._buffers.items()) if t is not None}
-
-
-def _given(original: nn.Module, site: rules.Site) -> dict[str, Tensor]:
-    """The original's tensors, repeated as often as the site has rows."""
-    own = _tensors(site)
-    return {key: rules.repeated(t, own[key].numel()) for key, t in _tensors(original).items() if key in own}
-
-
-def _changed(original: nn.Module, site: rules.Site, made: Mapping[str, Tensor]) -> bool:
-    """Whether any tensor of a site differs by value from what the conversion made of the original."""
-    if isinstance(site, BranchCopies):
-        before = original.state_dict()
-        states = [child.state_dict() for child in site.children()]
-        return any(not _equal(state[k], v) for state in states for k, v in before.items())
-    before = {**_given(original, site), **made}
-    return any(not _equal(t, before[key]) for key, t in _tensors(site).items())
-
-
-def _equal(now: Tensor, before: Tensor) -> bool:
-    if now.is_meta or before.is_meta:
-        return now.is_meta and before.is_meta
-    if before.numel() not in (1, now.numel()):
-        return False
-    before = before.to(now)
-    same = (now == before) | (now.isnan() & before.isnan())
-    return bool(same.all())
-
-
 @torch.no_grad()
-def _write_back(original: nn.Module, site: rules.Site, row: int | None) -> None:
+def _write_back(original: nn.Module, site: Site, row: int | None) -> None:
     """Bring the original to where the site is now: its device and dtype, mode, ``requires_grad``, and a branch's values."""
-    current = rules.plain(site, row or 0)
+    current = site.plain(row or 0)
     values = current.state_dict()
     some = next((v for v in values.values() if v.is_floating_point()), None)
     if some is not None and not some.is_meta:
@@ -362,7 +325,7 @@ def _write_back(original: nn.Module, site: rules.Site, row: int | None) -> None:
         p.requires_grad_(current.get_parameter(key).requires_grad)
     for inner, now in zip(original.modules(), current.modules(), strict=True):
         inner.training = now.training
-    rules.carry_state(site, original)
+    carry_state(site, original)
 
 
 def _listed(names: list[str]) -> str:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from renorm.layers import BranchCopies, SplitBatchNorm
+from renorm.layers import Site, sites_of
 from renorm.routing import route, routes_of
-from renorm.surgery import rules
 from renorm.surgery.convert import keep_tied, swap_, unhook_
 
 Probe = Tensor | tuple[Any, ...] | dict[str, Any] | None
@@ -45,11 +44,11 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
         each.row(branch)
     folded = copy.deepcopy(inner)
     made: dict[int, nn.Module] = {}
-    sites = [m for m in folded.modules() if isinstance(m, (SplitBatchNorm, BranchCopies))]
+    sites = [site for _, site in sites_of(folded)]
     for site in sites:
         row = site.route.row(branch)
         check_statistics(site, row, branch)
-        made[id(site)] = rules.plain(site, row)
+        made[id(site)] = site.plain(row)
         _prove_site(site, made[id(site)], branch)
     keep_tied([(site, made[id(site)]) for site in sites])
     if id(folded) in made:
@@ -62,41 +61,35 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
     return folded
 
 
-def check_statistics(site: rules.Site, row: int, branch: str) -> None:
+def check_statistics(site: Site, row: int, branch: str) -> None:
     """Refuse statistics that are broken, or that no batch ever reached while other branches were trained."""
-    means, variances, tracked = (_of_branches(site, k) for k in ("running_mean", "running_var", "num_batches_tracked"))
-    if means is None or variances is None or means.is_meta:
+    now = site.statistics(row)
+    if now is None or now.mean.is_meta:
         return
-    row = row if len(means) > 1 else 0
-    mean, var = means[row], variances[row]
+    mean, var, tracked = now
     if not (mean.isfinite().all() and var.isfinite().all() and (var >= 0).all()):
         raise ValueError(
             f"site {site.name!r} has statistics of branch {branch!r} that are not finite or negative. "
             f"Evaluation needs finite ones. Measure them again: renorm.recalibrate_(model, batches, branch={branch!r})."
         )
     initial = not mean.any() and bool((var == 1).all())
-    if initial and tracked is not None and int(tracked[row]) == 0 < int(tracked.max()):
+    if initial and tracked is not None and int(tracked) == 0 < _most_batches(site):
         raise ValueError(
             f"site {site.name!r} never saw a batch of branch {branch!r}, while others were trained. Its statistics are still "
             f"the initial ones. Measure them: renorm.recalibrate_(model, batches, branch={branch!r})."
         )
 
 
-def _of_branches(site: rules.Site, key: str) -> Tensor | None:
-    """A buffer of every branch, of one row if it is shared."""
-    if isinstance(site, SplitBatchNorm):
-        own = site._buffers[key]
-        return None if own is None else own.view(site.num_populations, -1)
-    rows = [copied._buffers.get(key) for copied in site.children()]
-    return torch.stack([t.view(-1) for t in rows if t is not None]) if None not in rows else None
+def _most_batches(site: Site) -> int:
+    """How many batches the branch that has seen most has seen."""
+    found = [site.statistics(row) for row in range(len(site.branches))]
+    return max(int(each.num_batches) for each in found if each is not None and each.num_batches is not None)
 
 
-def _prove_site(site: rules.Site, norm: nn.Module, branch: str) -> None:
-    if isinstance(site, BranchCopies) or any(t.is_meta for t in site.state_dict().values()):
+def _prove_site(site: Site, norm: nn.Module, branch: str) -> None:
+    x = site.example()
+    if x is None:
         return
-    some = next((t for t in (site.running_mean, site.weight) if t is not None), torch.zeros(()))
-    rank = 1 if isinstance(norm, nn.BatchNorm1d) else 3 if isinstance(norm, nn.BatchNorm3d) else 2
-    x = torch.randn((2, site.num_features, *(3,) * rank), generator=torch.Generator().manual_seed(0)).to(some)
     with _evaluating(site, norm, branch):
         _compare(site.name, branch, site.forward(x), norm.forward(x))  # without hooks, which may keep what they see
 

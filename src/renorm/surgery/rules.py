@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
 
 from renorm.layers import BranchCopies, SandwichBatchNorm, SplitBatchNorm
+from renorm.layers.flat import FlatSite, repeated
+from renorm.layers.site import HOOKS, carry_state
 from renorm.routing import Route
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 FUSED = ("BatchNormAct2d", "SyncBatchNormAct")  # timm's, whose children are called after the norm in their order
 TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 FROZEN = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d")  # torchvision's and timm's: statistics that are constants
-HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-    "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks",
-    "_load_state_dict_post_hooks",
-)
-
-Site = SplitBatchNorm | BranchCopies
 
 
 class Rule(NamedTuple):
@@ -71,7 +57,8 @@ def _rule_for_known(norm: nn.Module, parts: set[str]) -> Rule:
 def split(norm: Any, route: Route, share: Iterable[str], sync: Any) -> SplitBatchNorm:
     """A :class:`SplitBatchNorm` in place of a norm: every branch starts as a copy of it; children and hooks are its own."""
     site = SplitBatchNorm(*_settings(norm, route), share=share, sync=_sync(norm, sync), route=route, device="meta")
-    return _filled(site, norm)
+    _filled(site, norm)
+    return site
 
 
 def sandwich(
@@ -100,8 +87,8 @@ def _sync(norm: nn.Module, sync: Any) -> Any:
     return sync
 
 
-def _filled(site: Any, norm: nn.Module) -> Any:
-    """The site with the norm's tensors, repeated for each branch where it has its own; its children, mode and hooks."""
+def _filled(site: FlatSite, norm: nn.Module) -> None:
+    """Give the site the norm's tensors, repeated for each branch where it has its own; its children, mode and hooks."""
     for tensors, given in ((site._parameters, norm._parameters), (site._buffers, norm._buffers)):
         for key in tensors:
             if key in given:
@@ -110,7 +97,6 @@ def _filled(site: Any, norm: nn.Module) -> Any:
         site.add_module(key, child)
     vars(site)["template"] = without_tensors(norm)  # not setattr, which would register it as a child
     carry_state(norm, site)
-    return site
 
 
 def _branched(given: Any, rows: int) -> Any:
@@ -131,36 +117,6 @@ def copies(norm: nn.Module, route: Route) -> BranchCopies:
     return site
 
 
-def plain(site: Site, branch: int) -> nn.Module:
-    """The plain layer of a branch, of the class the site had before, with copies of its tensors."""
-    if isinstance(site, BranchCopies):
-        norm = copy.deepcopy(site.of(branch))
-    else:
-        norm = _template(site)
-        for key, value in zip(("weight", "bias"), affine_of(site, branch), strict=True):
-            own = site._parameters[key]
-            if own is not None and value is not None:
-                norm._parameters[key] = nn.Parameter(value.clone(), requires_grad=own.requires_grad)
-        for key, own in site._buffers.items():
-            if own is not None:
-                value = row_of(own, site.num_populations, branch).clone()
-                norm._buffers[key] = value.squeeze(0) if key == "num_batches_tracked" else value
-        for key, child in site._modules.items():
-            norm._modules[key] = child
-    carry_state(site, norm)
-    return norm
-
-
-def _template(site: SplitBatchNorm) -> nn.Module:
-    """The empty shell the site was made from."""
-    if site.template is not None:
-        return copy.copy(site.template)
-    raise ValueError(
-        f"site {site.name!r} was built by hand. Folding needs the class of the plain layer. "
-        f"Build the model with plain norms and convert it by renorm.split_."
-    )
-
-
 def without_tensors(norm: nn.Module) -> nn.Module:
     """A shallow copy of a norm that keeps its class and settings but owns no tensor, child or hook."""
     shell = copy.copy(norm)
@@ -170,42 +126,3 @@ def without_tensors(norm: nn.Module) -> nn.Module:
     for key in HOOKS:
         shell.__dict__[key] = type(norm.__dict__[key])()
     return shell
-
-
-def carry_state(old: nn.Module, new: nn.Module) -> None:
-    """Carry mode and hooks over: hooks as the same dicts, so that a handle taken before still removes its hook."""
-    new.training = old.training
-    new._is_full_backward_hook = old._is_full_backward_hook
-    for key in HOOKS:
-        new.__dict__[key] = old.__dict__[key]
-    hooks: Any = new._load_state_dict_pre_hooks
-    for hook in hooks.values():
-        if hook.with_module:
-            hook.module = weakref.ref(new)
-
-
-def repeated(tensor: Tensor, size: int) -> Tensor:
-    """A flat tensor of ``size`` made of copies."""
-    with torch.no_grad():
-        return tensor.detach().reshape(-1).repeat(size // max(1, tensor.numel()))
-
-
-def affine_of(site: SplitBatchNorm, branch: int) -> tuple[Tensor | None, Tensor | None]:
-    """Scale and bias of a branch, ``(C,)``, detached: views of a split site's, merged ones of a sandwich."""
-    some = next((p for p in (site.weight, site.bias) if p is not None), None)
-    rows = slice(branch, branch + 1) if branch >= 0 or some is None else torch.tensor([branch], device=some.device)
-    weight, bias = (None if t is None else t.detach().view(-1) for t in site.affine_of(rows))
-    return weight, bias
-
-
-def sources(module: nn.Module, key: str) -> tuple[int, ...]:
-    """Identities of the parameters that one of a norm is, or of those it is merged from in a sandwich; none where it has none."""
-    if module._parameters.get(key) is None:
-        return ()
-    merged = ("branch_weight", f"branch_{key}") if isinstance(module, SandwichBatchNorm) else ()
-    return tuple(id(module._parameters.get(each)) for each in (key, *merged))
-
-
-def row_of(flat: Tensor, rows: int, branch: int) -> Tensor:
-    """The part of a flat tensor that belongs to a branch, all of it where it is shared."""
-    return flat.view(rows, -1)[branch if rows > 1 else 0]

@@ -8,6 +8,7 @@ from torch import Generator, nn
 from torch.optim import Optimizer
 
 from renorm.layers.sandwich import check_sandwich, check_unknown
+from renorm.layers.site import Site
 from renorm.layers.split import Sync
 from renorm.routing import Route
 from renorm.surgery import rules
@@ -65,7 +66,7 @@ def sandwich_(
     shared = check_sandwich(share)
     route = Route(branches, check_unknown(unknown, shared))
 
-    def make(norm: nn.Module) -> rules.Site:
+    def make(norm: nn.Module) -> Site:
         return rules.sandwich(norm, route, shared, sync, init, generator)
 
     return convert_(model, route, make, sites, optimizer, WHOLE)

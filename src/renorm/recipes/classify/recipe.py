@@ -23,7 +23,7 @@ from renorm.data import CIFAR, Images, load
 from renorm.data.classes import in_order
 from renorm.evaluate.banks import SOURCE
 from renorm.evaluate.scores import logits
-from renorm.layers import SandwichBatchNorm
+from renorm.layers import sites_of
 from renorm.mix.draws import Weight
 from renorm.models import Classifier
 from renorm.recipes.classify.adversarial import agreements, attacked_branches, whole, with_attacks
@@ -320,9 +320,7 @@ def _read(config: Config) -> tuple[Images, Images]:
 def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
     """The optimizer of a configuration; affines that multiply each other do not decay, which would pull both to 0."""
     parameters: Any = list(model.parameters())
-    multiplied = {
-        id(p) for site in model.modules() if isinstance(site, SandwichBatchNorm) for p in site.parameters(False)
-    }
+    multiplied = {id(p) for _, site in sites_of(model) for pair in site.multiplied() for p in pair}
     free = [p for p in parameters if id(p) in multiplied or (p.ndim <= 1 and not config.decay_norms)]
     if free:
         others = {id(p) for p in parameters} - {id(p) for p in free}

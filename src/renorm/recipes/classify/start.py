@@ -13,7 +13,7 @@ import renorm
 from renorm.data import Images
 from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD
 from renorm.evaluate.banks import SOURCE
-from renorm.layers import BranchCopies
+from renorm.layers import sites_of
 from renorm.models import create, load_weights
 from renorm.models.weights import versioned
 from renorm.recipes.classify.config import PRETRAINED, Config
@@ -85,7 +85,7 @@ def synchronized(model: nn.Module) -> nn.Module:
     """
     if not branches_of(model):
         renorm.split_(model, [SOURCE], sync="world")
-    copied = [name for name, module in model.named_modules() if isinstance(module, BranchCopies)]
+    copied = [name for name, site in sites_of(model) if site.example() is None]
     if copied:
         raise ValueError(
             f"--sync-bn with the norm {copied[0]!r}, whose class renorm does not know: its statistics cannot be pooled over "
