@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     )
     from renorm.adapt import Adaptation, Adapter, Tent, adapt_, prediction_time
     from renorm.banks import Bank, blend, install_, measure, merge, recalibrate_, using
+    from renorm.layers import frozen_statistics
     from renorm.mix import CutMix, Mix, Mixup, MomentExchange
-    from renorm.routing import frozen_statistics, interleave, route, route_, stack, unstack
+    from renorm.routing import interleave, route, route_, stack, unstack
     from renorm.surgery import add_branch_, fold, sandwich_, split_
 
 __version__ = "0.1.0"
@@ -117,7 +118,7 @@ _ROOM_OF = {
     "add_branch_": "surgery",
     "blend": "banks",
     "fold": "surgery",
-    "frozen_statistics": "routing",
+    "frozen_statistics": "layers",
     "install_": "banks",
     "interleave": "routing",
     "measure": "banks",

@@ -5,6 +5,7 @@ from renorm.layers.copies import BranchCopies
 from renorm.layers.sandwich import SandwichBatchNorm
 from renorm.layers.site import Running, Site, sites_of
 from renorm.layers.split import SplitBatchNorm
+from renorm.layers.statistics import frozen_statistics
 
 __all__ = [
     "AdaIN",
@@ -14,5 +15,6 @@ __all__ = [
     "SandwichBatchNorm",
     "Site",
     "SplitBatchNorm",
+    "frozen_statistics",
     "sites_of",
 ]

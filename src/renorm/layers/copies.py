@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from renorm.layers.site import Affine, Running, Site, carry_state, check_branches, running, same_values
-from renorm.routing import Route, Selection, borrowed_statistics
+from renorm.layers.statistics import borrowed_statistics
+from renorm.routing import Route, Selection
 
 
 @final

@@ -16,8 +16,8 @@ from torch import Generator, Tensor, nn
 from renorm import functional
 from renorm.functional import Moments, passes
 from renorm.layers.site import Affine, Running, Site, carry_state, check_branches, running, same_values
+from renorm.layers.statistics import STATISTICS
 from renorm.routing import UNKNOWN, Labels, Route, Selection, shown
-from renorm.routing.freezing import STATISTICS
 
 SHARABLE = ("statistics", "affine")
 SPREAD = 0.02  # standard deviation of the published initial scales

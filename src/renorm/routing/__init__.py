@@ -6,7 +6,6 @@ so that nothing has to be passed through the model's own ``forward``.
 
 from renorm.routing.batch import Stacked, interleave, stack, unstack
 from renorm.routing.contexts import Lasting, route, route_
-from renorm.routing.freezing import STATISTICS, borrowed_statistics, frozen_statistics
 from renorm.routing.names import UNKNOWN, check_names, shown
 from renorm.routing.recompute import checkpoint_contexts, untraced
 from renorm.routing.route import Route, Visit, route_of, routes_of
@@ -14,7 +13,6 @@ from renorm.routing.selection import Selection
 from renorm.routing.spec import Labels, Spec
 
 __all__ = [
-    "STATISTICS",
     "UNKNOWN",
     "Labels",
     "Lasting",
@@ -23,10 +21,8 @@ __all__ = [
     "Spec",
     "Stacked",
     "Visit",
-    "borrowed_statistics",
     "check_names",
     "checkpoint_contexts",
-    "frozen_statistics",
     "interleave",
     "route",
     "route_",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from renorm.routing.route import Route
+from renorm.routing import Route
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
