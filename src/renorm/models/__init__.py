@@ -4,6 +4,8 @@ from renorm.models.cell import Cell
 from renorm.models.classifier import Classifier
 from renorm.models.create import create
 from renorm.models.densenet import DenseNet
+from renorm.models.encoder import Decoder, Encoder
+from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.preact import PreActResNet
 from renorm.models.pyramidnet import PyramidNet
 from renorm.models.resnet import ResNet
@@ -16,12 +18,16 @@ __all__ = [
     "VGG",
     "Cell",
     "Classifier",
+    "Decoder",
     "DenseNet",
+    "Encoder",
     "PreActResNet",
     "PyramidNet",
     "ResNeXt",
     "ResNet",
     "WideResNet",
     "create",
+    "load_decoder",
+    "load_encoder",
     "load_weights",
 ]
