@@ -31,7 +31,7 @@ def test_calibration_equals_a_slow_loop(scores: tuple[Tensor, Tensor]):
     logits, labels = scores
     confidence = logits.softmax(1).max(1).values.tolist()
     expected = slow_ece(confidence, metrics.correct(logits, labels).tolist(), 15)
-    assert_close(metrics.ece(logits, labels), expected, rtol=1e-6, atol=1e-6)
+    assert_close(metrics.ece(logits, labels), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_confidence_of_exactly_one_is_in_the_last_bin():
@@ -41,4 +41,4 @@ def test_confidence_of_exactly_one_is_in_the_last_bin():
     assert confidence[0] == 1
     assert 14 / 15 < confidence[3] < 1
     expected = slow_ece(confidence.tolist(), [True, False, False, True, True], 15)
-    assert_close(metrics.ece(logits, labels), expected, rtol=1e-6, atol=1e-6)
+    assert_close(metrics.ece(logits, labels), expected, rtol=1e-12, atol=1e-12)

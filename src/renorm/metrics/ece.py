@@ -1,8 +1,8 @@
 """Whether a classifier is as often right as it is sure: the expected calibration error."""
 
+import torch
 from torch import Tensor
 
-from renorm.extras import require
 from renorm.metrics.accuracy import scores
 
 NUM_BINS = 15
@@ -28,7 +28,7 @@ def calibration_error(confidence: Tensor, hits: Tensor, num_bins: int = NUM_BINS
 
     Reference: Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, eq. 3.
     """
-    functional = require("torchmetrics.functional.classification")
-    # torchmetrics 1.9 rounds to float32 and gives 1.0 a bin of its own; delete the clamp when it no longer does.
-    confidence = confidence.double().clamp(max=1 - 2**-24)
-    return functional.binary_calibration_error(confidence, hits.long(), n_bins=num_bins).item()
+    sure = confidence.double()
+    bins = (sure * num_bins).long().clamp(max=num_bins - 1)
+    gaps = torch.bincount(bins, hits.double() - sure, num_bins)
+    return (gaps.abs().sum() / len(sure)).item()
