@@ -248,7 +248,7 @@ def test_tensors_of_several_branches_are_caught():
 
 
 NETWORKS = [
-    *("resnet20", "wrn-10-1", "preact-resnet18", "vgg11-bn", "densenet-bc-10-6", "resnext11-2x8d", "pyramidnet-8-30"),
+    *("resnet20", "wrn-10-1", "preact-resnet18", "vgg11-bn", "densenet-bc-10-6"),
     *("timm:regnety_002", "torchvision:mobilenet_v3_small"),
 ]
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from renorm.models import VGG, DenseNet, PreActResNet, PyramidNet, ResNet, ResNeXt, WideResNet, create
+from renorm.models import VGG, DenseNet, PreActResNet, ResNet, WideResNet, create
 from renorm.models.create import FAMILIES, NAMES
 
 
@@ -21,13 +21,7 @@ def test_numbers_in_a_name_are_the_networks_first_arguments():
         assert isinstance(create("preact-resnet18"), PreActResNet)
         assert isinstance(create("vgg11-bn"), VGG)
         assert isinstance(create("densenet-bc-100-12"), DenseNet)
-        assert isinstance(create("resnext29-8x64d"), ResNeXt)
-        assert isinstance(create("pyramidnet-20-12"), PyramidNet)
-        grouped = create("resnext29-4x24d")
-        assert grouped.get_parameter("layer1.0.conv2.weight").shape == (96, 24, 3, 3)
         assert create("densenet-bc-10-6").get_parameter("conv1.weight").shape == (12, 3, 3, 3)
-        assert create("pyramidnet-8-30").get_parameter("linear.weight").shape == (10, 46)
-        assert create("pyramidnet-11-30-bottleneck").get_parameter("linear.weight").shape == (10, 4 * 46)
 
 
 def test_the_names_that_messages_offer_are_of_a_family():
@@ -60,10 +54,7 @@ def test_other_libraries_by_name(library: str):
         ("nothing", "resnet20"),
         ("vgg16", "vgg16-bn"),
         ("preactresnet18", "preact-resnet18"),
-        ("resnext29-4x24", "resnext29-4x24d"),
         ("densenet-100-12", "densenet-bc-100-12"),
-        ("pyramidnet-110", "pyramidnet-110-270"),
-        ("pyramidnet-200-240-bottle", "pyramidnet-200-240-bottleneck"),
         ("timm:resnet19", "timm:resnet18"),
         ("torchvision:resnet19", "torchvision:resnet18"),
         ("tim:resnet18", "resnet110"),

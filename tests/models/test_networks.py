@@ -20,9 +20,6 @@ SMALL = (
     "preact-resnet18",
     "vgg11-bn",
     "densenet-bc-10-4",
-    "resnext11-2x8d",
-    "pyramidnet-8-12",
-    "pyramidnet-11-12-bottleneck",
 )
 NETWORKS = pytest.mark.parametrize("name", SMALL)
 

@@ -7,9 +7,7 @@ from renorm.models.densenet import DenseNet
 from renorm.models.encoder import Decoder, Encoder
 from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.preact import PreActResNet
-from renorm.models.pyramidnet import PyramidNet
 from renorm.models.resnet import ResNet
-from renorm.models.resnext import ResNeXt
 from renorm.models.vgg import VGG
 from renorm.models.weights import load_weights
 from renorm.models.wideresnet import WideResNet
@@ -22,8 +20,6 @@ __all__ = [
     "DenseNet",
     "Encoder",
     "PreActResNet",
-    "PyramidNet",
-    "ResNeXt",
     "ResNet",
     "WideResNet",
     "create",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -13,9 +12,7 @@ from torch import nn
 from renorm.extras import require
 from renorm.models.densenet import DenseNet
 from renorm.models.preact import PreActResNet
-from renorm.models.pyramidnet import PyramidNet
 from renorm.models.resnet import ResNet
-from renorm.models.resnext import ResNeXt
 from renorm.models.vgg import VGG
 from renorm.models.wideresnet import WideResNet
 
@@ -25,15 +22,11 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {  # a pattern of names, whose n
     r"preact-resnet(\d+)": PreActResNet,
     r"vgg(\d+)-bn": VGG,
     r"densenet-bc-(\d+)-(\d+)": DenseNet,
-    r"resnext(\d+)-(\d+)x(\d+)d": ResNeXt,
-    r"pyramidnet-(\d+)-(\d+)": PyramidNet,
-    r"pyramidnet-(\d+)-(\d+)-bottleneck": partial(PyramidNet, bottleneck=True),
 }
 NAMES = (
     *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "wrn-16-4", "wrn-28-2", "wrn-28-10", "wrn-40-2"),
     *("preact-resnet18", "preact-resnet34", "vgg11-bn", "vgg13-bn", "vgg16-bn", "vgg19-bn"),
-    *("densenet-bc-100-12", "densenet-bc-190-40", "densenet-bc-250-24", "resnext29-4x24d", "resnext29-8x64d"),
-    *("pyramidnet-110-270", "pyramidnet-164-270-bottleneck", "pyramidnet-200-240-bottleneck"),
+    *("densenet-bc-100-12", "densenet-bc-190-40", "densenet-bc-250-24"),
 )  # examples, for messages
 
 
@@ -43,8 +36,7 @@ def create(name: str, num_classes: int | None = 10, **options: Any) -> nn.Module
     Args:
         name: ``"timm:NAME"``, ``"torchvision:NAME"``, or a network for small images: ``"resnet20"`` (any depth 6n + 2),
             ``"wrn-28-2"`` (any depth 6n + 4 and width), ``"preact-resnet18"``, ``"vgg16-bn"``, ``"densenet-bc-100-12"``
-            (depth and growth), ``"resnext29-4x24d"`` (groups and their width), ``"pyramidnet-110-270"`` (depth and
-            alpha), ``"pyramidnet-200-240-bottleneck"``.
+            (depth and growth).
         num_classes: number of outputs; None keeps what the named library gives, as trained weights need.
         options: further arguments of the network: ``in_channels``, ``dropout``, or the named library's own;
             ``pretrained=True`` asks timm or torchvision for trained weights. Torchvision's auxiliary heads are left out unless

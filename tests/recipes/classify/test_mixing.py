@@ -237,8 +237,6 @@ POSITIONS = {
     "resnet8": {"before": "layer1"},
     "wrn-10-1": {"before": "layer1"},
     "preact-resnet18": {"before": "layer1"},
-    "resnext29-1x4d": {"before": "layer1"},
-    "pyramidnet-20-24": {"before": "layer1"},
     "densenet-bc-10-4": {"before": "features"},
     "vgg11-bn": {"after": "features.0"},
 }

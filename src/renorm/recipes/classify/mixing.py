@@ -48,7 +48,7 @@ IMAGENET = Usual(weight=0.9, probability=1.0, beside_cutmix=0.25, cutmix=1.0, al
 POSITIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
     (("maxpool", "layer1"), {"after": "maxpool"}),  # ResNets
     (("features.pool0",), {"after": "features.pool0"}),  # DenseNets
-    (("layer1",), {"before": "layer1"}),  # networks for small images; of PyramidNet this is after its first norm
+    (("layer1",), {"before": "layer1"}),  # networks for small images
     (("conv1", "features"), {"before": "features"}),  # DenseNets for small images
     (("conv_stem", "blocks"), {"before": "blocks"}),  # timm's EfficientNets and MobileNets
     (("stem", "s1"), {"before": "s1"}),  # timm's RegNets
