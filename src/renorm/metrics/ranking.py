@@ -108,9 +108,9 @@ def rank_difference(
         ValueError: As :func:`rank_agreement`.
     """
     sides = [_checked(each, truth, FEWEST) for each in (first, second)]
-    (a, b), (c, d) = (_both(*side) for side in sides)
-    before, after = (_resampled(*side, seed, num_resamples) for side in sides)
-    return _agreement((a - c, b - d), before - after, LEVEL, len(truth))
+    (tau, rho), (other_tau, other_rho) = (_both(*side) for side in sides)
+    drawn, other_drawn = (_resampled(*side, seed, num_resamples) for side in sides)
+    return _agreement((tau - other_tau, rho - other_rho), drawn - other_drawn, LEVEL, len(truth))
 
 
 def better_third(truth: Tensor) -> Tensor:
