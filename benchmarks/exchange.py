@@ -32,13 +32,13 @@ BUSY = "--busy" in sys.argv
 THREADS, CLOCK = (1, "CPU time of the thread") if BUSY else (2, "")
 if BUSY:
     time.perf_counter = time.thread_time
-NORMS = {"pono": {}, "in": {}, "ln": {}, "gn": {"groups": 4}, "gpono": {"groups": 4}}
+OVER = {"pono": {}, "in": {}, "ln": {}, "gn": {"groups": 4}, "gpono": {"groups": 4}}
 
 
-def plain(x, permutation, norm, groups=1):
+def plain(x, permutation, over, groups=1):
     """The formula as it is usually written."""
-    grouped = x.unflatten(1, (groups if norm in ("gn", "gpono") else x.shape[1] if norm == "in" else 1, -1))
-    dims = [2] if norm in ("pono", "gpono") else [2, 3, 4]
+    grouped = x.unflatten(1, (groups if over in ("gn", "gpono") else x.shape[1] if over == "in" else 1, -1))
+    dims = [2] if over in ("pono", "gpono") else [2, 3, 4]
     mean, std = grouped.mean(dims, keepdim=True), (grouped.var(dims, keepdim=True) + 1e-5).sqrt()
     scale = std[permutation] / std
     return (grouped * scale + (mean[permutation] - mean * scale)).flatten(1, 2)
@@ -68,7 +68,7 @@ def step(forward, x, g):
     return run
 
 
-def row(x, norm, groups):
+def row(x, over, groups):
     """Times and memory of the three sides on one tensor."""
     g, permutation, batch_norm = (
         torch.randn_like(x),
@@ -76,8 +76,8 @@ def row(x, norm, groups):
         nn.BatchNorm2d(x.shape[1]),
     )
     forwards = {
-        "plain": partial(plain, x, permutation, norm, **groups),
-        "ours": partial(exchange_moments, x, permutation, norm, **groups),
+        "plain": partial(plain, x, permutation, over, **groups),
+        "ours": partial(exchange_moments, x, permutation, over, **groups),
         "batch norm": partial(batch_norm.to(x.device), x),
     }
     times = ratios({name: step(forward, x, g) for name, forward in forwards.items()}, rounds=5, repeats=2)
@@ -122,16 +122,16 @@ def main():
     if "--steps" in sys.argv:
         return steps()
     print(
-        f"{'format':14} {'shape':17} {'norm':6} {'plain ms':>9} {'time':>5} {'vs BN':>6} {'memory':>7} {'plain':>6} {'BN':>5}"
+        f"{'format':14} {'shape':17} {'over':6} {'plain ms':>9} {'time':>5} {'vs BN':>6} {'memory':>7} {'plain':>6} {'BN':>5}"
     )
     for memory_format in (torch.contiguous_format, torch.channels_last):
         kind = "channels_last" if memory_format == torch.channels_last else "contiguous"
         for shape in SHAPES:
             x = torch.randn(shape, device=device, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
-            for norm, groups in NORMS.items():
-                r, memory = row(x, norm, groups)
+            for over, groups in OVER.items():
+                r, memory = row(x, over, groups)
                 print(
-                    f"{kind:14} {shape!s:17} {norm:6} {r['ms']:9.1f} {r['ours']:5.2f} {r['ours'] / r['batch norm']:6.2f} "
+                    f"{kind:14} {shape!s:17} {over:6} {r['ms']:9.1f} {r['ours']:5.2f} {r['ours'] / r['batch norm']:6.2f} "
                     f"{memory['ours']:7.2f} {memory['plain']:6.2f} {memory['batch norm']:5.2f}",
                     flush=True,
                 )

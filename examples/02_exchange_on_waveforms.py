@@ -61,13 +61,13 @@ def train(model, x, y, mix, steps=60):
 def main():
     x, y = sounds(512, seed=0)
     unheard, labels = sounds(512, seed=1)
-    for norm in (None, "pono", "in", "ln"):
+    for over in (None, "pono", "in", "ln"):
         model = network()
-        mix = norm and renorm.MomentExchange(model, after="0", norm=norm, weight=0.9, probability=0.5)
+        mix = over and renorm.MomentExchange(model, after="0", over=over, weight=0.9, probability=0.5)
         train(model, x, y, mix)
         with torch.no_grad():
             accuracy = (model(unheard).argmax(1) == labels).double().mean()
-        print(f"exchange {norm or 'none':5s} accuracy on 512 other sounds {accuracy:6.1%}")
+        print(f"exchange {over or 'none':5s} accuracy on 512 other sounds {accuracy:6.1%}")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def main():
     for probability in (0.0, 0.5):
         torch.manual_seed(1)
         model = PointNet()
-        mix = renorm.MomentExchange(model, after="first.pooled", norm="in", weight=0.9, probability=probability)
+        mix = renorm.MomentExchange(model, after="first.pooled", over="in", weight=0.9, probability=probability)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
         for rows in (rows for _ in range(5) for rows in torch.randperm(1200).split(48)):
             optimizer.zero_grad()

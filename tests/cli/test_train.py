@@ -91,16 +91,16 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(
 
 
 def test_a_mix_is_told_recorded_and_gone_from_what_is_evaluated(renorm_command: Command, tmp_path: Path):
-    mix = ["--mix", "exchange+cutmix", "--exchange-probability", 0.5, "--exchange-norm", "in"]
+    mix = ["--mix", "exchange+cutmix", "--exchange-probability", 0.5, "--exchange-over", "in"]
     result = renorm_command(*TRAIN, *mix, "--out", tmp_path / "run", "--table-images", 40)
     assert result.status == 0, result.err
     words = (
-        "Mix(CutMix(beta=1.0, probability=0.5), MomentExchange(before='layer1', norm='in', weight=0.5, probability=0.5"
+        "Mix(CutMix(beta=1.0, probability=0.5), MomentExchange(before='layer1', over='in', weight=0.5, probability=0.5"
     )
     assert f"mixes by {words}" in result.out
     config = Run(tmp_path / "run").config()
     assert config["mix"].startswith(words)
-    assert (config["config"]["mix"], config["config"]["exchange_norm"]) == ("exchange+cutmix", "in")
+    assert (config["config"]["mix"], config["config"]["exchange_over"]) == ("exchange+cutmix", "in")
     (record,) = Run(tmp_path / "run").history()
     assert 0.5 < record["own_label"] < 1
     named = open_run(tmp_path / "run")

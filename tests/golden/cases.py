@@ -91,7 +91,7 @@ def trained() -> Iterator[tuple[str, Case]]:
     yield "train split channels_last", partial(training, memory_format="channels_last")
     yield "train split averaged", partial(training, ema=0.9, ema_images=64)
     yield "train split accumulated", partial(training, accumulate=3, keep_last=True, label_smoothing=0.1)
-    yield "train split exchange of channels", partial(training, mix="exchange", exchange_norm="in", mix_across=True)
+    yield "train split exchange of channels", partial(training, mix="exchange", exchange_over="in", mix_across=True)
     yield "train three branches", partial(training, branches=("weak", "strong", "clean"), batch=48, decay_norms=False)
     yield "train wide", partial(training, model="wrn-10-1", branches=("weak", "strong"), strong="augmix")
 

@@ -71,10 +71,10 @@ def gradients(model: nn.Module) -> list[Tensor]:
     "options",
     [
         {},
-        {"norm": "in"},
-        {"norm": "gn", "groups": 2},
-        {"norm": "gpono", "group_size": 3},
-        {"norm": "ln", "detach": True},
+        {"over": "in"},
+        {"over": "gn", "groups": 2},
+        {"over": "gpono", "group_size": 3},
+        {"over": "ln", "detach": True},
     ],
     ids=str,
 )
@@ -110,7 +110,7 @@ def test_any_named_layer_of_any_model(name):
     with renorm.frozen_statistics(model):
         plain = model(x)
         for position in positions:
-            mix = MomentExchange(model, norm="pono", **position)
+            mix = MomentExchange(model, over="pono", **position)
             y = model(mix(x, seeded(0)))
             assert y.shape == plain.shape
             assert not torch.allclose(y, plain, rtol=1e-2)
@@ -144,19 +144,19 @@ def test_tokens_of_a_transformer():
     mix.loss(F.cross_entropy, logits, y).backward()
 
 
-@pytest.mark.parametrize("norm", ["pono", "in", "ln"])
+@pytest.mark.parametrize("over", ["pono", "in", "ln"])
 @pytest.mark.parametrize(("channels", "width"), [(2, 5), (3, 1)], ids=["speech (N, C, T)", "points (N, C, P)"])
-def test_sequences_and_point_clouds(channels, width, norm):
+def test_sequences_and_point_clouds(channels, width, over):
     """Shapes, not evidence: convolutions along time, and a shared layer for every point."""
     stem = nn.Sequential(nn.Conv1d(channels, 8, width), nn.BatchNorm1d(8), nn.ReLU())
     model = nn.Sequential(stem, nn.Conv1d(8, 8, 1), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(8, 5))
-    mix = MomentExchange(model, after="0", norm=norm)
+    mix = MomentExchange(model, after="0", over=over)
     x, y = torch.randn(6, channels, 40), torch.arange(6) % 5
     logits, draw = model(mix(x)), mix.draw
     assert draw is not None
     mix.loss(F.cross_entropy, logits, y).backward()
     mix.remove()
-    assert_close(logits, model[1:](exchange_moments(stem(x), draw.permutation, norm)))
+    assert_close(logits, model[1:](exchange_moments(stem(x), draw.permutation, over)))
     assert all(g.isfinite().all() for g in gradients(model))
 
 
@@ -611,10 +611,10 @@ def test_a_layer_that_passes_no_tensor():
         model(mix(torch.randn(2, 5, 3)))
 
 
-def test_a_norm_that_does_not_fit_the_layer_names_it():
+def test_parts_that_do_not_fit_the_layer_name_it():
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 3, 1))
-    mix = MomentExchange(model, after="0", norm="in")
-    with pytest.raises(ValueError, match=r"exchange after '0': norm='in' over a tensor of shape \(2, 3, 1, 1\)"):
+    mix = MomentExchange(model, after="0", over="in")
+    with pytest.raises(ValueError, match=r"exchange after '0': over='in' over a tensor of shape \(2, 3, 1, 1\)"):
         model(mix(torch.randn(2, 3, 4, 4)))
 
 
@@ -626,8 +626,8 @@ def test_a_norm_that_does_not_fit_the_layer_names_it():
         ({"after": ""}, "'' is not a layer"),
         ({}, "after=None and before=None were given.*Name one layer"),
         ({"after": "pool", "before": "body"}, "An exchange has one position"),
-        ({"after": "pool", "norm": "bn"}, "norm='bn' was given"),
-        ({"after": "pool", "norm": "gn"}, "It needs one of both"),
+        ({"after": "pool", "over": "bn"}, "over='bn' was given"),
+        ({"after": "pool", "over": "gn"}, "It needs one of both"),
         ({"after": "pool", "weight": 1.5}, "weight=1.5 was given.*from 0 to 1"),
         ({"after": "pool", "probability": -1}, "probability=-1 was given"),
     ],
@@ -651,5 +651,5 @@ def test_a_second_exchange_and_threads_are_refused():
 
 
 def test_it_says_what_it_does():
-    mix = MomentExchange(net(), after="pool", norm="gn", groups=2)
-    assert repr(mix).startswith("MomentExchange(after='pool', norm='gn', groups=2, weight=0.9, probability=1.0")
+    mix = MomentExchange(net(), after="pool", over="gn", groups=2)
+    assert repr(mix).startswith("MomentExchange(after='pool', over='gn', groups=2, weight=0.9, probability=1.0")

@@ -211,7 +211,7 @@ def test_partners_keep_to_the_groups_they_are_given():
 def test_a_loop_with_branches_and_both():
     model, (weak, y) = net(), batch()
     renorm.split_(model, ["weak", "strong"])
-    mix = Mix(CutMix(), MomentExchange(model, after="2", norm="in", probability=0.5))
+    mix = Mix(CutMix(), MomentExchange(model, after="2", over="in", probability=0.5))
     views = {"weak": weak, "strong": weak.flip(3)}
     for layout, targets in ((torch.contiguous_format, y.repeat_interleave(2)), (torch.channels_last, y.repeat(2))):
         for seed in range(4):

@@ -25,12 +25,12 @@ PI = torch.tensor([1, 0])
 
 
 @pytest.mark.filterwarnings("ignore:var.*degrees of freedom")
-@pytest.mark.parametrize(("shape", "norm", "dims"), [((2, 1, 3, 3), "pono", [1]), ((2, 3, 1, 1), "in", [2, 3])])
-def test_groups_of_one_element_are_an_error_and_not_nan(shape, norm, dims):
+@pytest.mark.parametrize(("shape", "over", "dims"), [((2, 1, 3, 3), "pono", [1]), ((2, 3, 1, 1), "in", [2, 3])])
+def test_groups_of_one_element_are_an_error_and_not_nan(shape, over, dims):
     x = torch.randn(shape)
     assert published(x, PI, dims).isnan().all()
     with pytest.raises(ValueError, match="parts of 1 value"):
-        exchange_moments(x, PI, norm)
+        exchange_moments(x, PI, over)
 
 
 def test_float64_is_not_computed_in_float32():
@@ -43,7 +43,7 @@ def test_float64_is_not_computed_in_float32():
 
 
 def test_there_is_no_norm_over_the_batch():
-    with pytest.raises(ValueError, match="norm='bn' was given"):
+    with pytest.raises(ValueError, match="over='bn' was given"):
         exchange_moments(torch.randn(2, 4, 3, 3), PI, "bn")
 
 

@@ -10,7 +10,7 @@ samples of each population, and one affine pass. What lies between the two passe
 
 from renorm.functional.adain import adain
 from renorm.functional.colors import match_colors
-from renorm.functional.exchange import check_norm, exchange_moments, mix_moments, moment_shortcut, pono
+from renorm.functional.exchange import check_over, exchange_moments, mix_moments, moment_shortcut, pono
 from renorm.functional.moments import (
     Moments,
     all_merge,
@@ -41,7 +41,7 @@ __all__ = [
     "batch_moments",
     "block_norm",
     "branch_norm",
-    "check_norm",
+    "check_over",
     "compose_affine",
     "exchange_moments",
     "factor_affine",

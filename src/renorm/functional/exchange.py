@@ -16,14 +16,14 @@ from torch import Tensor
 from renorm.functional.moments import Moments, at_least_float32, positions, unbiased
 from renorm.functional.passes import around, renormalize
 
-NORMS = ("pono", "in", "ln", "gn", "gpono")
+OVER = ("pono", "in", "ln", "gn", "gpono")
 Tables = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # from means and deviations, ``(N, M)``, to new ones
 
 
 def exchange_moments(
     x: Tensor,
     permutation: Tensor,
-    norm: str = "pono",
+    over: str = "pono",
     *,
     groups: int | None = None,
     group_size: int | None = None,
@@ -39,7 +39,7 @@ def exchange_moments(
     with v the **unbiased** variance. Where :math:`\pi(n) = n`, the sample is kept bit for bit.
 
     ========  ===========================================  ============================
-    norm      moments over                                 shape for ``(N, C, H, W)``
+    over      moments of                                   shape for ``(N, C, H, W)``
     ========  ===========================================  ============================
     pono      channels, at each position                   ``(N, 1, H, W)``
     in        positions, of each channel                   ``(N, C, 1, 1)``
@@ -59,7 +59,7 @@ def exchange_moments(
 
     Args:
         permutation: ``(N,)`` int64, the donor of each sample.
-        norm: over what moments are taken, see above.
+        over: what moments are taken over, see above.
         groups: K, for ``gn`` and ``gpono``.
         group_size: channels of a group, in place of ``groups``.
         positive_only: moments of positive values only.
@@ -67,7 +67,7 @@ def exchange_moments(
         channel_dim: where channels are, -1 for tokens ``(N, T, C)``.
 
     Raises:
-        ValueError: an unknown norm, groups that do not divide the channels, parts of a single value.
+        ValueError: an unknown name, groups that do not divide the channels, parts of a single value.
         TypeError: values that are not floating point, donors that are not int64.
 
     Reference: Li, Wu, Lim, Belongie & Weinberger, *On feature normalization and data augmentation*, CVPR 2021.
@@ -78,9 +78,9 @@ def exchange_moments(
         tensor([[-4., -0.],
                 [ 2.,  1.]])
     """
-    check_norm(norm, groups, group_size)
+    check_over(over, groups, group_size)
     x, donors = _channels_second(x, channel_dim), _donors(permutation, x)
-    grouping = grouping_of(x, norm, groups, group_size)
+    grouping = grouping_of(x, over, groups, group_size)
     if positive_only:
         y = _by_positive_values(x, donors, grouping, eps, detach)
     else:
@@ -92,7 +92,7 @@ def mix_moments(
     x: Tensor,
     permutation: Tensor,
     weight: float | Tensor,
-    norm: str = "in",
+    over: str = "in",
     *,
     groups: int | None = None,
     group_size: int | None = None,
@@ -122,9 +122,9 @@ def mix_moments(
         tensor([[-1.5000,  1.0000],
                 [ 1.0000, -1.5000]])
     """
-    check_norm(norm, groups, group_size)
+    check_over(over, groups, group_size)
     x, donors = _channels_second(x, channel_dim), _donors(permutation, x)
-    grouping = grouping_of(x, norm, groups, group_size)
+    grouping = grouping_of(x, over, groups, group_size)
 
     def between(own: Tensor) -> Tensor:
         other = _of(own, donors)
@@ -291,45 +291,45 @@ class Grouping(NamedTuple):
         return x.shape[1] // max(self.groups, 1) * (1 if self.positional else positions(x))
 
 
-def check_norm(norm: str, groups: int | None, group_size: int | None) -> None:
-    """Refuse an unknown norm, and groups where there are none or none where they are needed."""
-    if norm not in NORMS:
-        raise ValueError(f"norm={norm!r} was given. Moments are taken over one of {list(NORMS)}. Choose one of them.")
+def check_over(over: str, groups: int | None, group_size: int | None) -> None:
+    """Refuse an unknown name, and groups where there are none or none where they are needed."""
+    if over not in OVER:
+        raise ValueError(f"over={over!r} was given. Moments are taken over one of {list(OVER)}. Choose one of them.")
     given = {k: v for k, v in (("groups", groups), ("group_size", group_size)) if v is not None}
-    if norm in ("gn", "gpono") and len(given) != 1:
+    if over in ("gn", "gpono") and len(given) != 1:
         raise ValueError(
-            f"norm={norm!r} was given with {given or 'neither groups nor group_size'}. It needs one of both. Pass the number "
+            f"over={over!r} was given with {given or 'neither groups nor group_size'}. It needs one of both. Pass the number "
             f"of groups, groups=2, or the channels of each, group_size=32."
         )
-    if norm not in ("gn", "gpono") and given:
+    if over not in ("gn", "gpono") and given:
         raise ValueError(
-            f"norm={norm!r} was given with {given}. It has no groups of channels. Leave them out, or use 'gn' or 'gpono'."
+            f"over={over!r} was given with {given}. It has no groups of channels. Leave them out, or use 'gn' or 'gpono'."
         )
     if any(v < 1 for v in given.values()):
         raise ValueError(f"{given} was given. Groups are counted from 1. Pass a divisor of the channels.")
 
 
-def grouping_of(x: Tensor, norm: str, groups: int | None = None, group_size: int | None = None) -> Grouping:
-    """The parts that a norm divides ``x``, ``(N, C, *)``, into; refused where a part has one value."""
+def grouping_of(x: Tensor, over: str, groups: int | None = None, group_size: int | None = None) -> Grouping:
+    """The parts that ``x``, ``(N, C, *)``, is divided into; refused where a part has one value."""
     channels = x.shape[1]
     if channels % (group_size or groups or 1):
         raise ValueError(
-            f"{channels} channels cannot be divided by {group_size or groups} (norm={norm!r}). Groups need equal sizes. "
+            f"{channels} channels cannot be divided by {group_size or groups} (over={over!r}). Groups need equal sizes. "
             f"Pass a divisor of {channels}."
         )
-    number = channels // group_size if group_size else groups or (channels if norm == "in" else 1)
-    grouping = Grouping(number, norm in ("pono", "gpono"))
+    number = channels // group_size if group_size else groups or (channels if over == "in" else 1)
+    grouping = Grouping(number, over in ("pono", "gpono"))
     if x.numel() and grouping.values(x) < 2:
         raise ValueError(
-            f"norm={norm!r} over a tensor of shape {tuple(x.shape)} gives parts of 1 value, whose variance is undefined. "
-            f"It needs at least 2 values. " + _remedy(norm)
+            f"over={over!r} over a tensor of shape {tuple(x.shape)} gives parts of 1 value, whose variance is undefined. "
+            f"It needs at least 2 values. " + _remedy(over)
         )
     return grouping
 
 
-def _remedy(norm: str) -> str:
-    if norm == "pono":
-        return "Use norm='in', or a layer with more channels."
-    if norm == "in":
-        return "Use norm='pono', or a layer with more positions."
-    return "Use larger groups, or norm='ln'." if norm in ("gn", "gpono") else "Choose another layer."
+def _remedy(over: str) -> str:
+    if over == "pono":
+        return "Use over='in', or a layer with more channels."
+    if over == "in":
+        return "Use over='pono', or a layer with more positions."
+    return "Use larger groups, or over='ln'." if over in ("gn", "gpono") else "Choose another layer."

@@ -34,7 +34,7 @@ class MomentExchange(Mixing):
     Args:
         after: name of the layer whose output is exchanged.
         before: or of the layer whose first input is.
-        norm, groups, group_size, eps, positive_only, detach, channel_dim: see :func:`renorm.functional.exchange_moments`.
+        over, groups, group_size, eps, positive_only, detach, channel_dim: see :func:`renorm.functional.exchange_moments`.
         weight: :math:`\lambda`, of a sample's own label.
         probability: of an exchange in a step, or of each sample's.
         per_sample: decide for every sample by itself; the loss then needs a criterion of ``reduction="none"``, or
@@ -62,7 +62,7 @@ class MomentExchange(Mixing):
         *,
         after: str | None = None,
         before: str | None = None,
-        norm: str = "pono",
+        over: str = "pono",
         groups: int | None = None,
         group_size: int | None = None,
         weight: float = 0.9,
@@ -75,7 +75,7 @@ class MomentExchange(Mixing):
         channel_dim: int = 1,
     ) -> None:
         self.settings = Settings(
-            after, before, norm, groups, group_size, weight, probability, per_sample, across_branches,
+            after, before, over, groups, group_size, weight, probability, per_sample, across_branches,
             eps, positive_only, detach, channel_dim,
         )  # fmt: skip
         self.model = _inner(model)

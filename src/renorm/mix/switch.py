@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm import functional
-from renorm.functional import check_norm
+from renorm.functional import check_over
 from renorm.mix.draws import Within
 
 
@@ -21,7 +21,7 @@ class Settings:
 
     after: str | None
     before: str | None
-    norm: str
+    over: str
     groups: int | None
     group_size: int | None
     weight: float
@@ -39,7 +39,7 @@ class Settings:
                 f"after={self.after!r} and before={self.before!r} were given. An exchange has one position. "
                 f"Name one layer, for example after='maxpool'."
             )
-        check_norm(self.norm, self.groups, self.group_size)
+        check_over(self.over, self.groups, self.group_size)
         for name in ("weight", "probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} was given. It is a share. Pass a number from 0 to 1.")
@@ -62,7 +62,7 @@ class Settings:
             return functional.exchange_moments(
                 x,
                 donors,
-                self.norm,
+                self.over,
                 groups=self.groups,
                 group_size=self.group_size,
                 eps=self.eps,

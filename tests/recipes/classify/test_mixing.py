@@ -171,7 +171,7 @@ def test_evaluation_and_averages_are_not_mixed():
 def test_mixed_images_and_bf16_and_a_shared_affine_train_together():
     shared = {"norm": "shared", "sync_bn": True}
     for changes in ({"share": ("affine",)}, shared, {"branches": ("weak",)}, {"norm": "sandwich"}):
-        recipe = small.recipe(mix="exchange+cutmix", precision="bf16", exchange_norm="gn", exchange_groups=4, **changes)
+        recipe = small.recipe(mix="exchange+cutmix", precision="bf16", exchange_over="gn", exchange_groups=4, **changes)
         assert 1 < recipe.step(first(recipe))["loss"] < 4
 
 
@@ -221,7 +221,7 @@ def test_published_settings(kind: Any, size: int, weight: Any, probability: Any,
         assert weight is None
     else:
         settings = mix.exchange.settings
-        assert (settings.weight, settings.probability, settings.norm) == (weight, probability, "pono")
+        assert (settings.weight, settings.probability, settings.over) == (weight, probability, "pono")
         assert settings.before == "layer1"
 
 
@@ -262,18 +262,18 @@ def test_a_network_of_another_kind_needs_the_name_of_a_layer():
         ValueError, match=r"exchange in timm:vit.*needs a name. Add --exchange-after LAYER.*patch_embed.*channel-dim -1"
     ):
         mixing.mix_of(Config(model="timm:vit", mix="exchange"), model, 32)
-    named = Config(mix="exchange", exchange_after="blocks.0", exchange_channel_dim=-1, exchange_norm="in")
+    named = Config(mix="exchange", exchange_after="blocks.0", exchange_channel_dim=-1, exchange_over="in")
     mix = mixing.mix_of(named, model, 32)
     assert mix is not None
     assert mix.exchange is not None
-    assert (mix.exchange.settings.channel_dim, mix.exchange.settings.norm) == (-1, "in")
+    assert (mix.exchange.settings.channel_dim, mix.exchange.settings.over) == (-1, "in")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"exchange_weight": 0.5}, r"--exchange-weight 0.5 with no --mix: it is about an exchange.*add --mix exchange"),
-        ({"mix": "cutmix", "exchange_norm": "in"}, r"--exchange-norm in with --mix cutmix: .* Leave it out, or"),
+        ({"mix": "cutmix", "exchange_over": "in"}, r"--exchange-over in with --mix cutmix: .* Leave it out, or"),
         ({"mix": "mixup", "exchange_channel_dim": -1}, r"--exchange-channel-dim -1 with --mix mixup"),
         ({"mix": "exchange", "image_beta": 0.3}, r"--image-beta 0.3 with --mix exchange: it is about mixed images"),
         ({"image_probability": 1.0}, r"--image-probability 1.0 with no --mix: .*add --mix cutmix"),
@@ -290,9 +290,9 @@ def test_a_network_of_another_kind_needs_the_name_of_a_layer():
         ({"mix": "cutmix", "image_beta": 0.0}, r"beta=0.0 was given.*above 0"),
         ({"mix": "exchange", "exchange_after": "layr1"}, r"'layr1' is not a layer of ResNet.*Did you mean 'layer1'"),
         ({"mix": "exchange", "exchange_after": "bn1", "exchange_before": "layer1"}, r"An exchange has one position"),
-        ({"mix": "exchange", "exchange_norm": "gn"}, r"norm='gn'.*groups"),
+        ({"mix": "exchange", "exchange_over": "gn"}, r"over='gn'.*groups"),
         (
-            {"mix": "exchange", "exchange_norm": "gn", "exchange_groups": 7},
+            {"mix": "exchange", "exchange_over": "gn", "exchange_groups": 7},
             r"exchange before 'layer1': 16 channels cannot be divided by 7.*Pass a divisor of 16",
         ),
     ],

@@ -13,7 +13,7 @@ from renorm.data import Crop, Images, Policy, View
 from renorm.data import view as view_of
 from renorm.recipes.classify.adversarial import BASE, VIEW, AdvLoss, attacked_branches, check_attack, origin
 from renorm.recipes.classify.domains import DOMAINS, USUAL, check_domains
-from renorm.recipes.classify.mixing import ExchangeNorm, Kind, check_mix, check_partners
+from renorm.recipes.classify.mixing import ExchangeOver, Kind, check_mix, check_partners
 from renorm.routing import check_names
 from renorm.train.batches import num_batches
 from renorm.train.loop import Plan
@@ -66,7 +66,7 @@ class Config:
         exchange_weight: Share of its own label that an image keeps where its moments are exchanged; by default as
             published, 0.5 up to 96 pixels (from CIFAR) and 0.9 above (ImageNet), as is all that follows.
         exchange_probability: Of a step that exchanges: 0.25; above 96 pixels 1 without CutMix.
-        exchange_norm: Whose moments: ``pono`` (each position), ``in`` (each channel), ``ln`` (each image), or those of groups of
+        exchange_over: Whose moments: ``pono`` (each position), ``in`` (each channel), ``ln`` (each image), or those of groups of
             channels, ``gpono`` and ``gn``; by default ``pono``, as published for images.
         exchange_groups: Groups of ``gn`` and ``gpono``.
         exchange_after: Layer after which to exchange; by default the end of the stem where the kind of model is known.
@@ -133,7 +133,7 @@ class Config:
     mix_across: bool = False
     exchange_weight: float | None = None
     exchange_probability: float | None = None
-    exchange_norm: ExchangeNorm | None = None
+    exchange_over: ExchangeOver | None = None
     exchange_groups: int | None = None
     exchange_after: str | None = None
     exchange_before: str | None = None

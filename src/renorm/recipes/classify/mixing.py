@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from renorm.recipes.classify.config import Config
 
 Kind = Literal["exchange", "cutmix", "mixup", "exchange+cutmix"]
-ExchangeNorm = Literal["pono", "in", "ln", "gn", "gpono"]
+ExchangeOver = Literal["pono", "in", "ln", "gn", "gpono"]
 Spec = tuple[str, ...] | Mapping[str, int]  # interleaved branches, or blocks of them
 
 
@@ -85,7 +85,7 @@ def exchange_of(config: Config, model: nn.Module, usual: Usual) -> MomentExchang
     return MomentExchange(
         model,
         **named,
-        norm=config.exchange_norm or "pono",
+        over=config.exchange_over or "pono",
         groups=config.exchange_groups,
         weight=_or(config.exchange_weight, usual.weight),
         probability=_or(config.exchange_probability, probability),
@@ -147,7 +147,7 @@ def check_mix(config: Config) -> None:
     Raises:
         ValueError: An option of an exchange without one, or of mixed images where none are.
     """
-    exchange = ("weight", "probability", "norm", "groups", "after", "before", "channel_dim")
+    exchange = ("weight", "probability", "over", "groups", "after", "before", "channel_dim")
     _check_given(config, [f"exchange_{name}" for name in exchange], "an exchange", ("exchange", "exchange+cutmix"))
     images = ("cutmix", "mixup", "exchange+cutmix")
     _check_given(config, ["image_beta", "image_probability"], "mixed images", images)
