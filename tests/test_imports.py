@@ -45,6 +45,48 @@ AGAINST_THE_ORDER: set[tuple[str, str]] = {  # file and room; each goes as soon 
     ("report/examples.py", "recipes"),
     ("report/records.py", "recipes"),
 }
+PAST_THE_DOOR: set[str] = {  # modules that other rooms import from; each goes as soon as its room gives what they need
+    "adapt.evidence",
+    "banks.bank",
+    "banks.exclusive",
+    "banks.forward",
+    "banks.install",
+    "banks.sites",
+    "data.decode",
+    "data.encode",
+    "data.folder",
+    "data.parquet",
+    "evaluate.averages",
+    "evaluate.curve",
+    "evaluate.curve_points",
+    "evaluate.methods",
+    "evaluate.partial",
+    "evaluate.protocol",
+    "evaluate.ranks",
+    "evaluate.results",
+    "functional.passes",
+    "layers.flat",
+    "layers.sandwich",
+    "layers.site",
+    "layers.split",
+    "recipes.classify.adversarial",
+    "recipes.classify.config",
+    "recipes.classify.gradients",
+    "recipes.classify.recipe",
+    "report.by_images",
+    "report.comparison",
+    "report.examples",
+    "report.gradients",
+    "report.page",
+    "report.paper",
+    "report.pictures",
+    "report.records",
+    "report.summary",
+    "report.tables",
+    "report.versus",
+    "train.checkpoint",
+}
+SHARED_NAMES = {"Curve", "Files", "Settings"}  # of public classes; each goes as soon as one of the two is renamed
 OPTIONAL = (
     "torchvision",
     "timm",
@@ -149,6 +191,59 @@ def test_what_has_moved_is_missed():
     assert missing("from renorm.banks.nowhere import Bank") == {"renorm.banks.nowhere.Bank"}
     assert missing("def f():\n    from renorm.banks import Bunk") == {"renorm.banks.Bunk"}
     assert not missing("import renorm.banks\nfrom renorm import Bank\nfrom renorm.banks import Bank")
+
+
+def past_the_door(room: str, source: str) -> set[str]:
+    """Modules inside other rooms that a file of ``room`` imports from, past what the room's ``__init__`` gives.
+
+    A package within a room has a door of its own.
+    """
+    return {inner for name in imported(source) if (inner := inside(name)) and inner.split(".")[0] != room}
+
+
+def inside(name: str) -> str:
+    """The module within a room that an imported name is taken from; nothing where it comes through the door."""
+    parts = name.split(".")[1:]
+    for length in range(2, len(parts) + 1):
+        module = SOURCE.joinpath(*parts[:length])
+        if module.with_suffix(".py").is_file():
+            through = length == len(parts) and parts[-1] in names_in(module.parent / "__init__.py")
+            return "" if through else ".".join(parts[:length])
+    return ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_has_one_way_in(path: Path):
+    found = past_the_door(room_of(path), path.read_text())
+    assert found <= PAST_THE_DOOR, "the room of each is to give what others need: export it there"
+
+
+def test_no_exception_from_the_one_way_in_is_idle():
+    found = {name for path in FILES for name in past_the_door(room_of(path), path.read_text())}
+    assert found == PAST_THE_DOOR, "take these out of PAST_THE_DOOR"
+
+
+def test_the_door_is_seen():
+    assert past_the_door("adapt", "from renorm.banks.bank import Bank") == {"banks.bank"}
+    assert past_the_door("cli", "def f():\n    from renorm.report import page") == {"report.page"}
+    assert not past_the_door("adapt", "from renorm.banks import Bank, measure")
+    assert not past_the_door("banks", "from renorm.banks.bank import Bank")
+    assert not past_the_door("cli", "from renorm.recipes.classify import Config\nfrom renorm import extras")
+
+
+def public_classes() -> dict[str, list[str]]:
+    """The modules of each public class's name."""
+    found: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    return found
+
+
+def test_no_two_public_classes_share_a_name():
+    shared = {name: files for name, files in public_classes().items() if len(files) > 1}
+    assert set(shared) == SHARED_NAMES, shared
 
 
 def python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from renorm.adapt.memory import (
     Memory,
-    Record,
+    SiteRecord,
     Weights,
     by_image,
     joined,
@@ -27,7 +27,7 @@ def features(num: int = 23, *space: int) -> Tensor:
     return torch.randn(num, 3, *(space or (5,)), generator=generator, dtype=torch.float64) * 2 + 3
 
 
-def gathered(x: Tensor, sizes: Sequence[int], decay: float, *, one_block: bool = False) -> tuple[Record, Weights]:
+def gathered(x: Tensor, sizes: Sequence[int], decay: float, *, one_block: bool = False) -> tuple[SiteRecord, Weights]:
     """The record of a stream that comes in batches of these sizes, each a block of its own."""
     record, weights = None, Weights()
     for part in x.split(list(sizes)):

@@ -17,7 +17,7 @@ from renorm.cli import curve
 from renorm.cli.adapt import divided, pixels
 from renorm.evaluate import read_results
 from renorm.models import create
-from renorm.recipes.open import NamedModel, open_file, open_named
+from renorm.recipes import NamedModel, open_file, open_named
 from tests.cli.conftest import Command
 
 SOURCE = ("resnet8", "--weights", "w.safetensors", "--mean", *["0.5"] * 3, "--std", *["0.25"] * 3)

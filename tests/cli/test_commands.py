@@ -13,7 +13,7 @@ from torch.testing import assert_close
 import renorm
 from renorm.evaluate import Choice, logits, read_results
 from renorm.models import create
-from renorm.recipes.open import open_file, open_run
+from renorm.recipes import open_file, open_run
 from tests.cli.conftest import TRAIN, Command
 
 

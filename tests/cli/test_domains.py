@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from renorm.recipes.open import open_run
-from renorm.train.run import Run
+from renorm.recipes import open_run
+from renorm.train import Run
 from tests.cli.conftest import Command
 from tests.data.pictures import structs, write_parquet
 

@@ -16,7 +16,7 @@ from renorm.cli.console import console
 from renorm.cli.overview import overview
 from renorm.corruptions import STANDARD
 from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, read_results, table
-from renorm.metrics.corruption_error import ALEXNET
+from renorm.metrics import ALEXNET
 from renorm.models import create
 from renorm.shifts import Shift
 from tests.cli.conftest import Command, some_classes

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 import renorm
 from renorm.evaluate import Choice, Classifier, TrainingImages, choose
 from renorm.models import create
-from renorm.recipes.open import open_run
+from renorm.recipes import open_run
 from tests.cli.conftest import Command
 
 

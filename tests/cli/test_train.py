@@ -16,9 +16,9 @@ import renorm
 from renorm.cli.console import invocation
 from renorm.cli.train import TOGETHER, default_folder
 from renorm.evaluate import read_results
-from renorm.recipes.classify.config import Config
-from renorm.recipes.open import open_run
-from renorm.train.run import Run
+from renorm.recipes import open_run
+from renorm.recipes.classify import Config
+from renorm.train import Run
 from tests.cli.conftest import TRAIN, Command, some_classes
 from tests.conftest import ROOT
 from tests.recipes.classify import small

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from renorm.data import Images
-from renorm.data.classes import in_order, matched, outputs_of
+from renorm.data import Images, in_order, matched
+from renorm.data.classes import outputs_of
 
 TIMM = ["n01440764", "n01443537", "n15075141"]  # outputs 0, 1 and 999 of ImageNet's models
 

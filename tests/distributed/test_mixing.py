@@ -14,9 +14,7 @@ from renorm.mix.draws import Draw
 from renorm.recipes.classify import Classification
 from renorm.recipes.classify.mixing import per_row
 from renorm.recipes.classify.views import loader
-from renorm.train.batches import Order
-from renorm.train.loop import Event, train
-from renorm.train.run import Run
+from renorm.train import Event, Order, Run, train
 from tests.distributed.ranks import on_ranks
 from tests.distributed.test_recipe import recipe
 from tests.recipes.classify import small

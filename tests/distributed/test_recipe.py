@@ -11,8 +11,7 @@ from torch.testing import assert_close
 import renorm
 from renorm.recipes.classify import Classification, Config
 from renorm.recipes.classify import recipe as classification
-from renorm.train.loop import Event, train
-from renorm.train.run import Run
+from renorm.train import Event, Run, train
 from tests.distributed.ranks import on_ranks
 from tests.recipes.classify import small
 

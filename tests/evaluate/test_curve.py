@@ -12,11 +12,10 @@ import torch
 
 import renorm
 from renorm.data import Images
-from renorm.evaluate import Choice, Classifier, describe, logits
+from renorm.evaluate import Choice, Classifier, Curve, CurvePlan, Method, describe, logits
 from renorm.evaluate import curve as module
-from renorm.evaluate.curve import Curve, curve, partial_under, read_points, write_curve
-from renorm.evaluate.curve_points import CurvePlan, CurvePoint, Points, one_draw, plan
-from renorm.evaluate.methods import Method
+from renorm.evaluate.curve import curve, partial_under, read_points, write_curve
+from renorm.evaluate.curve_points import CurvePoint, Points, one_draw, plan
 from renorm.evaluate.partial import forget
 from renorm.metrics import over_runs
 from renorm.shifts import Shift

@@ -6,8 +6,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.data import Images
-from renorm.evaluate import Classifier
-from renorm.evaluate.methods import Method
+from renorm.evaluate import Classifier, Method
 
 NAMES = {
     "source": ("source", "of the model"),

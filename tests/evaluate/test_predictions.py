@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from renorm.evaluate.predictions import prediction_change
+from renorm.evaluate import prediction_change
 
 
 def outputs(seed: int) -> Tensor:

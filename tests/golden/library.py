@@ -28,8 +28,7 @@ from renorm.functional import adain, exchange_moments, mix_moments, moment_short
 from renorm.layers import SandwichBatchNorm, SplitBatchNorm
 from renorm.models import create
 from renorm.recipes.classify import Classification, Config
-from renorm.train.loop import Plan
-from renorm.train.run import Run
+from renorm.train import Plan, Run
 
 __all__ = [
     "CORRUPTIONS",

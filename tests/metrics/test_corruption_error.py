@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from renorm import metrics
 from renorm.corruptions import STANDARD
-from renorm.metrics.corruption_error import ALEXNET
+from renorm.metrics import ALEXNET
 
 
 @pytest.mark.parametrize("data", ALEXNET)

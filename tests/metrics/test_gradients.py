@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from renorm.metrics.gradients import LayerGradients, compare_gradients, mean_gradients
+from renorm.metrics import LayerGradients, compare_gradients, mean_gradients
 
 
 def test_lengths_and_cosines_are_those_of_backward():

@@ -4,10 +4,8 @@ import pytest
 import torch
 from matplotlib import colors
 
-from renorm.evaluate import Protocol
-from renorm.evaluate.curve import Curve
-from renorm.evaluate.curve_points import CurvePlan, CurvePoint
-from renorm.evaluate.methods import Method
+from renorm.evaluate import Curve, CurvePlan, Method, Protocol
+from renorm.evaluate.curve_points import CurvePoint
 from renorm.report import by_images, pictures, tables
 from renorm.report.colors import FAINT
 from renorm.shifts import Shift

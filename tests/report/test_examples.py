@@ -13,7 +13,7 @@ from torch import Tensor
 
 from renorm.data import Images, load, sample
 from renorm.evaluate import ImageSet, Protocol, Results
-from renorm.recipes.classify.config import Config
+from renorm.recipes.classify import Config
 from renorm.report.examples import NUM, SIDE, Strip, find_images, find_stored, illustrate
 from renorm.report.records import Record
 from renorm.shifts import shifts

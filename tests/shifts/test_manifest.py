@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from renorm.shifts import Settings
-from renorm.shifts.manifest import Manifest, read_manifest
+from renorm.shifts import Manifest, Settings
+from renorm.shifts.manifest import read_manifest
 
 SETTINGS = Settings(
     "parquet", ("fog", "snow"), (1, 3), seed=4, scale=64, format="jpeg", quality=80, frost_dir=Path("a")

@@ -8,8 +8,7 @@ import torch
 
 from renorm.corruptions import CORRUPTIONS, STANDARD
 from renorm.data import Images
-from renorm.shifts import Settings
-from renorm.shifts.manifest import Manifest
+from renorm.shifts import Manifest, Settings
 from renorm.shifts.settings import expand
 from tests.data.pictures import write_image
 

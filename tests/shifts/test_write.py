@@ -16,10 +16,10 @@ from renorm.corruptions import corrupt
 from renorm.data import Images, load
 from renorm.extras import require
 from renorm.seeds import stable_seed
+from renorm.shifts import Manifest, Settings
 from renorm.shifts import shifts as named_shifts
 from renorm.shifts.layouts import WRITERS, Piece, Writer
-from renorm.shifts.manifest import Manifest, read_manifest
-from renorm.shifts.settings import Settings
+from renorm.shifts.manifest import read_manifest
 from renorm.shifts.stored import Stored, read_shifts
 from renorm.shifts.write import write_shifts
 from tests.data.pictures import write_image

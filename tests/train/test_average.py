@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.banks.choice import Choice
-from renorm.evaluate.scores import logits
+from renorm.banks import Choice
+from renorm.evaluate import logits
 from renorm.layers import SplitBatchNorm
+from renorm.recipes import open_run
 from renorm.recipes.classify import Classification
 from renorm.recipes.classify.recipe import MEASURING
-from renorm.recipes.open import open_run
-from renorm.train.average import Average
-from renorm.train.batches import Order
+from renorm.train import Average, Order
 from tests.oracles.statistics import pooled, seen_in_training
 from tests.recipes.classify import small
 

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from renorm.train.batches import Order, pieces
+from renorm.train import Order
+from renorm.train.batches import pieces
 
 
 @pytest.mark.parametrize("forwards", [1, 2, 3])

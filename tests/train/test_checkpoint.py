@@ -3,9 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from renorm.train import checkpoint
-from renorm.train.checkpoint import Checkpoint
-from renorm.train.run import Run
+from renorm.train import Checkpoint, Run, checkpoint
 
 
 def some(value: float) -> Checkpoint:

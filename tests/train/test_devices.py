@@ -7,8 +7,9 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.data import load
-from renorm.recipes.classify.config import Config, check
-from renorm.train.devices import Processes, branches_of, join, unsynchronized
+from renorm.recipes.classify import Config
+from renorm.recipes.classify.config import check
+from renorm.train import Processes, branches_of, join, unsynchronized
 
 CPU = torch.device("cpu")
 

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from renorm.train import checkpoint
-from renorm.train.loop import Plan
-from renorm.train.run import Run
+from renorm.train import Plan, Run, checkpoint
 from tests.recipes.classify import small
 
 

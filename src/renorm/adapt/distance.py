@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from renorm.adapt.memory import Memory, Record, Weights, variance, variation
+from renorm.adapt.memory import Memory, SiteRecord, Weights, variance, variation
 from renorm.adapt.state import Distance
 from renorm.adapt.step import ADAPTED, Source
 
@@ -21,7 +21,7 @@ def distances(memory: Memory, positions: Mapping[str, int], source: Mapping[str,
     }
 
 
-def distance(record: Record, weights: Weights, positions: int, source: Source) -> Distance:
+def distance(record: SiteRecord, weights: Weights, positions: int, source: Source) -> Distance:
     r"""The distance of one site and the noise of it.
 
     .. math:: \sqrt{\operatorname{mean}_c \frac{(\mu - \mu_s)^2 + (\sigma - \sigma_s)^2}{\sigma_s^2 + \epsilon}}, \qquad

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from renorm.adapt.change import Change
-from renorm.adapt.memory import Look, Memory, Record, Weights
-from renorm.adapt.state import Event, Settings, State
+from renorm.adapt.memory import Look, Memory, SiteRecord, Weights
+from renorm.adapt.state import State, StreamEvent, StreamSettings
 from renorm.adapt.step import ADAPTED, Source
 from renorm.banks.sites import View, fingerprint
 from renorm.files import write_atomically
@@ -27,10 +27,10 @@ SCALARS = ("weight", "alike", "abstaining", "images", "resets", "positions")
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredStream:
     """What a file holds."""
 
-    settings: Settings
+    settings: StreamSettings
     branch: str | None
     state: State
     identity: str
@@ -48,7 +48,7 @@ def identity(model: nn.Module, targets: Mapping[str, View], source: Mapping[str,
     return digest.hexdigest()
 
 
-def write(path: str | PathLike[str], stored: Stored) -> Path:
+def write(path: str | PathLike[str], stored: StoredStream) -> Path:
     """Write a file that is whole or not there at all; a former one is kept until then."""
     state = stored.state
     about = {
@@ -67,7 +67,7 @@ def write(path: str | PathLike[str], stored: Stored) -> Path:
     return write_atomically(path, safetensors.torch.save(tensors, metadata))
 
 
-def read(path: str | PathLike[str]) -> Stored:
+def read(path: str | PathLike[str]) -> StoredStream:
     """Read a file.
 
     Raises:
@@ -88,7 +88,7 @@ def read(path: str | PathLike[str]) -> Stored:
         raise refused(path, error) from error
 
 
-def _stored(about: dict[str, Any], tensors: dict[str, Tensor]) -> Stored:
+def _stored(about: dict[str, Any], tensors: dict[str, Tensor]) -> StoredStream:
     for key, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{key} is not finite")
@@ -97,9 +97,9 @@ def _stored(about: dict[str, Any], tensors: dict[str, Tensor]) -> Stored:
         _memory("block", about["block"], tensors),
         **{key: about["state"][key] for key in SCALARS},
         change=None if about["change"] is None else Change(*about["change"]),
-        events=tuple(Event(*event) for event in about["events"]),
+        events=tuple(StreamEvent(*event) for event in about["events"]),
     )
-    return Stored(Settings(**about["settings"]), about["branch"], state, about["identity"])
+    return StoredStream(StreamSettings(**about["settings"]), about["branch"], state, about["identity"])
 
 
 def check_fits(path: str | PathLike[str], state: State, source: Mapping[str, Source]) -> None:
@@ -121,7 +121,7 @@ def refused(path: str | PathLike[str], why: object) -> ValueError:
 
 
 def _tensors(part: str, memory: Memory) -> dict[str, Tensor]:
-    groups: dict[str, Record | Look] = {"look": memory.look} if memory.look is not None else {}
+    groups: dict[str, SiteRecord | Look] = {"look": memory.look} if memory.look is not None else {}
     groups |= {f"record.{key}": record for key, record in memory.records.items()}
     return {
         f"{part}.{group}.{name}": tensor.cpu().contiguous().clone()
@@ -137,4 +137,6 @@ def _memory(part: str, weights: list[Any], tensors: Mapping[str, Tensor]) -> Mem
     keys = [key for key in tensors if key.startswith(f"{part}.record.") and key.endswith(".mean")]
     sites = [key.removeprefix(f"{part}.record.").removesuffix(".mean") for key in keys]
     look = Look(*fields("look", Look._fields)) if f"{part}.look.mean" in tensors else None
-    return Memory(Weights(*weights), look, {site: Record(*fields(f"record.{site}", Record._fields)) for site in sites})
+    return Memory(
+        Weights(*weights), look, {site: SiteRecord(*fields(f"record.{site}", SiteRecord._fields)) for site in sites}
+    )

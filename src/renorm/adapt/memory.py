@@ -56,7 +56,7 @@ class Weights(NamedTuple):
         return newer.total / (self.total + newer.total)
 
 
-class Record(NamedTuple):
+class SiteRecord(NamedTuple):
     """Weighted averages over images at one site, float64, ``(C,)`` each.
 
     The biased variance of all values is ``within + spread``.
@@ -96,7 +96,7 @@ class Memory:
 
     weights: Weights = field(default_factory=Weights)
     look: Look | None = None
-    records: dict[str, Record] = field(default_factory=dict)
+    records: dict[str, SiteRecord] = field(default_factory=dict)
 
 
 def pooled(memory: Memory, block: Memory) -> Memory:
@@ -127,7 +127,7 @@ def fading(images: Tensor, decay: float) -> Tensor:
     return (w / w.sum())[:, None]
 
 
-def record_of(images: Moments, decay: float, center: Tensor | None = None) -> Record:
+def record_of(images: Moments, decay: float, center: Tensor | None = None) -> SiteRecord:
     """The record of one batch from its images' moments, the last one the newest. Shape: ``(N, C)`` to ``(C,)``.
 
     Args:
@@ -139,10 +139,10 @@ def record_of(images: Moments, decay: float, center: Tensor | None = None) -> Re
     spread = (w * (mean - average).square()).sum(0)
     square = var + (mean - (average if center is None else center)).square()
     wobble = (w * (square - (w * square).sum(0)).square()).sum(0)
-    return Record(average, (w * var).sum(0), spread, torch.zeros_like(average), wobble)
+    return SiteRecord(average, (w * var).sum(0), spread, torch.zeros_like(average), wobble)
 
 
-def joined(older: Record | None, newer: Record, share: float, *, one_block: bool = False) -> Record:
+def joined(older: SiteRecord | None, newer: SiteRecord, share: float, *, one_block: bool = False) -> SiteRecord:
     r"""Two records pooled, the newer one having this share f of the weight.
 
     .. math:: \mu = \mu_a + f \delta, \qquad S = (1 - f) S_a + f S_b + f (1 - f) \delta^2
@@ -159,10 +159,10 @@ def joined(older: Record | None, newer: Record, share: float, *, one_block: bool
     level = (newer.within + newer.spread) - (older.within + older.spread)
     mean, within, spread, scatter, wobble = (a + share * (b - a) for a, b in zip(older, newer, strict=True))
     scatter = scatter if one_block else scatter + cross
-    return Record(mean, within, spread + cross, scatter, wobble + apart * level.square())
+    return SiteRecord(mean, within, spread + cross, scatter, wobble + apart * level.square())
 
 
-def variance(record: Record, weights: Weights, positions: int) -> Tensor | None:
+def variance(record: SiteRecord, weights: Weights, positions: int) -> Tensor | None:
     """The unbiased variance of all values, ``None`` where they are fewer than two. Shape: ``(C,)``.
 
     Args:
@@ -174,7 +174,7 @@ def variance(record: Record, weights: Weights, positions: int) -> Tensor | None:
     return (record.within + record.spread) * (values / (values - 1))
 
 
-def variation(record: Record, weights: Weights, unit: Tensor) -> tuple[Tensor, Tensor]:
+def variation(record: SiteRecord, weights: Weights, unit: Tensor) -> tuple[Tensor, Tensor]:
     r"""What an image's mean varies by, averaged over channels, as images show it and as blocks of them do.
 
     .. math:: \frac{S}{1 - \sum w^2 / (\sum w)^2}, \qquad \frac{G}{p / \sum w - \sum w^2 / (\sum w)^2}

@@ -14,7 +14,7 @@ LATEST = 1000  # events that are kept
 What = Literal["changed", "abstained", "resumed", "skipped", "reset"]
 
 
-class Event(NamedTuple):
+class StreamEvent(NamedTuple):
     """Something that happened in a stream.
 
     Args:
@@ -44,7 +44,7 @@ class Distance(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Settings:
+class StreamSettings:
     """What :class:`renorm.Adapter` takes, checked."""
 
     prior: float | Literal["auto"]
@@ -113,8 +113,8 @@ class State:
     resets: int = 0
     positions: dict[str, int] = field(default_factory=dict)
     change: Change | None = None
-    events: tuple[Event, ...] = ()
+    events: tuple[StreamEvent, ...] = ()
 
-    def noted(self, *events: Event) -> State:
+    def noted(self, *events: StreamEvent) -> State:
         """The state with more events; old ones are dropped."""
         return replace(self, events=(*self.events, *events)[-LATEST:])

@@ -12,8 +12,18 @@ from torch import Tensor
 
 from renorm.adapt.change import Change, change, joined_looks, look_of
 from renorm.adapt.evidence import auto_weight
-from renorm.adapt.memory import Memory, Record, Weights, by_image, joined, record_of, variance, variation, weights_of
-from renorm.adapt.state import Event, Settings, State, What
+from renorm.adapt.memory import (
+    Memory,
+    SiteRecord,
+    Weights,
+    by_image,
+    joined,
+    record_of,
+    variance,
+    variation,
+    weights_of,
+)
+from renorm.adapt.state import State, StreamEvent, StreamSettings, What
 from renorm.banks.bank import Statistics, interpolate, source_weight
 from renorm.banks.sites import View
 from renorm.functional import Moments, instance_moments
@@ -46,10 +56,10 @@ class BrokenImagesError(ValueError):
         )
 
 
-class Step:
+class StreamStep:
     """What one batch makes of a state. The state itself stays as it is, so a step that fails has no effect."""
 
-    def __init__(self, state: State, settings: Settings, source: Mapping[str, Source], num_images: int) -> None:
+    def __init__(self, state: State, settings: StreamSettings, source: Mapping[str, Source], num_images: int) -> None:
         self.state, self.settings, self.source, self.num_images = state, settings, source, num_images
         batch, fade = weights_of(num_images, settings.decay), settings.decay**num_images
         self.memory = replace(state.memory, weights=state.memory.weights.aged(fade))
@@ -92,7 +102,7 @@ class Step:
             taken = torch.nn.functional.one_hot(output.argmax(1), output.shape[1]).double()
             self._remember(CLASSES, Moments(taken, torch.zeros_like(taken), 1))
 
-    def _record(self, kind: str, name: str, view: View, x: Tensor) -> Record:
+    def _record(self, kind: str, name: str, view: View, x: Tensor) -> SiteRecord:
         images = by_image(instance_moments(x.detach()), self.num_images, name)
         if self.block.look is None:
             self._compare(name, images)
@@ -102,7 +112,7 @@ class Step:
         self.seen[key], self.positions[key] = images, int(images.count)
         return self._remember(key, images)
 
-    def _remember(self, key: str, images: Moments) -> Record:
+    def _remember(self, key: str, images: Moments) -> SiteRecord:
         older, open_block = self.memory.records.get(key), self.state.block.records.get(key)
         known = open_block if older is None else older
         batch = record_of(images, self.settings.decay, None if known is None else known.mean)
@@ -182,18 +192,18 @@ class Step:
             if not fine:
                 raise BrokenImagesError(key.partition(":")[2])
 
-    def _events(self, image: int) -> list[Event]:
+    def _events(self, image: int) -> list[StreamEvent]:
         found = []
         if self.changed and self.change is not None:
-            found.append(Event(image, "changed", *self.change))
+            found.append(StreamEvent(image, "changed", *self.change))
         if (self.weight == 1) != (self.state.weight == 1):
             what: What = "abstained" if self.weight == 1 else "resumed"
             if self.state.images:
-                found.append(Event(image, what))
+                found.append(StreamEvent(image, what))
         return found
 
 
-def blended(source: Source, record: Record, weights: Weights, positions: int, weight: float) -> Statistics:
+def blended(source: Source, record: SiteRecord, weights: Weights, positions: int, weight: float) -> Statistics:
     """``weight`` of the source and the rest of a record, whose variance counts only where there is one."""
     measured = variance(record, weights, positions)
     mean = interpolate(source.mean, record.mean.to(source.mean), weight)

@@ -13,10 +13,10 @@ from torch import nn
 from renorm.adapt.change import Change
 from renorm.adapt.claims import claim, fill, noted, release, values
 from renorm.adapt.distance import distances, overall
-from renorm.adapt.file import Stored, check_fits, identity, read, write
+from renorm.adapt.file import StoredStream, check_fits, identity, read, write
 from renorm.adapt.memory import Memory, pooled
-from renorm.adapt.state import Distance, Event, Settings, State
-from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, Step, blended, worth
+from renorm.adapt.state import Distance, State, StreamEvent, StreamSettings
+from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, StreamStep, blended, worth
 from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, call, check_reached, nothing, num_samples, observed
 from renorm.banks.sites import View, resolve, views
@@ -96,7 +96,7 @@ class Adapter:
         invalid: Literal["raise", "skip"] = "raise",
         forward: Forward | None = None,
     ) -> None:
-        self._settings = Settings(prior, memory, block, false_alarms, smallest, on_change, invalid)
+        self._settings = StreamSettings(prior, memory, block, false_alarms, smallest, on_change, invalid)
         self._model, self._branch, self._forward = model, resolve(model, branch), forward
         with exclusive(model):
             self._claim = claim(model, self._branch, self)
@@ -128,12 +128,12 @@ class Adapter:
             except (BrokenImagesError, EmptyBatchError):
                 if self._settings.invalid == "raise":
                     raise
-                self._state = self._state.noted(Event(self._state.images, "skipped"))
+                self._state = self._state.noted(StreamEvent(self._state.images, "skipped"))
                 with observed(self._model, targets, self._branch, nothing):
                     return call(self._model, images, self._forward)
 
     def _adapted(self, images: Any, targets: dict[str, View], num_images: int) -> Any:
-        step = Step(self._state, self._settings, self._source, num_images)
+        step = StreamStep(self._state, self._settings, self._source, num_images)
         try:
             if self._settings.prior == "auto":
                 fill(targets, self._source)
@@ -177,7 +177,7 @@ class Adapter:
         return self._state.weight == 1
 
     @property
-    def events(self) -> tuple[Event, ...]:
+    def events(self) -> tuple[StreamEvent, ...]:
         """What happened, the newest last; the last 1000 are kept."""
         return self._state.events
 
@@ -206,7 +206,9 @@ class Adapter:
             targets = views(self._model, self._branch)
             self._check_untouched(targets)
             old = self._state
-            state = State(images=old.images, resets=old.resets + 1, events=old.events).noted(Event(old.images, "reset"))
+            state = State(images=old.images, resets=old.resets + 1, events=old.events).noted(
+                StreamEvent(old.images, "reset")
+            )
             fill(targets, self._source)
             self._state, self._claim.installed = state, values(targets)
 
@@ -237,7 +239,7 @@ class Adapter:
         """
         self._check_open()
         model = identity(self._model, views(self._model, self._branch), self._source)
-        return write(path, Stored(self._settings, self._branch, self._state, model))
+        return write(path, StoredStream(self._settings, self._branch, self._state, model))
 
     @classmethod
     def load(cls, model: nn.Module, path: str | PathLike[str], *, forward: Forward | None = None) -> Adapter:
@@ -257,7 +259,7 @@ class Adapter:
             raise
         return adapter
 
-    def _resume(self, stored: Stored, path: Path) -> None:
+    def _resume(self, stored: StoredStream, path: Path) -> None:
         targets = views(self._model, self._branch)
         if stored.identity != identity(self._model, targets, self._source):
             raise ValueError(

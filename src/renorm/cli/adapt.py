@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import renorm
     from renorm.data import Images
-    from renorm.recipes.open import NamedModel
+    from renorm.recipes import NamedModel
 
 NUM_IMAGES = 32
 SUFFIXES = {"bank": ".safetensors", "fold": ".safetensors", "onnx": ".onnx", "program": ".pt2", "out": ".png"}
@@ -94,7 +94,7 @@ class Adapt:
     def adapt(self, named: NamedModel, few: Images, rest: Images, branch: str | None) -> renorm.Adaptation:
         """Adapt the model, and tell what was found and what changes."""
         import renorm
-        from renorm.adapt.evidence import evidence
+        from renorm.adapt import evidence
         from renorm.banks.sites import views
         from renorm.data import sample
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from renorm.adapt.evidence import Evidence
     from renorm.data import Images
     from renorm.metrics import Interval
-    from renorm.recipes.open import NamedModel
+    from renorm.recipes import NamedModel
 
 
 class Judged(NamedTuple):
@@ -84,8 +84,7 @@ def judge(
     """The model's outputs for images before and after, under a progress bar; the model is adapted already."""
     import torch
 
-    from renorm.evaluate import Choice
-    from renorm.evaluate.scores import outputs
+    from renorm.evaluate import Choice, outputs
 
     choices = {"before": Choice(branch, source)}
     if adaptation.source_weight != 1:
@@ -108,7 +107,7 @@ def tell_change(judged: Judged, others: Images, seed: int) -> None:
         others: Images that were not adapted to; none are left where all were.
         seed: Of the intervals.
     """
-    from renorm.evaluate.predictions import prediction_change
+    from renorm.evaluate import prediction_change
 
     labels, why = known_labels(judged) if len(others) else (None, "no images are left that it was not adapted to")
     found = prediction_change(judged.before, judged.after, labels, seed)
@@ -127,8 +126,8 @@ def tell_change(judged: Judged, others: Images, seed: int) -> None:
 
 def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
     """The labels of images, or why they cannot be used."""
-    from renorm.data.classes import in_order
-    from renorm.evaluate.scores import check_classes
+    from renorm.data import in_order
+    from renorm.evaluate import check_classes
 
     if int(judged.images.labels.min()) < 0:
         return None, f"{judged.images.name} has images without a label"

@@ -10,7 +10,7 @@ from renorm.attacks import Ball
 
 if TYPE_CHECKING:
     from renorm.evaluate import Choice
-    from renorm.recipes.classify.config import Config
+    from renorm.recipes.classify import Config
     from renorm.shifts import Threat
 
 

@@ -74,7 +74,7 @@ class Compare:
 def read(path: Path) -> Results:
     """The table of a run or a file."""
     from renorm.evaluate import read_results
-    from renorm.train.run import Run
+    from renorm.train import Run
 
     return read_results(Run(path).results if path.is_dir() else path)
 

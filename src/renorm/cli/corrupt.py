@@ -11,8 +11,7 @@ import tyro
 from tyro.conf import Positional
 
 from renorm.cli.console import done, invocation, progress, say
-from renorm.shifts.manifest import Manifest
-from renorm.shifts.settings import Settings
+from renorm.shifts import Manifest, Settings
 
 
 @dataclass(frozen=True)

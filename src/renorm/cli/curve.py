@@ -12,11 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from renorm.data import Images
-    from renorm.evaluate import Protocol
-    from renorm.evaluate.curve import Curve
-    from renorm.evaluate.curve_points import CurvePlan
-    from renorm.evaluate.methods import Method
-    from renorm.recipes.open import NamedModel
+    from renorm.evaluate import Curve, CurvePlan, Method, Protocol
+    from renorm.recipes import NamedModel
     from renorm.shifts import Shift
 
 
@@ -99,7 +96,8 @@ class Drawing:
         Raises:
             ValueError: For an unknown name.
         """
-        from renorm.evaluate.methods import USUAL, Method
+        from renorm.evaluate import Method
+        from renorm.evaluate.methods import USUAL
 
         return [Method.named(name) for name in self.methods or USUAL]
 

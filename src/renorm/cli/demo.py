@@ -13,7 +13,7 @@ from renorm.recipes.classify import Config
 if TYPE_CHECKING:
     from torch import nn
 
-    from renorm.recipes.open import NamedModel
+    from renorm.recipes import NamedModel
 
 CONFIG = Config(data="digits", model="resnet8", epochs=16, rate=0.1)
 BRANCH, SHIFT, NUM_IMAGES = "weak", "contrast:5", 32
@@ -36,7 +36,7 @@ class Demo:
         import torch
 
         from renorm.cli.export import write_exported
-        from renorm.recipes.open import open_run
+        from renorm.recipes import open_run
 
         started = time.perf_counter()
         # Threads gain a network this small little, and on a busy machine waiting for each other makes it 20 times slower.

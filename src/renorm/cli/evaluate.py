@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from renorm.data import Images, View
     from renorm.evaluate import Choice, PartialTable, Protocol, Results
-    from renorm.recipes.open import NamedModel
+    from renorm.recipes import NamedModel
     from renorm.shifts import Shift, Threat
 
 
@@ -76,7 +76,7 @@ class Evaluate:
     def run(self) -> None:
         """Run the command, in every process that torchrun started."""
         from renorm.evaluate import ranks
-        from renorm.train.devices import join
+        from renorm.train import join
 
         self.check()
         processes = join()

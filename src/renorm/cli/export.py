@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from renorm.evaluate import Choice
-    from renorm.recipes.open import NamedModel
+    from renorm.recipes import NamedModel
 
 ROWS = 4  # of the batch that a file is compared on, besides a batch of 1
 

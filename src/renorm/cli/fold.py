@@ -14,7 +14,7 @@ from renorm.cli.model import ModelOptions
 if TYPE_CHECKING:
     from torch import nn
 
-    from renorm.recipes.open import NamedModel
+    from renorm.recipes import NamedModel
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from renorm.recipes.classify.config import option
 
 if TYPE_CHECKING:
-    from renorm.recipes.open import NamedModel
+    from renorm.recipes import NamedModel
 
 Triple = tuple[float, float, float]
 OF_NAMED = ("weights", "num_classes", "mean", "std")  # options of a model given by its architecture's name
@@ -49,7 +49,7 @@ class ModelOptions:
             ValueError: If only one of mean and std is given, the model cannot be made, or it knows itself what is given.
             FileNotFoundError: If there is no such run or file.
         """
-        from renorm.recipes.open import open_file, open_named, open_run
+        from renorm.recipes import open_file, open_named, open_run
 
         if (self.mean is None) != (self.std is None):
             raise ValueError("only one of --mean and --std given: normalization needs both. Add the other.")

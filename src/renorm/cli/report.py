@@ -81,7 +81,7 @@ class Report:
         from renorm.report import page, tables
         from renorm.report.examples import illustrate
         from renorm.report.records import read
-        from renorm.train.run import Run
+        from renorm.train import Run
 
         record = read(path)
         if self.table:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm.cli.console import console, done, invocation, progress, say
+from renorm.recipes.classify import Config
 from renorm.recipes.classify.adversarial import attack_of, attacked_branches, origin
-from renorm.recipes.classify.config import Config, check_idle
+from renorm.recipes.classify.config import check_idle
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from renorm.recipes.classify import Classification
-    from renorm.train.loop import Event
-    from renorm.train.run import Run
+    from renorm.train import Event, Run
 
 TOGETHER = "norms use the statistics of all together"
 APART = "each normalizes by its own batch, running statistics are pooled before they are used (--sync-bn: all together)"
@@ -46,7 +46,7 @@ class Train:
 
     def run(self) -> None:
         """Run the command."""
-        from renorm.train.run import Run
+        from renorm.train import Run
 
         run = Run(self.out or default_folder(self.config))
         if not self.resume:
@@ -100,8 +100,7 @@ def prepare(config: Config) -> Classification:
 
 def fit(recipe: Classification, run: Run, resume: bool) -> None:
     """Train under a progress bar and write the banks."""
-    from renorm.train.board import board
-    from renorm.train.loop import train
+    from renorm.train import board, train
 
     plan, main = recipe.plan, recipe.processes.main
     events = board(run.path / "tensorboard") if recipe.config.tensorboard and main else nullcontext()
@@ -139,8 +138,8 @@ def write_banks(run: Run) -> None:
     """
     from renorm import Bank
     from renorm.banks.sites import tracked
-    from renorm.evaluate.banks import SOURCE
-    from renorm.recipes.open import open_run
+    from renorm.evaluate import SOURCE
+    from renorm.recipes import open_run
 
     named = open_run(run.path)
     branches = [each for each in named.classifier.branches or [None] if tracked(named.classifier.model, each)]
@@ -184,7 +183,7 @@ def resumed(run: Run, given: Config, names: Collection[str] = ()) -> Config:
     Raises:
         ValueError: If options were given that differ from it.
     """
-    from renorm.recipes.open import config_of
+    from renorm.recipes import config_of
 
     started, usual = config_of(run.config()), Config()
     asked = {f.name for f in fields(Config) if getattr(given, f.name) != getattr(usual, f.name)} | {*names}

@@ -1,7 +1,8 @@
 """Images with labels - the embedded digits, CIFAR, folders, Parquet files in the Hugging Face layout - and views of them."""
 
 from renorm.data.cifar import CIFAR
-from renorm.data.images import Images, sample
+from renorm.data.classes import in_order, matched
+from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD, Images, sample
 from renorm.data.load import load
 from renorm.data.nasbench201 import CellTable, nasbench201
 from renorm.data.operations import GREY
@@ -25,6 +26,8 @@ from renorm.data.views import (
 __all__ = [
     "CIFAR",
     "GREY",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "SMALL",
     "VIEWS",
     "AugMix",
@@ -42,7 +45,9 @@ __all__ = [
     "Weak",
     "central",
     "clean",
+    "in_order",
     "load",
+    "matched",
     "nasbench201",
     "sample",
     "seeded",

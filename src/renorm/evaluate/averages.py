@@ -14,8 +14,7 @@ from renorm import metrics
 from renorm.corruptions import SEVERITIES, STANDARD
 from renorm.evaluate.protocol import Protocol, label
 from renorm.evaluate.results import Cell, Results, Row
-from renorm.metrics import Interval
-from renorm.metrics.corruption_error import ALEXNET
+from renorm.metrics import ALEXNET, Interval
 
 
 def mean_accuracy(results: Results, bank: str, shifts: Collection[str]) -> Interval:

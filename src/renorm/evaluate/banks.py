@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import renorm
-from renorm.adapt.images import Auto
-from renorm.banks import Statistics
-from renorm.banks.choice import Choice
+from renorm.adapt import Auto
+from renorm.banks import Choice, Statistics
 from renorm.data import VIEWS, Images, View, sample, seeded_batch, view
 from renorm.models import Classifier
 from renorm.routing import route_of

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from renorm.banks.choice import Choice
+from renorm.banks import Choice
 from renorm.data import Images
 from renorm.evaluate.methods import Method
 from renorm.evaluate.scores import score

@@ -8,7 +8,7 @@ from typing import get_args
 from torch import Tensor
 
 import renorm
-from renorm.adapt.images import Auto, Only
+from renorm.adapt import Auto, Only
 from renorm.models import Classifier
 
 USUAL = ("source", "auto", "16", "64", "replacement")

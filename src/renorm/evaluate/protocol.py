@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import renorm
-from renorm.banks.choice import Choice
+from renorm.banks import Choice
 from renorm.banks.sites import hash_of, unwrap
 from renorm.corruptions import CORRUPTIONS, nearest_scale
 from renorm.data import Images

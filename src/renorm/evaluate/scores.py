@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from renorm import metrics
-from renorm.banks.choice import Choice
+from renorm.banks import Choice
 from renorm.banks.forward import evaluating
 from renorm.data import Images
 from renorm.metrics import Scores
-from renorm.models.classifier import Classifier
+from renorm.models import Classifier
 
 BATCH = 256  # images of one forward, at most
 PIXELS = 2**20  # of one forward: larger activations cost more in fresh memory than they gain

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from renorm import metrics
-from renorm.banks.choice import Choice
+from renorm.banks import Choice
 from renorm.data import Images
 from renorm.evaluate import ranks
 from renorm.evaluate.banks import Adapted

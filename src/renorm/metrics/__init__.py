@@ -1,9 +1,10 @@
 """What logits, features and orders are worth - accuracy, calibration, distances of sets, ranks - and how sure we can be."""
 
 from renorm.metrics.accuracy import Scores, accuracy, correct, joined, nll, scores
-from renorm.metrics.corruption_error import alexnet, corruption_error, relative_corruption_error
+from renorm.metrics.corruption_error import ALEXNET, alexnet, corruption_error, relative_corruption_error
 from renorm.metrics.ece import calibration_error, ece
 from renorm.metrics.frechet import frechet
+from renorm.metrics.gradients import LayerGradients, compare_gradients, mean_gradients
 from renorm.metrics.inception import inception_score
 from renorm.metrics.intervals import Interval, bootstrap, bootstrap_columns, over_runs, paired_difference
 from renorm.metrics.kid import kid
@@ -11,7 +12,9 @@ from renorm.metrics.neighbours import Neighbours, neighbours
 from renorm.metrics.ranking import RankAgreement, better_third, kendall, rank_agreement, rank_difference, spearman
 
 __all__ = [
+    "ALEXNET",
     "Interval",
+    "LayerGradients",
     "Neighbours",
     "RankAgreement",
     "Scores",
@@ -21,6 +24,7 @@ __all__ = [
     "bootstrap",
     "bootstrap_columns",
     "calibration_error",
+    "compare_gradients",
     "correct",
     "corruption_error",
     "ece",
@@ -29,6 +33,7 @@ __all__ = [
     "joined",
     "kendall",
     "kid",
+    "mean_gradients",
     "neighbours",
     "nll",
     "over_runs",

@@ -9,7 +9,7 @@ from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.preact import PreActResNet
 from renorm.models.resnet import ResNet
 from renorm.models.vgg import VGG
-from renorm.models.weights import load_weights
+from renorm.models.weights import load_weights, versioned
 from renorm.models.wideresnet import WideResNet
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "load_decoder",
     "load_encoder",
     "load_weights",
+    "versioned",
 ]

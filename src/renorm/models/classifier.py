@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from renorm.data import Images
-from renorm.data.classes import in_order
+from renorm.data import Images, in_order
 from renorm.surgery import fold
 
 

@@ -13,8 +13,7 @@ from renorm.data import CIFAR, Images, load
 from renorm.models import Classifier, create, load_weights
 from renorm.recipes.classify.config import Config
 from renorm.recipes.classify.start import LIBRARIES, build, fetch, usual_normalization
-from renorm.train import checkpoint
-from renorm.train.run import Run
+from renorm.train import Run, checkpoint
 
 
 @dataclass(frozen=True)

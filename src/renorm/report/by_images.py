@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from renorm.evaluate.curve import Curve
+from renorm.evaluate import Curve
 from renorm.report.colors import FAINT, LINES
 from renorm.report.pictures import RULES, WIDTH
 

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from renorm.data import VIEWS, Images, load, sample
-from renorm.data.classes import in_order
-from renorm.evaluate.protocol import ImageSet, Protocol, label
+from renorm.data import VIEWS, Images, in_order, load, sample
+from renorm.evaluate import ImageSet, Protocol
+from renorm.evaluate.protocol import label
 from renorm.extras import require
+from renorm.recipes import config_of
 from renorm.recipes.classify.recipe import HOLDOUT
-from renorm.recipes.open import config_of
 from renorm.report.grid import family_of, ordered, shifts_of
 from renorm.report.records import Record
 from renorm.shifts import is_attack, shifts

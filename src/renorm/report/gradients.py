@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
-from renorm.metrics.gradients import LayerGradients
+from renorm.metrics import LayerGradients
 from renorm.report import plots
 from renorm.report.page import pair, plot, section
 

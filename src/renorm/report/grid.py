@@ -10,8 +10,7 @@ from torch import Tensor
 from renorm import metrics
 from renorm.corruptions import CORRUPTIONS, HELD_OUT, STANDARD
 from renorm.data import VIEWS
-from renorm.evaluate import Cell, Results
-from renorm.evaluate.averages import per_image
+from renorm.evaluate import Cell, Results, per_image
 from renorm.evaluate.protocol import label
 from renorm.metrics import Interval
 from renorm.shifts import is_attack

@@ -12,8 +12,8 @@ from typing import Any
 
 from renorm.banks import Bank
 from renorm.evaluate import Results, read_results
-from renorm.recipes.classify.config import Config
-from renorm.train.run import Run
+from renorm.recipes.classify import Config
+from renorm.train import Run
 
 IRRELEVANT = ("seed", "download", "num_workers", "tensorboard", "save_every")  # to what is trained, but for chance
 

@@ -9,8 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from renorm.evaluate import Results
-from renorm.evaluate.curve import Curve
+from renorm.evaluate import Curve, Results
 from renorm.report.grid import MEAN, Line, accuracies, banks_of, grid, halves, shifts_of
 
 BAR = "\N{FULL BLOCK}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from renorm.evaluate import check_alike
 from renorm.evaluate.averages import listed
-from renorm.evaluate.compare import check_alike
 from renorm.metrics import Interval, over_runs
 from renorm.report.grid import Grid, Measure, Shift, accuracies, banks_of, changes, grid, shifts_of
 from renorm.report.heat import short

@@ -2,6 +2,7 @@
 
 from renorm.shifts.attacks import Adversary, Threat, is_attack, seeds_of
 from renorm.shifts.domains import domains
+from renorm.shifts.manifest import Manifest
 from renorm.shifts.settings import Settings
 from renorm.shifts.shift import DEFAULT, Rounding, Shift, is_made, shifts
 from renorm.shifts.stored import Stored, read_shifts, stored
@@ -10,6 +11,7 @@ from renorm.shifts.write import write_shifts
 __all__ = [
     "DEFAULT",
     "Adversary",
+    "Manifest",
     "Rounding",
     "Settings",
     "Shift",

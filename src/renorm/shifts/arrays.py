@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from renorm.corruptions import SEVERITIES
-from renorm.data.images import Images
+from renorm.data import Images
 from renorm.shifts.manifest import Cells, Manifest
 
 LABELS = "labels.npy"

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from renorm.attacks import Attack, Ball, radius
-from renorm.banks.choice import Choice
+from renorm.banks import Choice
 from renorm.banks.forward import evaluating
 from renorm.extras import require
-from renorm.models.classifier import Classifier
+from renorm.models import Classifier
 from renorm.seeds import stable_seed
 from renorm.shifts import libraries
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from renorm.attacks import Attack, Ball, Logits, lengths, logits_of
 from renorm.extras import require
-from renorm.models.classifier import Classifier
+from renorm.models import Classifier
 
 NORMS = {"linf": "Linf", "l2": "L2"}  # as these libraries call them
 SOURCE = "git+https://github.com/fra31/auto-attack"  # the authors' code, which no registry has

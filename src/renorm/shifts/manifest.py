@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import renorm
-from renorm.data.images import Images
+from renorm.data import Images
 from renorm.extras import require
 from renorm.files import write_atomically
 from renorm.shifts.settings import Settings, completed

@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 
 from renorm.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, corrupt, nearest_scale
+from renorm.data import Images
 from renorm.data.decode import SMALL
 from renorm.data.encode import QUALITY, Format
-from renorm.data.images import Images
 
 Layout = Literal["cifar-c", "imagenet-c", "parquet"]
 FORMATS = {"cifar-c": None, "imagenet-c": "jpeg", "parquet": "png"}

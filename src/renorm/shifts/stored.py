@@ -10,10 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from renorm.corruptions import CORRUPTIONS
-from renorm.data.classes import matched
+from renorm.data import Images, load, matched, sample
 from renorm.data.folder import image_files, load_folder, subfolders
-from renorm.data.images import Images, sample
-from renorm.data.load import load
 from renorm.shifts.arrays import read_arrays
 from renorm.shifts.folders import corruption_folders, read_class_folders
 from renorm.shifts.manifest import Cells, Manifest, check_complete, check_finished, read_manifest

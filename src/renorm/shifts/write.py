@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from renorm.data.images import Images
+from renorm.data import Images
 from renorm.shifts.corrupted import Corrupted
 from renorm.shifts.layouts import WRITERS, Piece, Writer
 from renorm.shifts.manifest import NAME, SCRATCH, Manifest, read_manifest

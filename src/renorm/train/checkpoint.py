@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from renorm.models.weights import versioned
+from renorm.models import versioned
 
 WEIGHTS, STATE = "model.safetensors", "state.pt"
 

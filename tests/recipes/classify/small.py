@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from renorm.data import Images, load
 from renorm.recipes.classify import Classification, Config
-from renorm.train.loop import Event, Progress, train
-from renorm.train.run import Run
+from renorm.train import Event, Run, train
+from renorm.train.loop import Progress
 
 CONFIG: dict[str, Any] = {
     "data": "digits",

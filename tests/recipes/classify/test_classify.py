@@ -13,7 +13,7 @@ from renorm.data import Images, load
 from renorm.layers import SplitBatchNorm
 from renorm.recipes.classify import Classification, Config, build, check, read
 from renorm.recipes.classify.views import ViewedImages, loader
-from renorm.train.batches import Order
+from renorm.train import Order
 from tests.conftest import ROOT
 from tests.recipes.classify import small
 

@@ -8,9 +8,8 @@ import torch
 from renorm.cli import parse
 from renorm.data import cifar
 from renorm.models import Classifier
-from renorm.recipes.classify import read
-from renorm.recipes.classify.config import Config
-from renorm.recipes.open import NamedModel
+from renorm.recipes import NamedModel
+from renorm.recipes.classify import Config, read
 from tests.data import archives
 
 

@@ -14,8 +14,7 @@ from renorm import CutMix, MomentExchange
 from renorm.functional import exchange_moments
 from renorm.mix.draws import Draw
 from renorm.models import create
-from renorm.recipes.classify import Classification, mixing
-from renorm.recipes.classify.config import Config
+from renorm.recipes.classify import Classification, Config, mixing
 from renorm.recipes.classify.mixing import position_of
 from renorm.recipes.classify.views import Batch
 from tests.conftest import ROOT

@@ -12,12 +12,11 @@ from torch._dynamo.backends.registry import lookup_backend
 from torch.testing import assert_close
 
 import renorm
-from renorm.recipes.classify import Classification
-from renorm.recipes.classify.config import Config, check_idle
+from renorm.recipes.classify import Classification, Config
+from renorm.recipes.classify.config import check_idle
 from renorm.recipes.classify.recipe import sgd
 from renorm.recipes.classify.views import Batch
-from renorm.train.loop import train
-from renorm.train.run import Run
+from renorm.train import Run, train
 from tests.recipes.classify import small
 
 

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from renorm.train import checkpoint
-from renorm.train.loop import Event
-from renorm.train.run import Run
+from renorm.train import Event, Run, checkpoint
 from tests.conftest import ROOT
 from tests.recipes.classify import small
 

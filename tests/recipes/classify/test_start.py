@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.models import create
-from renorm.recipes.classify.config import Config
+from renorm.recipes.classify import Config
 from renorm.recipes.classify.start import begin, branched, build, fetch, pretrained, synchronized
 from tests.recipes.classify import small
 

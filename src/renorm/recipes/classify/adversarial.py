@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from renorm.attacks import Attack, divergence, radius, search_apart
 from renorm.models import Classifier
 from renorm.seeds import stable_seed
-from renorm.train.batches import Key
+from renorm.train import Key
 
 if TYPE_CHECKING:
     from renorm.recipes.classify.config import Config

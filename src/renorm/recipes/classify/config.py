@@ -15,8 +15,7 @@ from renorm.recipes.classify.adversarial import BASE, VIEW, AdvLoss, attacked_br
 from renorm.recipes.classify.domains import DOMAINS, USUAL, check_domains
 from renorm.recipes.classify.mixing import ExchangeOver, Kind, check_mix, check_partners
 from renorm.routing import check_names
-from renorm.train.batches import num_batches
-from renorm.train.loop import Plan
+from renorm.train import Plan, num_batches
 
 PRETRAINED = "pretrained"
 VIEWS = (*DATA_VIEWS, VIEW)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.banks.forward import evaluating
-from renorm.data.views import SMALL
+from renorm.data import SMALL
 from renorm.mix import CutMix, Mix, Mixup, MomentExchange
 from renorm.seeds import stable_seed
 

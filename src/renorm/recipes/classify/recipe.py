@@ -18,13 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import renorm
-from renorm.banks.choice import Choice
-from renorm.data import CIFAR, Images, load
-from renorm.data.classes import in_order
-from renorm.evaluate.banks import SOURCE
-from renorm.evaluate.scores import logits
+from renorm.banks import Choice
+from renorm.data import CIFAR, Images, in_order, load
+from renorm.evaluate import SOURCE, logits
 from renorm.layers import sites_of
-from renorm.mix.draws import Weight
+from renorm.mix import Weight
 from renorm.models import Classifier
 from renorm.recipes.classify.adversarial import agreements, attacked_branches, whole, with_attacks
 from renorm.recipes.classify.config import PRETRAINED, Config, check
@@ -34,11 +32,20 @@ from renorm.recipes.classify.start import begin, build, synchronized
 from renorm.recipes.classify.views import Batch, ViewedImages, loader
 from renorm.routing import Stacked
 from renorm.seeds import stable_seed
-from renorm.train.average import Average, remeasure_
-from renorm.train.batches import Key, Order
-from renorm.train.checkpoint import Checkpoint, load_into
-from renorm.train.devices import branches_of, join, pool_statistics_, unsynchronized
-from renorm.train.loop import Plan, check_finite
+from renorm.train import (
+    Average,
+    Checkpoint,
+    Key,
+    Order,
+    Plan,
+    branches_of,
+    check_finite,
+    join,
+    pool_statistics_,
+    remeasure_,
+    unsynchronized,
+)
+from renorm.train.checkpoint import load_into
 
 __all__ = ["Classification", "Config", "build", "check", "read"]
 

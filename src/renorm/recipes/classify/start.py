@@ -10,14 +10,12 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 import renorm
-from renorm.data import Images
-from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD
-from renorm.evaluate.banks import SOURCE
+from renorm.data import IMAGENET_MEAN, IMAGENET_STD, Images
+from renorm.evaluate import SOURCE
 from renorm.layers import sites_of
-from renorm.models import create, load_weights
-from renorm.models.weights import versioned
+from renorm.models import create, load_weights, versioned
 from renorm.recipes.classify.config import PRETRAINED, Config
-from renorm.train.devices import branches_of
+from renorm.train import branches_of
 
 LIBRARIES = ("timm:", "torchvision:")
 

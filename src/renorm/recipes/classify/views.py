@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from renorm.data import Images, View, seeded
-from renorm.train.batches import Key, Keys, Order, Share
+from renorm.train import Key, Keys, Order, Share
 
 
 class ViewedImages(Dataset[tuple[Tensor, int]]):
