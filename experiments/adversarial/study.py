@@ -49,5 +49,7 @@ def evaluated(cell: Cell) -> list[list[str]]:
     return [["--banks", *banks, "--shifts", *SHIFTS, *([] if cell.setting == "digits" else ["fgsm"])]]
 
 
+STUDY = Study(Path(__file__).parent, list(ARMS), list(SETTINGS), trained, evaluated)
+
 if __name__ == "__main__":
-    Study(Path(__file__).parent, list(ARMS), list(SETTINGS), trained, evaluated).main(__doc__)
+    STUDY.main(__doc__)

@@ -55,5 +55,7 @@ def evaluated(cell: Cell) -> list[list[str]]:
     return [["--banks", *banks[norm], "--shifts", *seen], ["--banks", *banks[norm], *unseen, *adapted]]
 
 
+STUDY = Study(Path(__file__).parent, ARMS, list(SETTINGS), trained, evaluated)
+
 if __name__ == "__main__":
-    Study(Path(__file__).parent, ARMS, list(SETTINGS), trained, evaluated).main(__doc__)
+    STUDY.main(__doc__)
