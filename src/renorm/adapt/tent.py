@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +17,6 @@ from renorm.adapt.prediction import prediction_time
 from renorm.banks.exclusive import exclusive
 from renorm.banks.forward import Forward, call, evaluating, num_samples
 from renorm.banks.sites import View, resolve, views
-from renorm.routing import untraced
 
 
 class Tent:
@@ -84,7 +83,6 @@ class Tent:
         images = tree_map_only(Tensor, lambda t: t.clone() if t.is_inference() else t, images)
         with exclusive(self.model), torch.inference_mode(False), torch.enable_grad():
             with (
-                nullcontext() if self.branch is None else untraced(self.model),
                 evaluating(self.model),
                 _tracking(self.model, self._parameters),
                 prediction_time(self.model, branch=self.branch),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.banks.sites import resolve
-from renorm.routing import route, route_of, untraced
+from renorm.routing import route, route_of
 
 Mode = Literal["eval", "train"]
 Logits = Callable[[Tensor], Tensor]
@@ -67,10 +67,8 @@ def alone(model: nn.Module) -> nn.Module:
 def _enter_route(stack: ExitStack, model: nn.Module, branch: str | None, mode: Mode) -> None:
     """Open the branch's route; without a name the open or lasting one, of whatever form, is followed."""
     found = route_of(model)
-    if found is not None:
-        stack.enter_context(untraced(model))
-        if branch is None and (found.open or found.sticky[mode == "train"]):
-            return
+    if branch is None and found is not None and found.selected(training=mode == "train"):
+        return
     branch = resolve(model, branch)
     if branch is not None:
         stack.enter_context(route(model, branch))

@@ -66,9 +66,9 @@ def resolve(model: nn.Module, branch: str | None) -> str | None:
             )
         return None
     if branch is None:
-        active = route.open or route.sticky[False]
-        if active is not None and active.kind == "whole":
-            return route.name_of(active.branches[0])
+        active = route.selected(training=False)
+        if active is not None and active.only is not None:
+            return route.name_of(active.only)
         if len(route.branches) == 1:
             return route.branches[0]
         raise ValueError(

@@ -208,7 +208,7 @@ def selected(model: nn.Module) -> Within | None:
     route = next((each for each in found if isinstance(each, Route) and len(each.branches) > 1), None)
     if route is None:
         return None
-    selection = route.open or route.sticky[True]
+    selection = route.selected(training=True)
     if selection is None:
         raise RuntimeError(
             f"a step was drawn without a route for a model with the branches {list(route.branches)}. Samples are mixed within "

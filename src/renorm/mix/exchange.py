@@ -141,8 +141,7 @@ class MomentExchange(Mixing):
                 f"the exchange {self.settings.position} was removed. A draw needs its hooks. Make another exchange."
             )
         self.draw, switch = draw, self._switch
-        switch.training, switch.reached = self.model.training, False
-        switch.donors, switch.within = (None, None) if draw is None else (draw.donors, draw.within)
+        switch.training, switch.reached, switch.draw = self.model.training, False, draw
 
     def apply(self, x: Tensor, draw: Draw) -> Tensor:
         """The batch as it is: moments are exchanged inside the model."""
@@ -154,7 +153,7 @@ class MomentExchange(Mixing):
             for hooks in (module._forward_hooks, module._forward_pre_hooks):
                 for key in [key for key, hook in hooks.items() if getattr(hook, "__self__", None) is self._switch]:
                     del hooks[key]
-        self.draw, self._switch.donors = None, None
+        self.draw, self._switch.draw = None, None
 
     def finish(self) -> Draw | None:
         """End the forwards of the step: what was drawn, after a check that they followed it."""
@@ -165,7 +164,7 @@ class MomentExchange(Mixing):
                 f"mixed as features were. Call this very model after x = mix(x), so that it passes that layer; make the exchange "
                 f"before compiling; for a second forward and loss of a step call mix.use(mix.draw)."
             )
-        switch.donors = None
+        switch.draw = None
         return draw
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from renorm import functional
 from renorm.functional import check_over
-from renorm.mix.draws import Within
+from renorm.mix.draws import Draw
+from renorm.routing import Forwards, rerun
 
 
 @dataclass(frozen=True)
@@ -74,30 +74,16 @@ class Settings:
             raise type(error)(f"exchange {self.position}: {error}") from error
 
 
-class Forward:
-    """The donors that a forward of the layer had, kept until backward has passed it."""
-
-    def __init__(self, donors: Tensor | None) -> None:
-        self.donors, self.passed = donors, False
-
-    def passing(self, grad: Tensor) -> None:
-        """Hook of the gradient."""
-        self.passed = True
-
-
 class Switch:
     """What the hooks of an exchange follow. A copy of the model gets a dormant copy of it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.training = False
-        self.donors: Tensor | None = None
-        self.within: Within | None = None
+        self.draw: Draw | None = None
         self.reached = False  # by the newest forward in training mode, which followed the draw
         self.calls: int | None = None  # of the layer in this forward of the model
-        self._open: WeakSet[Forward] = WeakSet()  # an entry lives as long as the graph of its forward
-        self._untracked: Tensor | None = None  # donors of the newest forward if it had no gradient to wait for
-        self._in_no_grad: Tensor | None = None  # those of the newest in training mode without gradients
+        self._forwards: Forwards[Draw | None] = Forwards()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"settings": self.settings}
@@ -109,7 +95,7 @@ class Switch:
         """Forward pre-hook of the model."""
         self.training, self.calls = module.training, 0
         if self.training:  # compiled code may change nothing inside a checkpoint, where the layer may be
-            self.reached = torch.compiler.is_compiling() and self.donors is not None
+            self.reached = torch.compiler.is_compiling() and _donors(self.draw) is not None
 
     def end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook of the model."""
@@ -126,18 +112,19 @@ class Switch:
 
     def _follow(self, x: Any) -> Tensor | None:
         """The features with their new moments, ``None`` where they keep their own."""
-        donors = self.donors if self.training else None
+        if rerun():
+            return self._exchange(x, self._forwards.recall(f"exchange {self.settings.position}: the layer"))
+        draw = self.draw if self.training else None
         if not torch.compiler.is_compiling():
-            if torch._C._current_graph_task_id() != -1:
-                return self._exchange(x, self._recall())
-            self._remember(x, donors)
-            if donors is not None:
+            self._forwards.remember(draw)
+            if _donors(draw) is not None:
                 self._check_forward()
-        if donors is not None and not self.reached:
+        if _donors(draw) is not None and not self.reached:
             self.reached = True
-        return self._exchange(x, donors)
+        return self._exchange(x, draw)
 
-    def _exchange(self, x: Any, donors: Tensor | None) -> Tensor | None:
+    def _exchange(self, x: Any, draw: Draw | None) -> Tensor | None:
+        donors = _donors(draw)
         if donors is None:
             return None
         if not isinstance(x, Tensor):
@@ -155,39 +142,17 @@ class Switch:
                     f"exchange {self.settings.position}: the layer is called more than once in a forward of the model. An "
                     f"exchange has one place. Choose a layer that is called once, or give the part of the model that is."
                 )
-        if self.within is not None:
-            route, selection = self.within
-            current = route.open or route.sticky[True]
-            if current is None or not current.same(selection):
+        if self.draw is not None and self.draw.within is not None:
+            route, selection = self.draw.within
+            if route.selected(training=True) != selection:
                 raise RuntimeError(
                     f"exchange {self.settings.position}: the forward follows another route than the one its step was drawn "
                     f"under. Samples are mixed within their branch. Call x = mix(x) under the route of the forward."
                 )
 
-    def _remember(self, x: Any, donors: Tensor | None) -> None:
-        """Remember the donors for activation checkpointing, and forget those of forwards that backward has passed."""
-        if not torch.is_grad_enabled():
-            self._in_no_grad = donors if self.training else self._in_no_grad
-            return
-        self._open = WeakSet(forward for forward in self._open if not forward.passed)
-        if isinstance(x, Tensor) and x.requires_grad:
-            forward, self._untracked = Forward(donors), None
-            x.register_hook(forward.passing)
-            self._open.add(forward)
-        else:
-            self._untracked = donors
 
-    def _recall(self) -> Tensor | None:
-        """The donors of the forward that activation checkpointing recomputes."""
-        waiting = {id(forward.donors): forward.donors for forward in self._open}
-        reentrant = not waiting and self._untracked is None and self._in_no_grad is not None
-        if reentrant or len(waiting) > 1:
-            raise RuntimeError(
-                f"exchange {self.settings.position}: the layer is recomputed by activation checkpointing, which is reentrant, or "
-                f"forwards of different draws wait for their backward. Use use_reentrant=False, and call backward "
-                f"after each forward; or choose a layer outside the checkpoint."
-            )
-        return next(iter(waiting.values()), self._untracked)
+def _donors(draw: Draw | None) -> Tensor | None:
+    return None if draw is None else draw.donors
 
 
 def switches_of(model: nn.Module) -> Iterator[tuple[nn.Module, Switch]]:

@@ -7,13 +7,14 @@ so that nothing has to be passed through the model's own ``forward``.
 from renorm.routing.batch import Stacked, interleave, stack, unstack
 from renorm.routing.contexts import Lasting, route, route_
 from renorm.routing.names import UNKNOWN, check_names, shown
-from renorm.routing.recompute import checkpoint_contexts, untraced
+from renorm.routing.recompute import Forwards, rerun
 from renorm.routing.route import Route, Visit, route_of, routes_of
 from renorm.routing.selection import Selection
 from renorm.routing.spec import Labels, Spec
 
 __all__ = [
     "UNKNOWN",
+    "Forwards",
     "Labels",
     "Lasting",
     "Route",
@@ -22,8 +23,8 @@ __all__ = [
     "Stacked",
     "Visit",
     "check_names",
-    "checkpoint_contexts",
     "interleave",
+    "rerun",
     "route",
     "route_",
     "route_of",
@@ -31,5 +32,4 @@ __all__ = [
     "shown",
     "stack",
     "unstack",
-    "untraced",
 ]

@@ -29,7 +29,7 @@ def route(model: nn.Module, *spec: Spec, check: bool = True) -> Iterator[None]:
     Where sites have something for samples of no branch, as a sandwich has its shared affine, these are called ``"unknown"`` and
     their label is -1.
 
-    With activation checkpointing call ``backward`` inside the block, see :func:`checkpoint_contexts`.
+    Forwards that activation checkpointing runs again follow the route they had, whichever is open then.
 
     Args:
         check: validate labels on entering, which waits for the device; out-of-range labels go unnoticed otherwise.

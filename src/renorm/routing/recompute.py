@@ -1,49 +1,115 @@
-"""Forwards that activation checkpointing runs again."""
+"""Which forward it is that activation checkpointing runs again.
+
+A checkpointed forward keeps no activations; its backward runs it once more, perhaps when another route is open. PyTorch does
+not say which forward it repeats, but autograd numbers its nodes in the order in which forwards made them, and a rerun begins
+in the backward of a node of its forward. So what was followed is kept with the number that was next at the time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+import threading
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, NamedTuple, TypeVar
 
-from torch import nn
+import torch
 
-from renorm.routing.route import Route, routes_of
-
-
-def checkpoint_contexts(model: nn.Module) -> Callable[[], tuple[AbstractContextManager, AbstractContextManager]]:
-    """A ``context_fn`` for ``torch.utils.checkpoint.checkpoint(..., use_reentrant=False)``.
-
-    It reopens, for the recomputation, the route that was open at the forward, wherever ``backward`` is called.
-    """
-
-    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        saved = [(each, (each.open, each.size)) for each in routes_of(model) if each.open is not None]
-        return nullcontext(), _reopened(saved)
-
-    return contexts
+State = TypeVar("State")
+KEPT = 64  # spans; of older forwards, whose backward is still to come, nothing is guessed
 
 
-@contextmanager
-def untraced(model: nn.Module) -> Iterator[None]:
-    """Forwards inside, with their own backward, are forgotten by the recomputation of those outside."""
-    saved = [(each, (each._last, each._ambiguous, each._rerun)) for each in routes_of(model)]
-    try:
-        for each, _ in saved:
-            each._last, each._ambiguous, each._rerun = None, False, False
-        yield
-    finally:
-        for each, former in saved:
-            each._last, each._ambiguous, each._rerun = former
+def rerun() -> bool:
+    """Whether this forward is run by a backward."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
-@contextmanager
-def _reopened(saved: list[tuple[Route, tuple[Any, int | None]]]) -> Iterator[None]:
-    former = [(each, each._reopened) for each, _ in saved]
-    try:
-        for each, state in saved:
-            each._reopened = state
-        yield
-    finally:
-        for each, state in former:
-            each._reopened = state
+@dataclass
+class Span(Generic[State]):
+    """Layers that followed the same one after the other, with the numbers that were next at the first and the last of them."""
+
+    state: State
+    grad: bool  # whether they made nodes; a reentrant checkpoint first runs without
+    first: int
+    last: int
+
+
+class Outer(NamedTuple, Generic[State]):
+    """The newest reentrant rerun, which calls a backward of its own on what it makes."""
+
+    task: int
+    state: State
+
+
+class Forwards(Generic[State]):
+    """What forwards followed, for those of them that are run again."""
+
+    def __init__(self) -> None:
+        self._spans: deque[Span[State]] = deque(maxlen=KEPT)
+        self._lost = -1  # the last number of the spans that were dropped
+        self._outer: Outer[State] | None = None
+        self._thread = 0
+
+    def remember(self, state: State) -> None:
+        """A layer follows this now."""
+        self._outer, self._thread = None, threading.get_ident()
+        number, grad = torch.autograd._get_sequence_nr(), torch.is_grad_enabled()  # pyright: ignore[reportPrivateImportUsage]
+        if self._spans and self._spans[-1].state == state and self._spans[-1].grad == grad:
+            self._spans[-1].last = number
+        else:
+            self._lost = self._spans[0].last if len(self._spans) == KEPT else self._lost
+            self._spans.append(Span(state, grad, number, number))
+
+    def recall(self, who: str) -> State:
+        """What the forward that runs again followed the first time.
+
+        Raises:
+            RuntimeError: that is not certain.
+        """
+        found = self._found()
+        if len(found) != 1:
+            raise RuntimeError(
+                f"{who} is recomputed by activation checkpointing, and it is not certain which forward that repeats. A "
+                f"recomputation follows what its forward did. Call backward inside the `with` of each forward, before the next."
+            )
+        return found[0]
+
+    def _found(self) -> list[State]:
+        """The one state that it can have been, or several, or none."""
+        node = torch._C._current_autograd_node()
+        if node is None or not self._spans:
+            return []
+        number, function = node._sequence_nr(), getattr(node, "_forward_cls", None)
+        if function is None or function.__module__.startswith("renorm."):
+            return self._before(number)
+        if function.__name__ == "CheckpointFunction":
+            return self._reentrant(number)
+        return _distinct(
+            self._before(number) + self._after(number)
+        )  # it unpacks its tensors, or is another's checkpoint
+
+    def _reentrant(self, number: int) -> list[State]:
+        """The state for a node of a reentrant checkpoint, which may itself have been made by a rerun."""
+        task, outer = torch._C._current_graph_task_id(), self._outer
+        if number > self._spans[-1].last:  # no forward has made it
+            return [] if outer is None else [outer.state]
+        found = self._after(number)
+        if outer is not None and outer.task != task and self._thread != threading.get_ident():
+            return _distinct(
+                [*found, outer.state]
+            )  # threads number their nodes apart, so a rerun may have made this one
+        self._outer = Outer(task, found[0]) if found else None
+        return found
+
+    def _before(self, number: int) -> list[State]:
+        """What the last layer followed before it or another made the node."""
+        return [span.state for span in self._spans if span.grad and span.first <= number][-1:]
+
+    def _after(self, number: int) -> list[State]:
+        """What the first layer followed after the node was made, which stands for layers that made none."""
+        later = (span.state for span in self._spans if not span.grad and span.last > number)
+        return [] if number < self._lost else list(islice(later, 1))
+
+
+def _distinct(states: list[State]) -> list[State]:
+    return [state for i, state in enumerate(states) if state not in states[:i]]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.routing.names import Branches
+from renorm.routing.recompute import Forwards, rerun
 from renorm.routing.selection import Alternating, BySample, Selection
 from renorm.routing.spec import Labels, told
 
@@ -40,10 +41,7 @@ class Route(Branches):
         self.sticky: dict[bool, Selection | None] = {True: None, False: None}
         self.frozen = 0
         self.size: int | None = None
-        self._last: tuple[Selection, int | None] | None = None  # of the newest forward that may be recomputed
-        self._ambiguous = False
-        self._rerun = False
-        self._reopened: tuple[Selection, int | None] | None = None
+        self._forwards: Forwards[tuple[Selection, int | None]] = Forwards()
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
         """Forward pre-hook of the model's root: remember how many samples this forward has, by its first argument."""
@@ -56,26 +54,27 @@ class Route(Branches):
 
     def visit(self, num_samples: int, training: bool, site: str) -> Visit:
         """The selection a site that sees ``num_samples`` must follow now."""
-        if torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1:
-            selection = self.current(training, site)
-            if not torch.compiler.is_compiling() and (training or torch.is_grad_enabled()):
-                self._remember(selection)
-            return Visit(_followed(selection, num_samples, self.size, site), False)
-        selection, size = self._recall(training, site)
-        return Visit(_followed(selection, num_samples, size, site), True)
+        again = rerun()
+        selection, size = (
+            self._forwards.recall(f"site {site!r}") if again else (self.current(training, site), self.size)
+        )
+        if not again and not torch.compiler.is_compiling():
+            self._forwards.remember((selection, size))
+        return Visit(_followed(selection, num_samples, size, site), again)
 
     def told(self, labels: Labels, num_samples: int, site: str) -> Visit:
         """The selection of a site that is given labels in place of a route; they are checked once per tensor."""
-        again = not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
-        return Visit(told(labels, self, num_samples, site), again)
+        return Visit(told(labels, self, num_samples, site), rerun())
+
+    def selected(self, training: bool) -> Selection | None:
+        """The open selection, else the lasting one."""
+        return self.open or self.sticky[training]
 
     def current(self, training: bool, site: str = "") -> Selection:
-        """The open selection, else the sticky one, else (in evaluation) the first branch."""
-        if self.open is not None:
-            return self.open
-        sticky = self.sticky[training]
-        if sticky is not None:
-            return sticky
+        """The selection that is followed: the open one, else the lasting one, else (in evaluation) the first branch."""
+        selection = self.selected(training)
+        if selection is not None:
+            return selection
         if not training or len(self.branches) == 1:
             return self.first
         raise RuntimeError(
@@ -83,28 +82,6 @@ class Route(Branches):
             f"one of {list(self.branches)}. Call the model inside `with renorm.route(model, ...)`, "
             f"or set a lasting one by renorm.route_(model, train=..., eval=...)."
         )
-
-    def _remember(self, selection: Selection) -> None:
-        if self._rerun:
-            self._last, self._ambiguous, self._rerun = None, False, False
-        if self._last is not None and not (selection.same(self._last[0]) and self.size == self._last[1]):
-            self._ambiguous = True
-        self._last = (selection, self.size)
-
-    def _recall(self, training: bool, site: str) -> tuple[Selection, int | None]:
-        """The selection of the forward that is being recomputed, which the open one may differ from."""
-        if self._reopened is not None:
-            return self._reopened
-        self._rerun = True
-        last = self._last or (self.current(training, site), self.size)
-        differs = self.open is not None and not self.open.same(last[0])
-        if self._ambiguous or differs:
-            raise RuntimeError(
-                f"site {site!r} is recomputed by activation checkpointing, and the forwards since the last backward used "
-                f"different routes. The recomputation needs the route its forward had. Call backward inside the `with` of "
-                f"each forward, or give the checkpoint context_fn=renorm.routing.checkpoint_contexts(model)."
-            )
-        return last
 
 
 def _followed(selection: Selection, n: int, batch: int | None, site: str) -> Selection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from itertools import accumulate
 from typing import Literal
 
@@ -75,8 +76,14 @@ class Selection(ABC):
         return self.index(num_samples * repeats, device)
 
     @abstractmethod
-    def same(self, other: Selection | None) -> bool:
-        """Whether both divide a batch alike."""
+    def _key(self) -> Hashable:
+        """What two selections that divide a batch alike have in common; of labels the tensor, as values are on the device."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Selection) and type(self) is type(other) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
 
 class Alternating(Selection):
@@ -111,8 +118,8 @@ class Alternating(Selection):
             return None
         return self.rows[0] if self.rows else int(self.order)
 
-    def same(self, other: Selection | None) -> bool:
-        return isinstance(other, Alternating) and (self is other or (self.rows != () and self.rows == other.rows))
+    def _key(self) -> Hashable:
+        return self.rows or id(self.order)
 
     def folded(self, times: int, order: Order, size: int) -> Selection:
         if self.beside == 1 or order == "time":
@@ -149,9 +156,8 @@ class BySample(Selection):
         labels = self.labels.repeat_interleave(times) if order == "sample" else self.labels.repeat(times)
         return BySample(self.rows, labels, None if self.counts is None else tuple(times * n for n in self.counts))
 
-    def same(self, other: Selection | None) -> bool:
-        """Labels are alike only as the same tensor: comparing values would wait for the device."""
-        return isinstance(other, BySample) and self.labels is other.labels
+    def _key(self) -> Hashable:
+        return id(self.labels)
 
 
 class Blocks(BySample):
@@ -171,8 +177,8 @@ class Blocks(BySample):
         folded = super().folded(times, order, size)
         return Blocks(self.rows, folded.labels, folded.counts) if order == "sample" else folded
 
-    def same(self, other: Selection | None) -> bool:
-        return isinstance(other, Blocks) and self.rows == other.rows and self.counts == other.counts
+    def _key(self) -> Hashable:
+        return self.rows, self.counts
 
 
 def _taken(rows: tuple[int, ...]) -> slice | Tensor:
