@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import renorm
-from renorm.shifts import Settings, Stored, read_shifts, write_shifts
+from renorm.shifts import Settings, StoredShift, read_shifts, write_shifts
 
 CORRUPTIONS = ("gaussian_noise", "fog", "brightness", "contrast")
 
@@ -59,7 +59,7 @@ def main(folder):
     digits = renorm.data.load("digits", "train")
     model = train(digits)
     print(f"{'shift':20s} before   after")
-    clean = Stored("clean", 0, renorm.data.load("digits", "test"))
+    clean = StoredShift("clean", images=renorm.data.load("digits", "test"))
     for shift in [clean, *corrupted(folder)]:
         before, after = before_and_after(model, shift.images, digits.mean, digits.std)
         print(f"{shift.name:18s} {shift.severity} {before:6.1%}  {after:6.1%}")

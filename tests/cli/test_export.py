@@ -57,7 +57,7 @@ def test_any_bank_of_a_run(renorm_command: Command, trained: Path, adapted: Path
     found = torch.export.load(tmp_path / "m.pt2").module()(named.classifier.normalize(pixels))
     assert_close(found, expected(named.classifier, choice, pixels), rtol=1e-4, atol=1e-4)
     said = about(tmp_path / "m.pt2")
-    assert (said["bank"], said["recipe"], said["classes"]) == (name, choice.recipe, list(named.classifier.classes))
+    assert (said["bank"], said["made"], said["classes"]) == (name, choice.made, list(named.classifier.classes))
     assert (said["input"], said["shape"]) == ("(RGB in [0, 1] - mean) / std", ["batch", 3, 16, 16])
 
 

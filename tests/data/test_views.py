@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from renorm import data
 from renorm.data import views
-from renorm.data.views import part
+from renorm.data.views import random_box
 from renorm.extras import require
 
 POLICIES = get_args(data.Policy)
@@ -162,7 +162,7 @@ def test_resized_crops_have_the_areas_and_shapes_they_should():
     generator = torch.Generator().manual_seed(0)
     areas, ratios, corners = [], [], []
     for _ in range(2000):
-        top, left, height, width = part(400, 600, torch.rand(40, generator=generator).tolist())
+        top, left, height, width = random_box(400, 600, torch.rand(40, generator=generator).tolist())
         assert 0 <= top <= 400 - height
         assert 0 <= left <= 600 - width
         areas.append(height * width / (400 * 600))
@@ -177,7 +177,7 @@ def test_resized_crops_have_the_areas_and_shapes_they_should():
 def test_resized_crops_draw_as_torchvisions():
     """The mean and spread of the area, where large parts often do not fit."""
     generator = torch.Generator().manual_seed(0)
-    ours = [part(100, 300, torch.rand(40, generator=generator).tolist()) for _ in range(3000)]
+    ours = [random_box(100, 300, torch.rand(40, generator=generator).tolist()) for _ in range(3000)]
     crop = require("torchvision.transforms.v2").RandomResizedCrop(10)
     theirs = [crop.make_params([torch.zeros(3, 100, 300)]) for _ in range(3000)]
     for i, key in enumerate(("top", "left", "height", "width")):
@@ -190,11 +190,11 @@ def test_resized_crops_draw_as_torchvisions():
 
 @pytest.mark.parametrize(("shape", "expected"), [((10, 1000), (0, 493, 10, 13)), ((1000, 10), (493, 0, 13, 10))])
 def test_where_no_draw_fits_the_largest_central_part_is_taken(shape: tuple[int, int], expected: tuple[int, ...]):
-    assert part(*shape, [0.99, 0.5, 0.5, 0.5] * 10) == expected
+    assert random_box(*shape, [0.99, 0.5, 0.5, 0.5] * 10) == expected
 
 
 def test_a_resized_crop_shows_its_part_undistorted(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(views, "part", lambda height, width, draws: (40, 20, 80, 160))
+    monkeypatch.setattr(views, "random_box", lambda height, width, draws: (40, 20, 80, 160))
     shown = data.seeded(data.Resized(100, flip=False), picture(200, 400), 0).float()
     assert_close(shown[1, 0, 0].item(), 255 * 40 / 200, rtol=0, atol=2)
     assert_close(shown[1, -1, -1].item(), 255 * 120 / 200, rtol=0, atol=2)

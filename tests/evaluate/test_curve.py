@@ -26,7 +26,7 @@ planned = partial(plan, methods=METHODS, sizes=(8, 2), draws=2, num_judged=10, s
 
 
 def drawn(classifier: Classifier, images: Images, how: CurvePlan, root: Path | None = None) -> Curve:
-    choices = {name: Choice("weak", recipe=method.recipe) for name, method in how.methods.items()}
+    choices = {name: Choice("weak", made=method.made) for name, method in how.methods.items()}
     protocol = describe(classifier, images, choices, SHIFTS, model="net", command="renorm adapt")
     partial = None if root is None else partial_under(root, SHIFTS, how, protocol, "weak")
     return curve(classifier, images, SHIFTS, how, protocol, branch="weak", partial=partial)

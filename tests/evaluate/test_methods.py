@@ -22,7 +22,7 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_names_say_what_is_done(name: str):
     method = Method.named(name)
-    assert (method.label, method.recipe) == NAMES[name]
+    assert (method.label, method.made) == NAMES[name]
 
 
 @pytest.mark.parametrize("name", ["", "atuo", "-1", "nan", "inf", "16:", "16:median", "source:mean", "16:mean:mean"])

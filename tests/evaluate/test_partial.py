@@ -96,15 +96,15 @@ def test_another_evaluation_has_another_place(
     others = [
         place(images.subset(range(47))),
         place(choices={"weak": CHOICES["weak"]}),
-        place(choices=CHOICES | {"weak": replace(CHOICES["weak"], recipe="another")}),
+        place(choices=CHOICES | {"weak": replace(CHOICES["weak"], made="another")}),
         place(chosen=chosen[::-1]),
         place(chosen=[replace(shift, scale=224) for shift in made] + [read]),
         place(chosen=[replace(shift, rounding="jpeg") for shift in made] + [read]),
         place(chosen=[replace(shift, seed=1) for shift in made] + [read]),
         place(chosen=[*made, replace(read, images=images.subset(range(1, 21)))]),
         place(chosen=[*made, replace(read, outputs=torch.arange(1, 11))]),
-        place(adapt=Adapted(classifier, images, BRANCHES, 8).recipes),
-        place(adapt=Adapted(classifier, images, BRANCHES, 9).recipes),
+        place(adapt=Adapted(classifier, images, BRANCHES, 8).made),
+        place(adapt=Adapted(classifier, images, BRANCHES, 9).made),
     ]
     classifier.model.get_buffer("bn1.running_mean").add_(1e-3)
     assert len({own, *others, place()}) == len(others) + 2
@@ -131,7 +131,7 @@ def test_a_damaged_part_is_made_again(
 
 def test_adapted_banks_are_kept_as_well(classifier: Classifier, images: Images, chosen: list[Shift], tmp_path: Path):
     adapt = Adapted(classifier, images, BRANCHES, 8)
-    protocol = describe(classifier, images, CHOICES, chosen, adapt.recipes)
+    protocol = describe(classifier, images, CHOICES, chosen, adapt.made)
     partial = PartialTable.under(tmp_path, protocol, chosen)
     options: dict[str, Any] = {"adapt": adapt, "protocol": protocol}
     with pytest.raises(KeyboardInterrupt):

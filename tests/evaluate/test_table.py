@@ -178,13 +178,11 @@ def test_of_a_part_of_the_classes_only_their_outputs_compete(classifier: Classif
 def test_the_protocol_says_what_was_done(classifier: Classifier, images: Images):
     chosen = shifts(["clean", "strong", "contrast:1"], make_view, seed=5, rounding="jpeg")
     adapt = Adapted(classifier, images, BRANCHES, num_images=8, prior=64)
-    protocol = evaluate(classifier, images, {"weak": Choice("weak", recipe="own")}, chosen, adapt=adapt).protocol
+    protocol = evaluate(classifier, images, {"weak": Choice("weak", made="own")}, chosen, adapt=adapt).protocol
     assert protocol.data is not None
     assert (protocol.data.fingerprint, protocol.data.images, protocol.classes) == (images.fingerprint, 48, 10)
     assert (protocol.scale, protocol.rounding, protocol.seed) == (32, "jpeg", 5)
-    assert protocol.banks == {"weak": "own"} | dict.fromkeys(
-        adapt.recipes, "adapted to 8 images of each shift, prior 64"
-    )
+    assert protocol.banks == {"weak": "own"} | dict.fromkeys(adapt.made, "adapted to 8 images of each shift, prior 64")
     assert (protocol.mean, protocol.std) == (images.mean, images.std)
     assert "num_ops=2" in protocol.views["strong"]
     assert set(protocol.versions) == {"renorm", "torch", "python", "device"}

@@ -85,14 +85,14 @@ def test_a_bank_is_adapted_to_attacks_on_its_branch(classifier: Classifier, imag
 
 
 def test_what_attacks_say_of_themselves():
-    def recipe(name: str, **threat: Any) -> str:
+    def said(name: str, **threat: Any) -> str:
         (shift,) = shifts([name], make_view, threat=Threat(**threat))
         assert shift.adversary is not None
-        return shift.adversary.recipe
+        return shift.adversary.description
 
-    assert recipe("pgd:20") == "linf 8/255, step 2/255, 20 steps, random start, against the bank evaluated"
-    assert recipe("pgd", random_start=False, step="1/255").startswith("linf 8/255, step 1/255, 20 steps, started at")
-    assert recipe("fgsm", ball="l2") == "l2 0.5, against the bank evaluated"
+    assert said("pgd:20") == "linf 8/255, step 2/255, 20 steps, random start, against the bank evaluated"
+    assert said("pgd", random_start=False, step="1/255").startswith("linf 8/255, step 1/255, 20 steps, started at")
+    assert said("fgsm", ball="l2") == "l2 0.5, against the bank evaluated"
     assert [attacked(name).label for name in ("pgd", "pgd:7", "fgsm")] == ["pgd:20", "pgd:7", "fgsm"]
     assert family_of("pgd:20") == family_of("fgsm") == "attacks"
 

@@ -8,7 +8,7 @@ import torch
 
 from renorm.data import Images, sample
 from renorm.evaluate import Choice, Classifier, differences, evaluate, mean_accuracy
-from renorm.shifts import shifts, stored
+from renorm.shifts import read_shifts, shifts
 from tests.evaluate.conftest import make_view
 
 CHOICES = {"weak": Choice("weak")}
@@ -26,7 +26,7 @@ def folder(images: Images, tmp_path: Path) -> Path:
 def test_a_written_copy_gives_the_table_of_the_images_it_was_made_of(
     classifier: Classifier, images: Images, folder: Path
 ):
-    read = stored(folder, classes=images.classes)
+    read = read_shifts(folder, classes=images.classes)
     assert [shift.label for shift in read] == [f"contrast {severity}" for severity in range(1, 6)]
     again = evaluate(classifier, None, CHOICES, read)
     made = evaluate(classifier, images, CHOICES, shifts(["contrast"], make_view))
@@ -41,15 +41,15 @@ def test_a_written_copy_gives_the_table_of_the_images_it_was_made_of(
 
 
 def test_of_fewer_images_the_same_ones_are_drawn(images: Images, folder: Path):
-    read = stored(folder, classes=images.classes, num_images=10, seed=3)
+    read = read_shifts(folder, classes=images.classes, num_images=10, seed=3)
     assert all(
         shift.images is not None and torch.equal(shift.images.labels, sample(images, 10, 3).labels) for shift in read
     )
     assert {shift.seed for shift in read} == {3}
-    everything = stored(folder, classes=images.classes, num_images=99)
+    everything = read_shifts(folder, classes=images.classes, num_images=99)
     assert all(shift.images is not None and len(shift.images) == 48 for shift in everything)
 
 
 def test_data_that_lack_a_shift_say_so(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"nothing at .*none"):
-        stored(tmp_path / "none")
+        read_shifts(tmp_path / "none")

@@ -20,7 +20,7 @@ from renorm.shifts import Manifest, Settings
 from renorm.shifts import shifts as named_shifts
 from renorm.shifts.layouts import WRITERS, Piece, Writer
 from renorm.shifts.manifest import read_manifest
-from renorm.shifts.stored import Stored, read_shifts
+from renorm.shifts.stored import StoredShift, read_shifts
 from renorm.shifts.write import write_shifts
 from tests.data.pictures import write_image
 
@@ -50,7 +50,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def in_order(shift: Stored, layout: str, images: Images) -> torch.Tensor:
+def in_order(shift: StoredShift, layout: str, images: Images) -> torch.Tensor:
     """The pixels of a shift, in the order of the images they were made of: ImageNet-C's is that of classes and names."""
     pixels, labels = shift.images.batch(range(len(images)))
     order = images.labels.argsort(stable=True) if layout == "imagenet-c" else torch.arange(len(images))

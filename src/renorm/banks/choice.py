@@ -18,12 +18,12 @@ class Choice:
     Args:
         branch: The model's.
         bank: In the branch's place.
-        recipe: How the bank was made, in words.
+        made: How the bank was made, in words.
     """
 
     branch: str | None = None
     bank: Bank | None = None
-    recipe: str = ""
+    made: str = ""
 
     @contextmanager
     def used(self, model: nn.Module) -> Iterator[None]:

@@ -124,7 +124,7 @@ def described(named: NamedModel, images: Images, how: CurvePlan, chosen: Sequenc
     """How the curve is made."""
     from renorm.evaluate import Choice, describe
 
-    recipes = {name: Choice(recipe=method.recipe) for name, method in how.methods.items()}
+    recipes = {name: Choice(made=method.made) for name, method in how.methods.items()}
     command = invocation()
     return describe(named.classifier, images, recipes, chosen, model=model, command=command)
 

@@ -122,7 +122,7 @@ class Evaluate:
         adapt = Adapted(named.classifier, images, owners, self.adapt, self.prior) if self.adapt else None
         weights = f" {self.source.weights}" if self.source.weights else ""
         about = {"model": f"{self.model}{weights}", "training": named.training, "command": invocation()}
-        protocol = describe(named.classifier, images, choices, chosen, adapt.recipes if adapt else {}, **about)
+        protocol = describe(named.classifier, images, choices, chosen, adapt.made if adapt else {}, **about)
         partial = PartialTable.under(self.root, protocol, chosen) if self.root else None
         tell(protocol, chosen)
         if partial and partial.folder.exists():
@@ -281,14 +281,14 @@ class Evaluate:
 
     def shifts_of(self, name: str, named: NamedModel, images: Images | None, threat: Threat) -> list[Shift]:
         """The shifts that a name stands for."""
-        from renorm.shifts import domains, is_made, shifts, stored
+        from renorm.shifts import domains, is_made, read_shifts, shifts
 
         if images is not None and (name == "domains" or (name in (images.domains or ()) and not is_made(name))):
             return domains(images, () if name == "domains" else (name,), self.seed)
         if not is_made(name) and is_path(name):
             classes = named.classifier.classes or (images.classes if images else ())
             size = named.classifier.size or (images[0][0].shape[-1] if images else None)
-            return stored(Path(name), classes=classes, size=size, num_images=self.num_images, seed=self.seed)
+            return [*read_shifts(Path(name), classes=classes, size=size, num_images=self.num_images, seed=self.seed)]
         make_view = views(named, images) if images is not None else unviewed
         return shifts([name], make_view, self.seed, scale=self.scale, rounding=self.rounding, threat=threat)
 

@@ -61,7 +61,7 @@ class Export:
         choice = self.choice(named)
         borrowed = renorm.using(named.classifier.model, choice.bank, choice.branch) if choice.bank else nullcontext()
         with borrowed:
-            about = {"model": self.model, "bank": self.bank or choice.branch or "source", "recipe": choice.recipe}
+            about = {"model": self.model, "bank": self.bank or choice.branch or "source", "made": choice.made}
             write_exported(named, named.classifier.folded(choice.branch), self.out, about, normalize=self.normalize)
 
     def sized(self, named: NamedModel) -> NamedModel:
@@ -92,7 +92,7 @@ class Export:
                 "images. Leave it out, or name a bank that is measured, as --bank clean@BRANCH."
             )
         if self.bank is None:
-            return Choice(named.branch(self.branch), recipe="of the model")
+            return Choice(named.branch(self.branch), made="of the model")
         if self.bank.endswith(".safetensors"):
             return self.from_file(named, self.bank)
         choice = self.chosen(named, self.bank)

@@ -50,8 +50,8 @@ def _warp_affine(x: Tensor, shifts: Tensor) -> Tensor:
     left, top = (side // 2 - third for side in (width, height))
     across = torch.arange(width, device=x.device) - left - last[:, 0].view(-1, 1, 1)
     down = torch.arange(height, device=x.device).view(-1, 1) - top - last[:, 1].view(-1, 1, 1)
-    source = torch.stack((d * across + left, top - c * across), 1) + torch.stack((-b * down, a * down), 1)
-    grid = source.mul_(2 / (_size(x) - 1)).sub_(1)
+    origin = torch.stack((d * across + left, top - c * across), 1) + torch.stack((-b * down, a * down), 1)
+    grid = origin.mul_(2 / (_size(x) - 1)).sub_(1)
     return functional.grid_sample(x, grid.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=True)
 
 

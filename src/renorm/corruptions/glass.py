@@ -38,8 +38,8 @@ def _origins(draw: PerImage, reach: int, height: int, width: int) -> Tensor:
     step = (side[:, None] * width + side).flatten().index_select(0, choice.flatten()).view_as(choice)
     moves = torch.zeros(height, width, dtype=torch.int32, device=place.device)
     moves[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1] = 1
-    source = place + step.mul_(moves.flatten())
-    return _follow((source <= place).to(torch.int32).mul_(len(place)).add_(source))
+    origin = place + step.mul_(moves.flatten())
+    return _follow((origin <= place).to(torch.int32).mul_(len(place)).add_(origin))
 
 
 def _follow(link: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ def damaged(archive: Path) -> ValueError:
 class Pixels(Blobs):
     """Decoded images as files without compression, for what scales files."""
 
-    source: str
+    data: str
     pixels: Tensor
 
     def __len__(self) -> int:
@@ -127,4 +127,4 @@ class Pixels(Blobs):
         return b"P6 %d %d 255\n" % (width, height) + self.pixels[i].permute(1, 2, 0).contiguous().numpy().tobytes()
 
     def name(self, i: int) -> str:
-        return f"image {i} of {self.source}"
+        return f"image {i} of {self.data}"

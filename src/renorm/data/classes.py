@@ -63,7 +63,7 @@ def in_order(images: Images, classes: Sequence[str]) -> Images:
     return found
 
 
-def outputs_of(names: Sequence[str], classes: Sequence[str], source: str) -> Tensor | None:
+def outputs_of(names: Sequence[str], classes: Sequence[str], data: str) -> Tensor | None:
     """The model's output of each class by name; None where they are the model's classes in order.
 
     Names are looked for among the model's. WordNet ids that are not there are those of ImageNet's 1,000 classes, and whole
@@ -79,37 +79,37 @@ def outputs_of(names: Sequence[str], classes: Sequence[str], source: str) -> Ten
     if _numbered(classes) and len(names) == len(classes):
         return None  # the model's outputs have no names, only an order
     if all(name.isdecimal() for name in names):
-        return _by_number(names, classes, source)
+        return _by_number(names, classes, data)
     if _wordnet(names) and len(classes) in (0, IMAGENET) and not _wordnet(classes):
-        return _of_imagenet(names, source)
+        return _of_imagenet(names, data)
     if not classes:
         return None
     missing = [name for name in names if name not in number]
     raise ValueError(
-        f"{source} has {len(names)} classes, of which {len(missing)} ({_few(missing)}) are none of the model's "
+        f"{data} has {len(names)} classes, of which {len(missing)} ({_few(missing)}) are none of the model's "
         f"{len(classes)} ({_few(classes)}). Its classes must be among the model's, by the same names; WordNet ids are "
         "understood for models of ImageNet's 1,000 classes. Rename the folders, or evaluate a model trained on them."
     )
 
 
-def _by_number(names: Sequence[str], classes: Sequence[str], source: str) -> Tensor:
+def _by_number(names: Sequence[str], classes: Sequence[str], data: str) -> Tensor:
     outputs = torch.tensor([int(name) for name in names], dtype=torch.int64)
     if classes and int(outputs.max()) >= len(classes):
         raise ValueError(
-            f"{source} has a class {int(outputs.max())}, and the model has {len(classes)} outputs. Numbers below that are "
+            f"{data} has a class {int(outputs.max())}, and the model has {len(classes)} outputs. Numbers below that are "
             "needed. Evaluate a model of as many classes."
         )
     return outputs
 
 
-def _of_imagenet(names: Sequence[str], source: str) -> Tensor | None:
+def _of_imagenet(names: Sequence[str], data: str) -> Tensor | None:
     if len(names) == IMAGENET:
         return None  # in the order of their ids, as the model's outputs are
     number = {name: i for i, name in enumerate(require("timm.data").ImageNetInfo("imagenet-1k").label_names())}
     missing = [name for name in names if name not in number]
     if missing:
         raise ValueError(
-            f"{source} has {len(missing)} classes ({_few(missing)}) that are none of ImageNet's 1,000. The names of the "
+            f"{data} has {len(missing)} classes ({_few(missing)}) that are none of ImageNet's 1,000. The names of the "
             "model's outputs are needed to find them. Pass classes, or evaluate a run that was trained on them."
         )
     return torch.tensor([number[name] for name in names], dtype=torch.int64)

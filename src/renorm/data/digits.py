@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from renorm.data.images import Images
-from renorm.data.splits import choose, part
+from renorm.data.splits import choose, indices_of
 from renorm.extras import require
 
 HOLDOUT = 0.25
@@ -32,5 +32,5 @@ def load_digits(split: str, size: int | None = None) -> Images:
     side = size or 16
     enlarged = F.interpolate(grey, size=(side, side), mode="bilinear", align_corners=False)
     pixels = enlarged.round().to(torch.uint8).expand(-1, 3, -1, -1)
-    indices = part(labels, split, HOLDOUT)
+    indices = indices_of(labels, split, HOLDOUT)
     return Images("digits", pixels[indices], labels[indices], [str(i) for i in range(10)], mean=MEAN, std=STD)

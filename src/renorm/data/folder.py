@@ -10,7 +10,7 @@ import torch
 
 from renorm.data.decode import Blobs, prepare
 from renorm.data.images import Images
-from renorm.data.splits import USUAL, choose, part
+from renorm.data.splits import USUAL, choose, indices_of
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
@@ -55,7 +55,7 @@ def load_folder(folder: Path, split: str, *, size: int | None = None, holdout: f
         )
     files, numbers = zip(*(labelled or loose), strict=True)
     labels = torch.tensor(numbers)
-    indices = part(labels, split, 0.0 if chosen else holdout)
+    indices = indices_of(labels, split, 0.0 if chosen else holdout)
     pixels = prepare(Files(list(files)), size, indices)
     below = [path.relative_to(root).parts[1 if labelled else 0 :] for path in map(files.__getitem__, indices.tolist())]
     names = ["/".join(parts) for parts in below]

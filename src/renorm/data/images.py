@@ -29,9 +29,9 @@ class Images(Dataset[tuple[Tensor, int]]):
         classes: names of the classes; empty where none are known.
         mean: per channel, of what a network's input is normalized by, in units of 0 to 1; ImageNet's unless known.
         std: likewise.
-        domains: names of the domains present, or None where the source has none.
+        domains: names of the domains present, or None where the data have none.
         domain: int64 ``(N,)``, each image's index into ``domains``.
-        files: each image's file name, below the folder of its class, or None where the source has none.
+        files: each image's file name, below the folder of its class, or None where the data have none.
 
     Example:
         >>> images = Images("two", torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), ["a", "b"])

@@ -15,7 +15,7 @@ NAMED = ("digits", *CIFAR)
 
 
 def load(
-    source: str | Path,
+    name: str | Path,
     split: str = "train",
     *,
     size: int | None = None,
@@ -30,13 +30,13 @@ def load(
     its size already is not scaled.
 
     Args:
-        source: ``"digits"``, ``"cifar10"``, ``"cifar100"``, a folder of images (one subfolder per class, or none), a
+        name: ``"digits"``, ``"cifar10"``, ``"cifar100"``, a folder of images (one subfolder per class, or none), a
             Parquet file or a folder of them in the Hugging Face layout, or Tiny-ImageNet as it is distributed. Nothing
             is unpickled but the files of CIFAR, and these only after their checksums are found to be the published ones.
-        split: ``"train"``, ``"test"``, or the name of a subfolder or file of the source. A source without splits is
+        split: ``"train"``, ``"test"``, or the name of a subfolder or file of the data. Data without splits are
             every split.
         size: side in pixels to scale and cut all images to.
-        holdout: share of a source without splits that is its ``"test"`` split; its ``"train"`` split is the rest. The
+        holdout: share of data without splits that is their ``"test"`` split; their ``"train"`` split is the rest. The
             division is stratified and the same in every run.
         root: folder of CIFAR's archives; unless given, the one that the environment variable RENORM_DATA_HOME names,
             else ``~/.cache/renorm``.
@@ -45,7 +45,7 @@ def load(
     Raises:
         FileNotFoundError: there is no such path or archive.
         ValueError: there are no images, or no such split, or a file cannot be read.
-        ImportError: a library that the source needs is missing.
+        ImportError: a library that the data need is missing.
 
     Example:
         >>> load("digits", split="test")
@@ -53,21 +53,21 @@ def load(
     """
     if size is not None and size < 1:
         raise ValueError(f"size={size} is no side in pixels. At least 1 is needed. Leave it out to keep small images.")
-    if source in NAMED and holdout:
+    if name in NAMED and holdout:
         raise ValueError(
-            f"{source} has its splits, train and test, and holdout={holdout} would divide them again. "
-            "Only a source without splits can be divided. Leave holdout out."
+            f"{name} has its splits, train and test, and holdout={holdout} would divide them again. "
+            "Only data without splits can be divided. Leave holdout out."
         )
-    if source in CIFAR:
-        return load_cifar(str(source), split, size=size, root=root, download=download)
+    if name in CIFAR:
+        return load_cifar(str(name), split, size=size, root=root, download=download)
     if download or root is not None:
         raise ValueError(
-            f"{'download' if download else 'root'} for {source}: only {' and '.join(CIFAR)} have an archive that is "
+            f"{'download' if download else 'root'} for {name}: only {' and '.join(CIFAR)} have an archive that is "
             "fetched and kept. Leave it out."
         )
-    if source == "digits":
+    if name == "digits":
         return load_digits(split, size)
-    path = Path(source)
+    path = Path(name)
     if not path.exists():
         raise FileNotFoundError(
             f"there is nothing at {path}. {', '.join(map(repr, NAMED))}, a folder of images, or a Parquet file or folder "

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from renorm.data.decode import Blobs, prepare
 from renorm.data.images import Images
-from renorm.data.splits import choose, part
+from renorm.data.splits import choose, indices_of
 from renorm.extras import require
 
 LABELS = ("label", "labels", "fine_label")  # the last is CIFAR-100's
@@ -57,7 +57,7 @@ def load_parquet(path: Path, split: str, *, size: int | None = None, holdout: fl
     starts = [sum(map(len, tables[:i])) for i in range(len(tables))]
     blobs = Column(image_column(table, path), paths, starts)
     labels, classes = categories(table, next((name for name in LABELS if name in table.column_names), None), path)
-    indices = part(labels, split, 0.0 if chosen else holdout)
+    indices = indices_of(labels, split, 0.0 if chosen else holdout)
     name = f"{path} ({chosen})" if chosen else str(path)
     images = Images(
         name, prepare(blobs, size, indices), labels[indices], classes, files=file_names(table, path, indices)
@@ -68,7 +68,7 @@ def load_parquet(path: Path, split: str, *, size: int | None = None, holdout: fl
 
 
 def with_domains(images: Images, domain: Tensor, names: list[str], indices: Tensor) -> Images:
-    """The images with the domains that are present among them, in the order of the source's list."""
+    """The images with the domains that are present among them, in the order of the data's list."""
     present, domain = domain[indices].unique(return_inverse=True)
     return replace(images, domain=domain, domains=[names[i] for i in present.tolist()])
 
@@ -103,7 +103,7 @@ def read_table(file: Path) -> Any:
 
 
 def concatenate(tables: list[Any], path: Path) -> Any:
-    """One table; files of one source must agree in their columns."""
+    """One table; files of one data set must agree in their columns."""
     arrow = require("pyarrow")
     try:
         return arrow.concat_tables(tables)

@@ -11,34 +11,34 @@ from torch import Tensor
 USUAL = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 
 
-def choose(source: str, split: str, names: Iterable[str], holdout: float) -> str | None:
-    """The name of the part of a source that is a split, or None where the source is one whole.
+def choose(data: str, split: str, names: Iterable[str], holdout: float) -> str | None:
+    """The name of the part of data that is a split, or None where they are one whole.
 
     Args:
-        source: for messages.
+        data: their name, for messages.
         split: the split asked for.
-        names: parts that the source has: subfolders, or files' stems.
+        names: parts that the data have: subfolders, or files' stems.
         holdout: share of a whole that is its test split.
 
     Raises:
-        ValueError: the source has splits, but not this one; or it is divided already, and ``holdout`` divides again.
+        ValueError: the data have splits, but not this one; or they are divided already, and ``holdout`` divides again.
     """
     names = sorted(set(names))
     if split not in names and not USUAL.intersection(names):
         if split in ("train", "test"):
             return None
-        raise unknown_split(source, split, [*names, "train", "test"])
+        raise unknown_split(data, split, [*names, "train", "test"])
     if split not in names:
-        raise unknown_split(source, split, names)
+        raise unknown_split(data, split, names)
     if holdout:
         raise ValueError(
-            f"{source} has the splits {', '.join(names)} and holdout={holdout} would divide {split!r} once more. "
-            f"Only a source without splits can be divided. Leave holdout out, or load {source}/{split} itself."
+            f"{data} has the splits {', '.join(names)} and holdout={holdout} would divide {split!r} once more. "
+            f"Only data without splits can be divided. Leave holdout out, or load {data}/{split} itself."
         )
     return split
 
 
-def part(labels: Tensor, split: str, holdout: float, seed: int = 0) -> Tensor:
+def indices_of(labels: Tensor, split: str, holdout: float, seed: int = 0) -> Tensor:
     """Indices of the ``train`` or ``test`` part of a whole, in its order; all of them without ``holdout``.
 
     From each class, the first ``round(holdout * n)`` of its n images in an order drawn with the seed are for testing,
@@ -46,7 +46,7 @@ def part(labels: Tensor, split: str, holdout: float, seed: int = 0) -> Tensor:
 
     Example:
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
-        >>> test = part(labels, "test", 0.25)
+        >>> test = indices_of(labels, "test", 0.25)
         >>> labels[test]
         tensor([0, 1])
     """
@@ -69,9 +69,9 @@ def part(labels: Tensor, split: str, holdout: float, seed: int = 0) -> Tensor:
     return chosen
 
 
-def unknown_split(source: str, split: str, names: list[str]) -> ValueError:
+def unknown_split(data: str, split: str, names: list[str]) -> ValueError:
     close = difflib.get_close_matches(split, names, n=1)
     return ValueError(
-        f"{source} has no split {split!r}. It has {', '.join(dict.fromkeys(names))}. "
+        f"{data} has no split {split!r}. It has {', '.join(dict.fromkeys(names))}. "
         f"Use {repr(close[0]) if close else 'one of these'}."
     )

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from renorm.data.operations import GREY, to_picture, to_tensor
-from renorm.data.policies import Policy, RandAugment, Source
+from renorm.data.policies import Learned, Policy, RandAugment
 from renorm.data.policies import policy as policy_of
 from renorm.seeds import stable_seed
 
@@ -109,11 +109,11 @@ class Resized:
     def __call__(self, image: Tensor) -> Tensor:
         """Draw one view."""
         mirrored, *draws = torch.rand(1 + 4 * TRIES).tolist()
-        scaled = _scaled(image, *part(image.shape[-2], image.shape[-1], draws), self.size)
+        scaled = _scaled(image, *random_box(image.shape[-2], image.shape[-1], draws), self.size)
         return scaled.flip(-1) if self.flip and mirrored < 0.5 else scaled
 
 
-def part(height: int, width: int, draws: list[float]) -> tuple[int, int, int, int]:
+def random_box(height: int, width: int, draws: list[float]) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random part; four uniform draws for each try."""
     low, high = (math.log(ratio) for ratio in ASPECT)
     for i in range(0, len(draws), 4):
@@ -214,7 +214,7 @@ def _weak(size: int, digits: bool, resized: bool) -> Weak | Resized:
     return Weak(padding, flip=not digits, before=Centered(size) if size > SMALL else clean)
 
 
-def _learned_on(size: int, digits: bool) -> Source:
+def _learned_on(size: int, digits: bool) -> Learned:
     if digits:
         return "svhn"
     return "cifar10" if size <= SMALL else "imagenet"

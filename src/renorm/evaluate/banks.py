@@ -66,7 +66,7 @@ class TrainingImages:
             )
         return sample(self.images, min(self.num_images, len(self.images)), self.seed)
 
-    def recipe(self, name: str) -> str:
+    def made(self, name: str) -> str:
         """How a view's bank is made, in words."""
         drawn = self.drawn(name)
         return (
@@ -130,11 +130,11 @@ class Adapted:
     prior: float | Auto = "auto"
 
     @property
-    def recipes(self) -> dict[str, str]:
+    def made(self) -> dict[str, str]:
         """Names of the banks, and how they are made."""
         prior = self.prior if isinstance(self.prior, str) else f"{self.prior:g}"
-        recipe = f"adapted to {self.num_images} images of each shift, prior {prior}"
-        return dict.fromkeys(self._owners, recipe)
+        made = f"adapted to {self.num_images} images of each shift, prior {prior}"
+        return dict.fromkeys(self._owners, made)
 
     def __call__(self, shift: Shift) -> dict[str, Choice]:
         """The banks for a shift.
@@ -154,7 +154,7 @@ class Adapted:
             name: _adapted_bank(self.classifier, self._seen(shift, images, indices, branch), self.prior, branch)
             for name, branch in self._owners.items()
         }
-        return {name: Choice(self._owners[name], bank, self.recipes[name]) for name, bank in banks.items()}
+        return {name: Choice(self._owners[name], bank, self.made[name]) for name, bank in banks.items()}
 
     def _seen(self, shift: Shift, images: Images, indices: Tensor, branch: str | None) -> Tensor:
         """The model's inputs: images under the shift, attacked through the branch's own bank where it is an attack."""
@@ -179,7 +179,7 @@ def _adapted_bank(classifier: Classifier, x: Tensor, prior: float | Auto, branch
 
 def _choice(classifier: Classifier, name: str, known: Sequence[str], training: TrainingImages) -> Choice:
     if name in known:
-        return Choice(_branch(name), recipe="of the model")
+        return Choice(_branch(name), made="of the model")
     if name.endswith(".safetensors"):
         return _from_file(classifier, name, known)
     if "+" in name:
@@ -189,7 +189,7 @@ def _choice(classifier: Classifier, name: str, known: Sequence[str], training: T
         raise _unknown(name, known)
     branch = _branch(owner)
     bank = renorm.measure(classifier.model, training.batches(classifier, view), branch=branch)
-    return Choice(branch, bank, training.recipe(view))
+    return Choice(branch, bank, training.made(view))
 
 
 def _branch(name: str) -> str | None:

@@ -57,7 +57,7 @@ class Method:
         return (known.get(self.prior) or f"prior {self.prior:g}") + (f", {self.only} only" if self.only else "")
 
     @property
-    def recipe(self) -> str:
+    def made(self) -> str:
         """How its bank is made, in words."""
         if self.is_source:
             return "of the model"

@@ -158,7 +158,7 @@ def describe(
         images: To evaluate on.
         choices: Banks.
         shifts: Changes of the data.
-        adapted: Recipes of the banks that are made for each shift.
+        adapted: How banks are made that are made for each shift.
         model: Its name or file.
         training: How it was trained.
         command: What was typed.
@@ -174,14 +174,14 @@ def describe(
         scale=scale,
         rounding=corrupted[0].rounding if corrupted else "",
         views={shift.name: _described(shift.view) for shift in made if shift.view is not None},
-        attacks={shift.name: shift.adversary.recipe for shift in made if shift.adversary is not None},
+        attacks={shift.name: shift.adversary.description for shift in made if shift.adversary is not None},
         seed=shifts[0].seed,
         model=model,
         training=training,
         weights=fingerprint(classifier.model),
         mean=tuple(classifier.mean),
         std=tuple(classifier.std),
-        banks={**{name: choice.recipe for name, choice in choices.items()}, **(adapted or {})},
+        banks={**{name: choice.made for name, choice in choices.items()}, **(adapted or {})},
         versions=versions(classifier.device),
         command=command,
     )

@@ -56,7 +56,7 @@ def evaluate(
         ValueError: If there is nothing to evaluate, or images have no labels.
     """
     check(images, choices, shifts, adapt)
-    protocol = protocol or describe(classifier, images, choices, shifts, adapt.recipes if adapt else {})
+    protocol = protocol or describe(classifier, images, choices, shifts, adapt.made if adapt else {})
     parts = ranks.from_first(partial.read(len(shifts)) if partial else {}, group)
     rank, num_ranks = ranks.place(group)
     missing = [number for number in range(len(shifts)) if number not in parts][rank::num_ranks]

@@ -5,7 +5,7 @@ from renorm.shifts.domains import domains
 from renorm.shifts.manifest import Manifest
 from renorm.shifts.settings import Settings
 from renorm.shifts.shift import DEFAULT, Rounding, Shift, is_made, shifts
-from renorm.shifts.stored import Stored, read_shifts, stored
+from renorm.shifts.stored import StoredShift, read_shifts
 from renorm.shifts.write import write_shifts
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "Rounding",
     "Settings",
     "Shift",
-    "Stored",
+    "StoredShift",
     "Threat",
     "domains",
     "is_attack",
@@ -23,6 +23,5 @@ __all__ = [
     "read_shifts",
     "seeds_of",
     "shifts",
-    "stored",
     "write_shifts",
 ]

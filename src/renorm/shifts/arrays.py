@@ -48,7 +48,7 @@ def read_labels(folder: Path, manifest: Manifest | None, classes: Sequence[str])
     path = folder / LABELS
     if not path.is_file():
         raise ValueError(f"{folder} has arrays, but no {LABELS}: the class of every image is needed. {AGAIN}")
-    stacked = opened(path)
+    stacked = open_array(path)
     if stacked.ndim != 1 or stacked.dtype.kind not in "iu" or not len(stacked):
         raise ValueError(f"{path} is {_what(stacked)}: whole numbers of shape (5 N,) are needed. {AGAIN}")
     if len(stacked) % len(SEVERITIES):
@@ -71,7 +71,7 @@ def read_labels(folder: Path, manifest: Manifest | None, classes: Sequence[str])
 
 def read_pixels(path: Path, num_images: int, size: int | None) -> Tensor:
     """The images of an array, as a view of the file. Shape: uint8 ``(5 N, 3, H, W)``."""
-    array = opened(path)
+    array = open_array(path)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3 or not array.size:
         raise ValueError(f"{path} is {_what(array)}: uint8 of shape (5 N, height, width, 3) is needed. {AGAIN}")
     if len(array) != num_images:
@@ -87,7 +87,7 @@ def read_pixels(path: Path, num_images: int, size: int | None) -> Tensor:
     return torch.from_numpy(array).permute(0, 3, 1, 2)
 
 
-def opened(path: Path) -> np.ndarray:
+def open_array(path: Path) -> np.ndarray:
     """An array as a view of its file; writing to it changes a copy in memory. Nothing is unpickled."""
     try:
         return np.lib.format.open_memmap(path, mode="c")

@@ -63,8 +63,8 @@ class Threat:
         if kind == FAST and not what:
             return Adversary(name, Attack(eps, eps, 1, self.ball), self)
         if (kind == AUTO and not what) or (kind == OTHERS and what.isidentifier()):
-            made = libraries.torchattacks(what, self.ball) if what else libraries.autoattack()
-            return Adversary(name, Attack(eps, ball=self.ball), self, made)
+            library = libraries.torchattacks(what, self.ball) if what else libraries.autoattack()
+            return Adversary(name, Attack(eps, ball=self.ball), self, library)
         raise ValueError(f"unknown attack {name!r}: one of {FORMS} is needed. Try {PROJECTED}:{STEPS}.")
 
 
@@ -76,21 +76,21 @@ class Adversary:
         name: Of the shift.
         attack: Radius and ball; of our own attacks all.
         threat: Where it comes from.
-        made: Makes the attack in another library.
+        library: Makes the attack in another library.
     """
 
     name: str
     attack: Attack
     threat: Threat
-    made: libraries.Made | None = None
+    library: libraries.LibraryAttack | None = None
 
     @property
-    def recipe(self) -> str:
+    def description(self) -> str:
         """How images are attacked, in words."""
         radius, _, step = str(self.attack).partition(",")
-        if self.made is not None:
-            library = self.name.partition(":")[0]
-            how = f"{radius}, {library} {getattr(require(library), '__version__', '')}".rstrip()
+        if self.library is not None:
+            package = self.name.partition(":")[0]
+            how = f"{radius}, {package} {getattr(require(package), '__version__', '')}".rstrip()
         elif self.name == FAST:
             how = radius
         else:
@@ -116,8 +116,8 @@ class Adversary:
         x, labels = pixels.to(classifier.device), labels.to(classifier.device)
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         with evaluating(classifier.model), (self.threat.through or choice).used(classifier.model):
-            if self.made is not None:
-                return self.made(self.attack, classifier, x, labels, seeds[0] % 2**31)
+            if self.library is not None:
+                return self.library(self.attack, classifier, x, labels, seeds[0] % 2**31)
             random = seeds if self.threat.random_start and self.name != FAST else None
             return self.attack(classifier.model, x, labels, random=random, normalize=classifier.normalize)
 

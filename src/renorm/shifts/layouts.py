@@ -38,11 +38,11 @@ class Writer(ABC):
     """Writes corrupted images in one layout.
 
     Args:
-        source: the images and what to do to them.
+        corrupted: the images and what to do to them.
         folder: where to write: it is there, and empty but for the manifest.
     """
 
-    source: Corrupted
+    corrupted: Corrupted
     folder: Path
 
     @property
@@ -59,9 +59,9 @@ class Writer(ABC):
 
     def pieces(self) -> list[Piece]:
         """All pieces, in order."""
-        total = self.source.manifest.num_images
+        total = self.corrupted.manifest.num_images
         starts = range(0, total, self.step)
-        return [Piece(*cell, at, min(at + self.step, total)) for cell in self.source.manifest.cells for at in starts]
+        return [Piece(*cell, at, min(at + self.step, total)) for cell in self.corrupted.manifest.cells for at in starts]
 
 
 class Arrays(Writer):
@@ -70,35 +70,35 @@ class Arrays(Writer):
     @property
     def step(self) -> int:
         """Pieces of at most 8 MiB."""
-        return max(1, 2**23 // self.source.image_bytes)
+        return max(1, 2**23 // self.corrupted.image_bytes)
 
     def begin(self) -> None:
         """Write the labels, and arrays of the final size for the pieces to fill."""
-        settings, header = self.source.manifest.settings, self.header()
+        settings, header = self.corrupted.manifest.settings, self.header()
         for corruption in settings.corruptions:
             with open(self.array(corruption), "wb") as file:
                 file.write(header)
-                file.truncate(len(header) + self.stacked * self.source.image_bytes)
-        labels = self.source.images.labels.repeat(len(settings.severities))
+                file.truncate(len(header) + self.stacked * self.corrupted.image_bytes)
+        labels = self.corrupted.images.labels.repeat(len(settings.severities))
         np.save(self.folder / "labels.npy", labels.numpy(), allow_pickle=False)
 
     def write(self, piece: Piece) -> None:
         """Fill in the pixels of a piece."""
-        manifest, images = self.source.manifest, piece.start
+        manifest, images = self.corrupted.manifest, piece.start
         images += manifest.settings.severities.index(piece.severity) * manifest.num_images
         with open(self.array(piece.corruption), "r+b") as file:
-            file.seek(len(self.header()) + images * self.source.image_bytes)
-            for batch in self.source.batches(piece.corruption, piece.severity, piece.indices):
+            file.seek(len(self.header()) + images * self.corrupted.image_bytes)
+            for batch in self.corrupted.batches(piece.corruption, piece.severity, piece.indices):
                 file.write(batch.permute(0, 2, 3, 1).contiguous().numpy().tobytes())
 
     @property
     def stacked(self) -> int:
         """Images of one array."""
-        return len(self.source.manifest.settings.severities) * self.source.manifest.num_images
+        return len(self.corrupted.manifest.settings.severities) * self.corrupted.manifest.num_images
 
     def header(self) -> bytes:
         """What NumPy's format has before the pixels."""
-        file, manifest = io.BytesIO(), self.source.manifest
+        file, manifest = io.BytesIO(), self.corrupted.manifest
         shape = (self.stacked, manifest.height, manifest.width, 3)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         return file.getvalue()
@@ -114,13 +114,13 @@ class Encoding(Writer):
     @property
     def coding(self) -> Coding:
         """How images are encoded."""
-        settings = self.source.manifest.settings
+        settings = self.corrupted.manifest.settings
         assert settings.format is not None
         return Coding(settings.format, settings.quality or QUALITY)
 
     def encoded(self, piece: Piece, indices: Tensor) -> Iterator[bytes]:
         """Some images of a piece, one after the other."""
-        for batch in self.source.batches(piece.corruption, piece.severity, indices):
+        for batch in self.corrupted.batches(piece.corruption, piece.severity, indices):
             yield from map(self.coding.encode, batch)
 
 
@@ -136,7 +136,7 @@ class Files(Encoding):
         """Write the files of a piece."""
         cell = self.folder / piece.corruption / str(piece.severity)
         for i, data in zip(piece.indices.tolist(), self.encoded(piece, piece.indices), strict=True):
-            path = cell / self.source.path(i, self.coding.suffix)
+            path = cell / self.corrupted.path(i, self.coding.suffix)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
 
@@ -160,9 +160,9 @@ class Tables(Encoding):
 
     def columns(self, piece: Piece, rows: Tensor) -> dict[str, list]:
         """Some rows of a piece."""
-        names = [PurePath(self.source.path(i, self.coding.suffix)).name for i in rows.tolist()]
+        names = [PurePath(self.corrupted.path(i, self.coding.suffix)).name for i in rows.tolist()]
         encoded = self.encoded(piece, rows)
-        labels = self.source.images.labels[rows].tolist()
+        labels = self.corrupted.images.labels[rows].tolist()
         return {
             "image": [{"bytes": data, "path": name} for data, name in zip(encoded, names, strict=True)],
             "label": [None if label < 0 else label for label in labels],
@@ -172,7 +172,7 @@ class Tables(Encoding):
 
     def schema(self) -> object:
         """Arrow's types, and Hugging Face's in the metadata."""
-        arrow, names = require("pyarrow"), self.source.manifest.classes
+        arrow, names = require("pyarrow"), self.corrupted.manifest.classes
         image = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
         fields = [
             ("image", image),
@@ -190,7 +190,7 @@ class Tables(Encoding):
 
     def file(self, piece: Piece) -> Path:
         """Where a piece is: ``data/test-fog-3-00000-of-00002.parquet``."""
-        total = -(-self.source.manifest.num_images // self.step)
+        total = -(-self.corrupted.manifest.num_images // self.step)
         number = f"{piece.start // self.step:05d}-of-{total:05d}"
         return self.folder / "data" / f"test-{piece.corruption}-{piece.severity}-{number}.parquet"
 

@@ -18,7 +18,7 @@ from renorm.models import Classifier
 NORMS = {"linf": "Linf", "l2": "L2"}  # as these libraries call them
 SOURCE = "git+https://github.com/fra31/auto-attack"  # the authors' code, which no registry has
 SLACK = 1e-4  # of rounding, beyond the radius
-Made = Callable[[Attack, Classifier, Tensor, Tensor, int], Tensor]
+LibraryAttack = Callable[[Attack, Classifier, Tensor, Tensor, int], Tensor]
 
 
 class Pictures(nn.Module):
@@ -33,7 +33,7 @@ class Pictures(nn.Module):
         return self.logits(x).float()
 
 
-def autoattack() -> Made:
+def autoattack() -> LibraryAttack:
     """The standard version of AutoAttack, by its authors' code.
 
     Raises:
@@ -59,7 +59,7 @@ def autoattack() -> Made:
     return run
 
 
-def torchattacks(name: str, ball: Ball) -> Made:
+def torchattacks(name: str, ball: Ball) -> LibraryAttack:
     """An attack of torchattacks with its own settings, but for the radius, the ball and the seed where it takes them.
 
     Raises:

@@ -93,17 +93,17 @@ def expand(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _severities(severities: Sequence[int], layout: str) -> tuple[int, ...]:
-    kept = tuple(sorted(set(severities)))
-    if not kept or not set(kept) <= set(SEVERITIES):
+    wanted = tuple(sorted(set(severities)))
+    if not wanted or not set(wanted) <= set(SEVERITIES):
         raise ValueError(
             f"severities {list(severities)}: one or more of 1 (mild) to 5 (strong) are needed. Change --severities."
         )
-    if layout == "cifar-c" and kept != SEVERITIES:
+    if layout == "cifar-c" and wanted != SEVERITIES:
         raise ValueError(
-            f"severities {list(kept)} in the layout cifar-c: its arrays are the five severities stacked, and readers "
+            f"severities {list(wanted)} in the layout cifar-c: its arrays are the five severities stacked, and readers "
             "count on it. Leave --severities out, or choose --layout parquet or imagenet-c."
         )
-    return kept
+    return wanted
 
 
 def _coded(settings: Settings, layout: str) -> Settings:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from torch import Tensor
 
 from renorm.corruptions import CORRUPTIONS
 from renorm.data import Images, load, matched, sample
@@ -25,24 +23,20 @@ LAYOUTS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """Images that are a shift as they are.
+@dataclass(frozen=True)
+class StoredShift(Shift):
+    """Images that are a shift as they are; a shift's other arguments are those of :class:`Shift`.
 
     Args:
-        name: of the shift: a corruption, or what the folder is called.
-        severity: 1 to 5, or 0 where there are none.
         images: with labels relative to ``outputs``; read from disk when asked for.
-        outputs: the model's outputs that the classes stand for, ascending; None for all of them.
     """
 
-    name: str
-    severity: int
-    images: Images
-    outputs: Tensor | None = None
+    images: Images = field(kw_only=True, compare=False)
 
 
-def read_shifts(path: str | Path, *, classes: Sequence[str] = (), size: int | None = None) -> list[Stored]:
+def read_shifts(
+    path: str | Path, *, classes: Sequence[str] = (), size: int | None = None, num_images: int = 0, seed: int = 0
+) -> list[StoredShift]:
     """Read a folder of shifted images, whatever its layout.
 
     Recognized are CIFAR-10-C and CIFAR-100-C (arrays with labels), ImageNet-C and Tiny-ImageNet-C (folders of a corruption,
@@ -56,6 +50,8 @@ def read_shifts(path: str | Path, *, classes: Sequence[str] = (), size: int | No
             called after WordNet ids are taken for classes of ImageNet's 1,000, whose list timm has.
         size: side in pixels to scale and cut images to; by default small images keep their size and larger ones become
             224, unless a manifest says what was written. Arrays have their size.
+        num_images: draw so many of each; 0 for all.
+        seed: of the draw, which takes the same ones of every severity.
 
     Raises:
         FileNotFoundError: there is no such path.
@@ -72,33 +68,13 @@ def read_shifts(path: str | Path, *, classes: Sequence[str] = (), size: int | No
     if manifest is not None:
         check_complete(cells or {}, manifest, path)
     if cells is None:
-        return [_whole(path, classes, size)]
-    ordered = sorted(cells.items(), key=lambda item: (*_rank(item[0][0]), item[0][1]))
-    return [Stored(name, severity, *matched(images, classes)) for (name, severity), images in ordered]
-
-
-def stored(
-    path: Path, *, classes: Sequence[str] = (), size: int | None = None, num_images: int = 0, seed: int = 0
-) -> list[Shift]:
-    """The shifts that a folder or file holds: CIFAR-10-C, ImageNet-C, -A, -R, -V2, -Sketch and the like.
-
-    Args:
-        path: Where they are.
-        classes: What the model's outputs stand for, so that data of some of these classes are scored among these.
-        size: Side in pixels that images are scaled and cut to.
-        num_images: Draw so many of each; 0 for all.
-        seed: Of the draw, which takes the same ones of every severity.
-
-    Raises:
-        FileNotFoundError: If there is nothing.
-        ValueError: If it cannot be read, or its classes are not the model's.
-    """
-    found = []
-    for each in read_shifts(path, classes=classes, size=size):
-        fewer = num_images and num_images < len(each.images)
-        images = sample(each.images, num_images, seed) if fewer else each.images
-        found.append(Shift(each.name, each.severity, seed, images=images, outputs=each.outputs))
-    return found
+        cells = {(path.stem if path.is_file() else path.resolve().name, 0): _whole(path, size)}
+    shifts = []
+    for (name, severity), everything in sorted(cells.items(), key=lambda item: (*_rank(item[0][0]), item[0][1])):
+        images, outputs = matched(everything, classes)
+        images = sample(images, num_images, seed) if 0 < num_images < len(images) else images
+        shifts.append(StoredShift(name, severity, seed, images=images, outputs=outputs))
+    return shifts
 
 
 def manifest_of(path: Path) -> Manifest | None:
@@ -122,21 +98,19 @@ def is_parquet(path: Path) -> bool:
     return path.suffix == ".parquet" or any(path.glob("*.parquet")) or any(path.glob("*/*.parquet"))
 
 
-def _whole(path: Path, classes: Sequence[str], size: int | None) -> Stored:
+def _whole(path: Path, size: int | None) -> Images:
     """A data set without corruptions: all of it is one shift."""
     if is_parquet(path):
-        images = load(path, "test", size=size)
-    elif path.is_dir() and (any(image_files(path, "*")) or any(image_files(path, "*/*"))):
-        images = load_folder(path, "test", size=size)
-    else:
-        raise ValueError(
-            f"{path} is {_found(path)}, which is no layout of shifted images that is known. One of these is needed: "
-            f"{LAYOUTS}. Give the folder itself, and extract archives first."
-        )
-    return Stored(path.stem if path.is_file() else path.resolve().name, 0, *matched(images, classes))
+        return load(path, "test", size=size)
+    if path.is_dir() and (any(image_files(path, "*")) or any(image_files(path, "*/*"))):
+        return load_folder(path, "test", size=size)
+    raise ValueError(
+        f"{path} is {_content(path)}, which is no layout of shifted images that is known. One of these is needed: "
+        f"{LAYOUTS}. Give the folder itself, and extract archives first."
+    )
 
 
-def _found(path: Path) -> str:
+def _content(path: Path) -> str:
     if path.is_file():
         return f"a file *{path.suffix}"
     folders = [folder.name for folder in subfolders(path)]

@@ -40,16 +40,16 @@ class Rows(Blobs):
     def __init__(self, groups: list[Group], total: int, column: str) -> None:
         self.groups, self.total, self.column = groups, total, column
         self.starts = [group.start for group in groups]
-        self.held: tuple[int, list[bytes]] = (-1, [])
+        self.loaded: tuple[int, list[bytes]] = (-1, [])
 
     def __len__(self) -> int:
         return self.total
 
     def read(self, i: int) -> bytes:
         number = bisect_right(self.starts, i) - 1
-        if self.held[0] != number:
-            self.held = number, self._load(self.groups[number])
-        return self.held[1][i - self.starts[number]]
+        if self.loaded[0] != number:
+            self.loaded = number, self._load(self.groups[number])
+        return self.loaded[1][i - self.starts[number]]
 
     def name(self, i: int) -> str:
         group = self.groups[bisect_right(self.starts, i) - 1]
@@ -57,10 +57,10 @@ class Rows(Blobs):
         return f"row {i - before} of {group.file}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"held": (-1, [])}
+        return self.__dict__ | {"loaded": (-1, [])}
 
     def _load(self, group: Group) -> list[bytes]:
-        column = opened(group.file).read_row_group(group.number, columns=[self.column]).column(0).to_pylist()
+        column = open_parquet(group.file).read_row_group(group.number, columns=[self.column]).column(0).to_pylist()
         return [(value["bytes"] if isinstance(value, dict) else value) or b"" for value in column]
 
 
@@ -71,7 +71,7 @@ def read_tables(path: Path, manifest: Manifest | None, size: int | None) -> Cell
         ValueError: a file is damaged, or has one of the columns only, or has nothing in one.
     """
     files = parquet_files(path)
-    schema = opened(files[0]).schema_arrow
+    schema = open_parquet(files[0]).schema_arrow
     there = [key for key in KEYS if key in schema.names]
     if not there:
         return None
@@ -90,7 +90,7 @@ def read_tables(path: Path, manifest: Manifest | None, size: int | None) -> Cell
     }
 
 
-def opened(file: Path) -> Any:
+def open_parquet(file: Path) -> Any:
     """A Parquet file, of which nothing but the description is read.
 
     Raises:
@@ -101,14 +101,14 @@ def opened(file: Path) -> Any:
 
 
 def _small_columns(file: Path) -> Any:
-    wanted = opened(file)
+    wanted = open_parquet(file)
     return wanted.read(columns=[name for name in wanted.schema_arrow.names if name in (*KEYS, *LABELS)])
 
 
 def _groups(files: list[Path]) -> Iterator[Group]:
     start = 0
     for file in files:
-        description = opened(file).metadata
+        description = open_parquet(file).metadata
         for number in range(description.num_row_groups):
             yield Group(file, number, start)
             start += description.row_group(number).num_rows
