@@ -54,11 +54,11 @@ def stopped(folder: Path, stop: int) -> None:
     if made.processes.main:
         run.start({"config": {}})
     try:
-        train(made, made.plan, run, callback=interrupt)
+        train(made, run, callback=interrupt)
     except KeyboardInterrupt:
         torch.manual_seed(99)
         made = recipe(**changes)
-        train(made, made.plan, run, resume=True)
+        train(made, run, resume=True)
 
 
 def work(rank: int, folder: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def trained(**changes: Any) -> dict[str, Any]:
     made = recipe(**changes)
     losses = [made.step(batch)["loss"] for batch in made.batches(0, 0)]
     made.finish()
-    return {"losses": losses, "numbers": made.validate(), "weights": dict(made.weights())}
+    return {"losses": losses, "numbers": made.validate(), "weights": dict(made.weights()["model"])}
 
 
 def local() -> dict[str, Any]:
@@ -75,11 +75,11 @@ def stopped(folder: Path, stop: int) -> None:
     if made.processes.main:
         run.start({"config": {}})
     try:
-        train(made, made.plan, run, callback=interrupt)
+        train(made, run, callback=interrupt)
     except KeyboardInterrupt:
         torch.manual_seed(99)
         made = recipe(**changes)
-        train(made, made.plan, run, resume=True)
+        train(made, run, resume=True)
 
 
 def work(rank: int, folder: str) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def test_a_run_that_was_stopped_goes_on_to_equal_numbers(ranks: list[Any], folde
 def test_another_number_of_processes_does_not_go_on(ranks: list[Any], folder: Path):
     made = recipe(ema=0.9, epochs=2)
     with pytest.raises(ValueError, match=r"trained by 2 processes, and 1 would go on: as many are needed .* Start 2"):
-        train(made, made.plan, Run(folder / "stopped-0"), resume=True)
+        train(made, Run(folder / "stopped-0"), resume=True)
 
 
 def test_what_one_process_saves_opens_as_the_model_it_is(ranks: list[Any]):

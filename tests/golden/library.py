@@ -28,7 +28,7 @@ from renorm.functional import adain, exchange_moments, mix_moments, moment_short
 from renorm.layers import SandwichBatchNorm, SplitBatchNorm
 from renorm.models import create
 from renorm.recipes.classify import Classification, Config
-from renorm.train import Plan, Run
+from renorm.train import Run, set_rates
 
 __all__ = [
     "CORRUPTIONS",
@@ -88,13 +88,11 @@ class Training:
         self.recipe = Classification(Config(**options), train, test)
         self.recipe.model.train()
         self.model: nn.Module = self.recipe.model
-        self.plan: Plan = self.recipe.plan
 
     def step(self, number: int) -> dict[str, float]:
         """Train on the batch of a step, and give its numbers."""
-        for group in self.recipe.optimizer.param_groups:
-            group["lr"] = self.plan.rate_at(number)
-        return self.recipe.step(next(iter(self.recipe.batches(*divmod(number, self.plan.steps)))))
+        set_rates(self.recipe, number)
+        return self.recipe.step(next(iter(self.recipe.batches(*divmod(number, self.recipe.plan.steps)))))
 
     def finish(self) -> dict[str, float]:
         """Settle the statistics, as after an epoch, and validate."""

@@ -2,13 +2,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from renorm.train import Checkpoint, Run, checkpoint
 
 
 def some(value: float) -> Checkpoint:
     shared = torch.full((3, 5), value)
-    return Checkpoint({"a": shared, "b": shared}, {"branches": ["weak", "strong"]}, {"step": 3, "t": torch.ones(2)})
+    weights = {"model": {"a": shared, "b": shared}, "other": {"a": shared + 1}}
+    return Checkpoint(weights, {"branches": ["weak", "strong"]}, {"step": 3, "t": torch.ones(2)})
 
 
 def test_a_checkpoint_comes_back_and_replaces_the_former(tmp_path: Path):
@@ -16,9 +18,10 @@ def test_a_checkpoint_comes_back_and_replaces_the_former(tmp_path: Path):
     checkpoint.save(tmp_path, 12, some(2))
     loaded = checkpoint.load(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000012"]
-    assert torch.equal(loaded.weights["b"], torch.full((3, 5), 2.0))
-    assert loaded.metadata == {"branches": ["weak", "strong"]}
-    assert loaded.state["step"] == 3
+    assert torch.equal(loaded.weights["model"]["b"], torch.full((3, 5), 2.0))
+    assert torch.equal(loaded.weights["other"]["a"], torch.full((3, 5), 3.0))
+    assert loaded.metadata == {"format": 1, "branches": ["weak", "strong"]}
+    assert (loaded.state["format"], loaded.state["step"]) == (1, 3)
 
 
 def test_a_write_that_fails_leaves_the_former(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -40,12 +43,40 @@ def test_what_a_killed_process_left_does_no_harm(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
 
 
-@pytest.mark.parametrize("file", [checkpoint.WEIGHTS, checkpoint.STATE])
+@pytest.mark.parametrize("file", ["model.safetensors", "other.safetensors", checkpoint.STATE])
 def test_a_truncated_file_is_named(tmp_path: Path, file: str):
     path = checkpoint.save(tmp_path, 3, some(1)) / file
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match=rf"{file} cannot be read .* whole file .* is needed. Copy it again"):
         checkpoint.load(tmp_path)
+
+
+def test_a_checkpoint_without_a_format_is_read_as_that_of_one_network_and_one_optimizer(tmp_path: Path):
+    version = tmp_path / "step-00000003"
+    version.mkdir()
+    save_file({"a": torch.ones(2)}, version / "model.safetensors", {"branches": '["weak"]'})
+    torch.save({"optimizer": {"state": {}}, "random": {"cpu": torch.zeros(3)}}, version / checkpoint.STATE)
+    loaded = checkpoint.load(tmp_path)
+    assert torch.equal(loaded.weights["model"]["a"], torch.ones(2))
+    assert loaded.metadata == {"branches": ["weak"]}
+    assert loaded.state["optimizers"] == {"model": {"state": {}}}
+    assert loaded.state.keys() == {"format", "optimizers", "random"}
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", checkpoint.STATE])
+def test_a_later_format_is_refused(tmp_path: Path, file: str):
+    path = checkpoint.save(tmp_path, 3, some(1)) / file
+    if file == checkpoint.STATE:
+        torch.save({"format": 2}, path)
+    else:
+        save_file({"a": torch.ones(2)}, path, {"format": "2"})
+    with pytest.raises(ValueError, match=rf"{file} has the format 2, and .* up to 1: .* is needed. Upgrade renorm"):
+        checkpoint.load(tmp_path)
+
+
+def test_what_others_write_beside_tensors_is_text(tmp_path: Path):
+    save_file({"a": torch.ones(2)}, tmp_path / "theirs.safetensors", {"format": "pt"})
+    assert checkpoint.read_weights(tmp_path / "theirs.safetensors")[1] == {"format": "pt"}
 
 
 class Nasty:

@@ -106,7 +106,8 @@ def fit(recipe: Classification, run: Run, resume: bool) -> None:
     events = board(run.path / "tensorboard") if recipe.config.tensorboard and main else nullcontext()
     with progress("steps") as bar, events as listener:
         task = bar.add_task("train", total=plan.total, numbers="")
-        train(recipe, plan, run, resume, Meter(bar, task, recipe.config, plan.steps) if main else None, listener)
+        meter = Meter(bar, task, recipe.config, plan.steps) if main else None
+        train(recipe, run, resume=resume, callback=meter, listener=listener)
     if main:
         done("checkpoint", run.checkpoint)
         write_banks(run)

@@ -11,7 +11,7 @@ from torch import nn
 
 from renorm.data import CIFAR, Images, load
 from renorm.models import Classifier, create, load_weights
-from renorm.recipes.classify.config import Config
+from renorm.recipes.classify.config import MODEL, Config
 from renorm.recipes.classify.start import LIBRARIES, build, fetch, usual_normalization
 from renorm.train import Run, checkpoint
 
@@ -96,8 +96,7 @@ def open_run(path: Path) -> NamedModel:
     """
     run = Run(path)
     run.config()
-    found = checkpoint.versions(run.checkpoint) or [path / "checkpoint" / "step-?"]
-    return open_file(found[-1] / checkpoint.WEIGHTS)
+    return open_file(checkpoint.weights_of(checkpoint.newest(run.checkpoint), MODEL))
 
 
 def open_file(path: Path) -> NamedModel:

@@ -5,8 +5,10 @@ from renorm.train.batches import Key, Keys, Order, Share, num_batches
 from renorm.train.board import board
 from renorm.train.checkpoint import Checkpoint
 from renorm.train.devices import Processes, branches_of, join, pool_statistics_, unsynchronized
-from renorm.train.loop import Event, Plan, Recipe, check_finite, train
+from renorm.train.loop import Event, set_rates, train
+from renorm.train.recipe import Plan, Recipe, Step, check_finite
 from renorm.train.run import Run
+from renorm.train.schedules import constant, half_cosine, inverse_decay, linear
 
 __all__ = [
     "Average",
@@ -20,13 +22,19 @@ __all__ = [
     "Recipe",
     "Run",
     "Share",
+    "Step",
     "board",
     "branches_of",
     "check_finite",
+    "constant",
+    "half_cosine",
+    "inverse_decay",
     "join",
+    "linear",
     "num_batches",
     "pool_statistics_",
     "remeasure_",
+    "set_rates",
     "train",
     "unsynchronized",
 ]

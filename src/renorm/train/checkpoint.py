@@ -1,4 +1,4 @@
-"""Checkpoints of a run: ``checkpoint/step-00000100/{model.safetensors, state.pt}``.
+"""Checkpoints of a run: ``checkpoint/step-00000100/`` with ``state.pt`` and a file for each network, ``model.safetensors``.
 
 A new version is complete before it gets its name and before the old one goes, so that a process killed at any moment
 leaves one that loads. Weights are safetensors; the rest holds tensors and plain values only, and nothing is unpickled.
@@ -19,14 +19,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from renorm.models import versioned
+from renorm.train.older import updated
 
-WEIGHTS, STATE = "model.safetensors", "state.pt"
+WEIGHTS, STATE = ".safetensors", "state.pt"
+FORMAT = 1
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: the model's tensors, their description, and the state of the training."""
+    """What a checkpoint holds: the tensors of each network, what describes them, and the state of the training."""
 
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Mapping[str, Tensor]]
     metadata: dict[str, Any]
     state: dict[str, Any]
 
@@ -37,10 +39,11 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     if version.exists():  # the same step again, after resuming at it
         return version
     with _new_folder(version) as temporary:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
-        metadata = {key: json.dumps(value) for key, value in checkpoint.metadata.items()}
-        save_file(_unshared(tensors), temporary / WEIGHTS, metadata)
-        torch.save(checkpoint.state, temporary / STATE)
+        metadata = {key: json.dumps(value) for key, value in ({"format": FORMAT} | checkpoint.metadata).items()}
+        for name, weights in checkpoint.weights.items():
+            tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
+            save_file(_unshared(tensors), weights_of(temporary, name), metadata)
+        torch.save({"format": FORMAT, **checkpoint.state}, temporary / STATE)
     for old in versions(folder)[:-1]:
         shutil.rmtree(old)
     return version
@@ -51,16 +54,32 @@ def load(folder: Path, device: str = "cpu") -> Checkpoint:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If a file of it is damaged.
+        ValueError: If a file of it is damaged, or of a later format.
+    """
+    version = newest(folder)
+    found = {path.stem: read_weights(path, device) for path in sorted(version.glob(f"*{WEIGHTS}"))}
+    metadata = next((about for _, about in found.values()), {})
+    return Checkpoint({name: weights for name, (weights, _) in found.items()}, metadata, _read_state(version / STATE))
+
+
+def newest(folder: Path) -> Path:
+    """The folder of the newest version.
+
+    Raises:
+        FileNotFoundError: If there is none.
     """
     found = versions(folder)
     if not found:
         raise FileNotFoundError(
-            f"no checkpoint in {folder}: a folder step-* with {WEIGHTS} is needed. Give the folder of a run that reached "
-            "its first checkpoint, or train it again."
+            f"no checkpoint in {folder}: a folder step-* with files of weights is needed. Give the folder of a run that "
+            "reached its first checkpoint, or train it again."
         )
-    weights, metadata = read_weights(found[-1] / WEIGHTS, device)
-    return Checkpoint(weights, metadata, _read_state(found[-1] / STATE))
+    return found[-1]
+
+
+def weights_of(version: Path, name: str) -> Path:
+    """The file of a network in a checkpoint."""
+    return version / f"{name}{WEIGHTS}"
 
 
 def load_into(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -77,21 +96,41 @@ def read_weights(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     """Tensors and metadata of a safetensors file that :func:`save` wrote.
 
     Raises:
-        ValueError: If the file is damaged.
+        ValueError: If the file is damaged, or of a later format.
     """
     try:
         with safe_open(path, "pt", device=device) as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            metadata = {key: _parsed(value) for key, value in (file.metadata() or {}).items()}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise _damaged(path, error) from error
+    _check_format(path, metadata)
+    return weights, metadata
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:  # what others write beside tensors need not be JSON
+        return value
+
+
+def _check_format(path: Path, found: Mapping[str, Any]) -> None:
+    number = found.get("format", FORMAT)
+    if isinstance(number, int) and number > FORMAT:
+        raise ValueError(
+            f"{path} has the format {number}, and this renorm reads formats up to {FORMAT}: the one that wrote it, or a later "
+            "one, is needed. Upgrade renorm."
+        )
 
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise _damaged(path, error) from error
+    _check_format(path, state)
+    return updated(state, FORMAT)
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

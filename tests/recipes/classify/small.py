@@ -46,7 +46,7 @@ def start(folder: Path, resume: bool = False, callback: Callable[[Event], None] 
     made, run = recipe(**changes), Run(folder)
     if not resume:
         run.start(asdict(made.config))
-    progress: Progress = train(made, made.plan, run, resume, callback)
+    progress: Progress = train(made, run, resume=resume, callback=callback)
     assert progress.step == made.plan.total == 10
     return run
 

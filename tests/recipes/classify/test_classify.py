@@ -13,7 +13,7 @@ from renorm.data import Images, load
 from renorm.layers import SplitBatchNorm
 from renorm.recipes.classify import Classification, Config, build, check, read
 from renorm.recipes.classify.views import ViewedImages, loader
-from renorm.train import Order
+from renorm.train import Order, set_rates
 from tests.conftest import ROOT
 from tests.recipes.classify import small
 
@@ -24,11 +24,10 @@ def trace(double: bool = True, **changes: Any) -> list[float]:
     recipe = small.recipe(**{"batch": 16, **changes})
     if double:  # in float32 another number of threads moves a loss by 3e-3 within ten steps
         recipe.model.double().register_forward_pre_hook(lambda model, inputs: (inputs[0].double(),))
-    plan = recipe.plan
     losses = []
     for step in range(10):
-        recipe.optimizer.param_groups[0]["lr"] = plan.rate_at(step)
-        batch = next(iter(recipe.batches(*divmod(step, plan.steps))))
+        set_rates(recipe, step)
+        batch = next(iter(recipe.batches(*divmod(step, recipe.plan.steps))))
         losses.append(recipe.step(batch)["loss"])
     return losses
 

@@ -164,7 +164,7 @@ def test_evaluation_and_averages_are_not_mixed():
     assert recipe.mix.exchange is not None
     recipe.mix.exchange.remove()
     assert recipe.validate() == once
-    assert recipe.weights().keys() == small.recipe().weights().keys()
+    assert recipe.weights()["model"].keys() == small.recipe().weights()["model"].keys()
 
 
 def test_mixed_images_and_bf16_and_a_shared_affine_train_together():

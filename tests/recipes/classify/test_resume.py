@@ -33,7 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def same(run: Run, whole: Run) -> None:
     assert small.numbers(run) == small.numbers(whole)
-    weights, expected = run.load().weights, whole.load().weights
+    weights, expected = run.load().weights["model"], whole.load().weights["model"]
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
@@ -92,7 +92,10 @@ small.start(Path(sys.argv[1]), callback=lambda event: time.sleep(0.3 if event.st
 
 def test_a_run_killed_by_the_system_continues_to_equal_numbers(whole: Run, tmp_path: Path):
     folder = tmp_path / "run"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
     command = [sys.executable, "-c", CHILD, str(folder), str(torch.get_num_threads())]
     child = subprocess.Popen(command, env=environment, cwd=ROOT)
     try:

@@ -44,7 +44,7 @@ def test_the_weights_of_a_run_start_the_same_branches_and_bring_their_normalizat
     config = Config(**{**small.CONFIG, "weights": str(file)})
     found = begin(config, other)
     assert tuple(found.mean) == images.mean
-    assert_close(dict(found.model.state_dict()), run.load().weights)
+    assert_close(dict(found.model.state_dict()), run.load().weights["model"])
     with pytest.raises(
         ValueError, match=r"has the branches weak, clean: this model has clean, weak. .* same --branches"
     ):

@@ -18,6 +18,7 @@ from renorm.routing import check_names
 from renorm.train import Plan, num_batches
 
 PRETRAINED = "pretrained"
+MODEL = "model"  # the only network, and its file in a checkpoint
 VIEWS = (*DATA_VIEWS, VIEW)
 ROWS = 256  # of a step
 Precision = Literal["no", "bf16"]
@@ -236,9 +237,9 @@ class Config:
         return self.accumulate * processes if self.keep_last else None
 
     def plan(self, num_images: int, processes: int = 1) -> Plan:
-        """Length and rate of the training."""
+        """Length of the training."""
         steps = num_batches(num_images, self.examples, self.least(processes))
-        return Plan(self.epochs, steps, self.rate, self.warmup, self.save_every)
+        return Plan(self.epochs, steps, self.save_every)
 
 
 def check(config: Config, images: Images, processes: int = 1) -> None:

@@ -25,7 +25,7 @@ from renorm.layers import sites_of
 from renorm.mix import Weight
 from renorm.models import Classifier
 from renorm.recipes.classify.adversarial import agreements, attacked_branches, whole, with_attacks
-from renorm.recipes.classify.config import PRETRAINED, Config, check
+from renorm.recipes.classify.config import MODEL, PRETRAINED, Config, check
 from renorm.recipes.classify.domains import resolved, rows, trained_on
 from renorm.recipes.classify.mixing import Spec, branch_per_row, generator_of, mix_of, own_share, per_row
 from renorm.recipes.classify.start import begin, build, synchronized
@@ -37,9 +37,10 @@ from renorm.train import (
     Checkpoint,
     Key,
     Order,
-    Plan,
+    Recipe,
     branches_of,
     check_finite,
+    half_cosine,
     join,
     pool_statistics_,
     remeasure_,
@@ -54,8 +55,8 @@ MEASURING = -1  # the epoch whose views averaged weights are measured on: none t
 BACKEND = "inductor"
 
 
-class Classification:
-    """The recipe that :func:`renorm.train.loop.train` trains.
+class Classification(Recipe):
+    """One network, of which each branch trains on its own view of the images.
 
     Args:
         config: What to train.
@@ -81,6 +82,8 @@ class Classification:
         layout: Any = {"memory_format": config.layout}
         self.model.to(self.processes.device, **layout)
         self.optimizer: torch.optim.Optimizer = sgd(self.model, config)
+        self.networks, self.optimizers = {MODEL: self.model}, {MODEL: self.optimizer}
+        self.plan = config.plan(len(images), self.processes.count)
         self.average = None if config.ema is None else Average(self.model, config.ema)
         self.mix = mix_of(config, self.model, images[0][0].shape[-1])  # in what trains only; compiling sees it
         network: Any = torch.compile(self.model, backend=BACKEND) if config.compile else self.model
@@ -98,11 +101,6 @@ class Classification:
         return self.images[0][0].shape[-1]
 
     @property
-    def plan(self) -> Plan:
-        """Length and rate of the training."""
-        return self.config.plan(len(self.images), self.processes.count)
-
-    @property
     def evaluated(self) -> nn.Module:
         """The model that is validated and saved: the average, where there is one."""
         return self.average.model if self.average else self.model
@@ -111,6 +109,11 @@ class Classification:
     def mixture(self) -> dict[str, str]:
         """The mix with all its settings in words, where there is one."""
         return {} if self.mix is None else {"mix": repr(self.mix)}
+
+    def rates(self, step: int) -> Mapping[str, float]:
+        """Of the only optimizer: half a cosine to 0, after a warmup."""
+        warmup = round(self.config.warmup * self.plan.steps)
+        return {MODEL: half_cosine(step, self.config.rate, self.plan.total, warmup)}
 
     def batches(self, epoch: int, first: int) -> Iterable[Batch]:
         """This process's batches of an epoch from the step numbered ``first`` on."""
@@ -255,10 +258,10 @@ class Classification:
                 numbers[f"test/{name}"] = float(self.processes.sum(hits)) / len(members)
         return numbers
 
-    def weights(self) -> dict[str, Tensor]:
+    def weights(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint's file of weights holds, under the names that :func:`build` gives."""
         converted = not self.config.split and branches_of(self.evaluated)
-        return (renorm.fold(self.evaluated, SOURCE) if converted else self.evaluated).state_dict()
+        return {MODEL: (renorm.fold(self.evaluated, SOURCE) if converted else self.evaluated).state_dict()}
 
     def state(self) -> dict[str, Any]:
         """What else a checkpoint needs for going on."""
@@ -268,8 +271,7 @@ class Classification:
 
     def restore(self, saved: Checkpoint) -> None:
         """Put everything where a checkpoint was."""
-        load_into(self.evaluated, saved.weights)
-        self.optimizer.load_state_dict(saved.state["optimizer"])
+        load_into(self.evaluated, saved.weights[MODEL])
         if self.average:
             load_into(self.model, saved.state["model"])
             self.average.updates = saved.state["updates"]
@@ -277,6 +279,7 @@ class Classification:
     def describe(self) -> dict[str, Any]:
         """Branches, classes and input normalization, for the checkpoint."""
         return {
+            "recipe": "classify",
             "branches": list(self.config.populations) if self.config.split else [],
             "classes": self.images.classes,
             "mean": list(self.classifier.mean),
