@@ -9,11 +9,9 @@ from pathlib import Path
 
 from renorm.evaluate import read_results
 from renorm.report import pictures
-from renorm.report.grid import accuracies, banks_of, grid, shifts_of
+from renorm.report.grid import accuracies, grid
 
 if __name__ == "__main__":
     results, out = read_results(Path(sys.argv[1])), Path(sys.argv[2])
-    columns = {bank: accuracies(results, bank) for bank in banks_of(results)}
-    pictures.save(
-        {out.stem: pictures.heat_map(grid(columns, shifts_of(results)))}, out.parent, results.protocol.command
-    )
+    columns = {bank: accuracies(results, bank) for bank in results.banks}
+    pictures.save({out.stem: pictures.heat_map(grid(columns, results.shifts))}, out.parent, results.protocol.command)

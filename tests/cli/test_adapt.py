@@ -228,7 +228,7 @@ def test_evaluate_takes_the_automatic_prior(renorm_command: Command, here: Path)
     assert result.status == 0, result.err
     found = read_results(Path("t.csv"))
     assert found.protocol.banks["adapted"] == "adapted to 32 images of each shift, prior auto"
-    clean = {row.bank: row.accuracy for row in found.rows if row.shift == "clean"}
+    clean = {row.bank: row.value for row in found.only() if row.shift == "clean"}
     assert clean["adapted"] == clean["source"]
     result = renorm_command("evaluate", *SOURCE, "--data", "digits", "--prior", "-1", *options[:-1], "u.csv")
     assert result.status == 1

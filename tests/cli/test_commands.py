@@ -76,7 +76,7 @@ def test_evaluate_takes_banks_shifts_and_adaptation(renorm_command: Command, tra
     rows = read_results(tmp_path / "table.csv").rows
     assert {row.bank for row in rows} == {*map(str, names), "adapted@weak", "adapted@strong"}
     assert {(row.shift, row.severity) for row in rows} == {("clean", 0), ("contrast", 5)}
-    assert {row.images for row in rows} == {40}
+    assert {row.count for row in rows} == {40}
     assert "bank x shift" in result.out
 
 
@@ -126,7 +126,7 @@ def test_a_plain_model_with_weights_is_adapted_and_evaluated(renorm_command: Com
     shifts = ["--shifts", "clean", "--adapt", "16"]
     result = renorm_command("evaluate", "resnet8", "--data", photos, *weights, *shifts, "--out", "t.csv")
     assert result.status == 0, result.err
-    assert [row.bank for row in read_results(tmp_path / "t.csv").rows] == ["source", "adapted"]
+    assert read_results(tmp_path / "t.csv").banks == ["source", "adapted"]
 
 
 def test_unlabelled_images_are_enough_to_adapt(renorm_command: Command, trained: Path, tmp_path: Path, photos: Path):

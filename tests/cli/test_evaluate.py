@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 from renorm.cli.console import console
 from renorm.cli.overview import overview
 from renorm.corruptions import STANDARD
-from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, read_results, table
+from renorm.evaluate import Cell, ImageSet, Protocol, read_results, table
 from renorm.metrics import ALEXNET
 from renorm.models import create
 from renorm.shifts import Shift
 from tests.cli.conftest import Command, some_classes
+from tests.evaluate import made
 
 FEW = ("--num-images", "40", "--banks", "weak", "strong")
 
@@ -45,28 +46,28 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, label: str) -> list[str]:
 
 
 def test_ctrl_c_loses_no_shift(renorm_command: Command, run: Path, tmp_path: Path):
-    shifts = ("--shifts", "clean", "contrast")
+    options = (*FEW, "--shifts", "clean", "contrast", "--seed", "1")
     before = (run / "results.csv").read_bytes()
     with pytest.MonkeyPatch.context() as monkeypatch:
         stopped_at(monkeypatch, "contrast 3")
-        result = renorm_command("evaluate", run, *FEW, *shifts)
+        result = renorm_command("evaluate", run, *options)
     assert result.status == 130
     assert "interrupted" in result.err
-    assert (run / "results.csv").read_bytes() == before
-    (place,) = (run / ".evaluation").iterdir()
-    assert sorted(path.name for path in place.iterdir()) == [f"{i}.safetensors" for i in range(3)]
+    assert re.search(
+        r"results.csv was made otherwise \(other seed: 0, now 1\): it is kept as\s.*results.1.csv", result.out
+    )
+    assert (run / "results.1.csv").read_bytes() == before
+    assert read_results(run / "results.csv").missing == ("contrast 3", "contrast 4", "contrast 5")
     with pytest.MonkeyPatch.context() as monkeypatch:
         begun = stopped_at(monkeypatch, "none")
-        assert renorm_command("evaluate", run, *FEW, *shifts, "--seed", "1", "--out", run / "other.csv").status == 0
+        assert renorm_command("evaluate", run, *options[:-1], "2", "--out", run / "other.csv").status == 0
         assert len(begun) == 6  # another seed takes nothing of it
         begun.clear()
-        again = renorm_command("evaluate", run, *FEW, *shifts)
+        again = renorm_command("evaluate", run, *options)
         assert again.status == 0, again.err
-        assert "going on with what is in" in again.out
+        assert "adding to" in again.out
         assert begun == ["contrast 3", "contrast 4", "contrast 5"]
-    assert not (run / ".evaluation").exists()
-    assert not (run / ".other.evaluation").exists()
-    whole = renorm_command("evaluate", run, *FEW, *shifts, "--out", tmp_path / "whole.csv")
+    whole = renorm_command("evaluate", run, *options, "--out", tmp_path / "whole.csv")
     assert whole.status == 0, whole.err
     assert read_results(run / "results.csv").rows == read_results(tmp_path / "whole.csv").rows
 
@@ -123,14 +124,14 @@ def test_domains_are_shifts(renorm_command: Command, weights: tuple[str, ...], t
     options = ("--data", data, "--shifts", "domains", "contrast:2", "--out", "t.csv")
     result = renorm_command("evaluate", *weights, *options)
     assert result.status == 0, result.err
-    rows = read_results(tmp_path / "t.csv").rows
-    assert [(row.shift, row.images) for row in rows] == [("art", 10), ("photo", 10), ("sketch", 10), ("contrast", 30)]
+    rows = read_results(tmp_path / "t.csv").only()
+    assert [(row.shift, row.count) for row in rows] == [("art", 10), ("photo", 10), ("sketch", 10), ("contrast", 30)]
     assert {row.bank for row in rows} == {"source"}
     result = renorm_command(
         "evaluate", *weights, "--data", data, "--shifts", "sketch", "--adapt", "10", "--out", "t.csv"
     )
     assert result.status == 0, result.err
-    assert [(row.bank, row.shift) for row in read_results(tmp_path / "t.csv").rows] == [
+    assert [(row.bank, row.shift) for row in read_results(tmp_path / "t.csv").only()] == [
         ("source", "sketch"),
         ("adapted", "sketch"),
     ]
@@ -172,7 +173,7 @@ def test_what_cannot_be_is_refused_at_once(
     assert result.status == 1
     assert re.search(message, result.err, re.DOTALL), result.err
     assert len(begun) <= 1
-    assert not (run / ".evaluation").exists()
+    assert not (run / "results.1.csv").exists()
 
 
 def test_data_of_some_classes_are_a_shift(renorm_command: Command, run: Path, tmp_path: Path):
@@ -225,16 +226,15 @@ def test_processes_of_torchrun_share_an_evaluation(renorm_command: Command, run:
 def test_the_mean_corruption_error_is_printed_where_there_is_one(capsys: pytest.CaptureFixture[str]):
     cells: list[Cell] = [("source", name, severity) for name in STANDARD for severity in range(1, 6)]
     hits = {cell: torch.arange(200) < 200 * (1 - ALEXNET["cifar10"].errors[cell[1]]) for cell in cells}
-    rows = [Row(*cell, h.double().mean().item(), 0, 1, 1, 0, 200, 0) for cell, h in hits.items()]
     protocol = Protocol(data=ImageSet("data/cifar10", 200, "a", "b"), classes=10, scale=32)
-    console.print(overview(Results(protocol, rows, hits)))
+    console.print(overview(made.results(protocol, hits)))
     assert re.search(r"mean of 15 corruptions\s+68.\d ±", capsys.readouterr().out)
-    console.print(overview(Results(protocol, rows, hits)))
+    console.print(overview(made.results(protocol, hits)))
     found = re.search(r"mCE, cifar10 AlexNet 100\s+(\S+) ±", capsys.readouterr().out)
     assert found
     assert float(found[1]) == pytest.approx(100, abs=1)
     unknown = replace(protocol, data=ImageSet("others", 200, "a", "b"))
-    console.print(overview(Results(unknown, rows, hits)))
+    console.print(overview(made.results(unknown, hits)))
     assert "mCE" not in capsys.readouterr().out
-    console.print(overview(Results(unknown, rows, hits), "cifar100"))
+    console.print(overview(made.results(unknown, hits), "cifar100"))
     assert "mCE, cifar100 AlexNet 100" in capsys.readouterr().out

@@ -13,13 +13,13 @@ from renorm.evaluate import (
     ImageSet,
     Protocol,
     Results,
-    Row,
     known_reference,
     lacking,
     mean_accuracy,
     mean_corruption_error,
     relative_mean_corruption_error,
 )
+from tests.evaluate import made
 
 N = 500
 CELLS: list[Cell] = [("weak", "clean", 0), *(("weak", name, severity) for name in STANDARD for severity in range(1, 6))]
@@ -29,12 +29,11 @@ CELLS: list[Cell] = [("weak", "clean", 0), *(("weak", name, severity) for name i
 def results() -> Results:
     hardness = torch.rand(N, generator=torch.Generator().manual_seed(0))
     hits = {cell: hardness < 0.9 - 0.1 * cell[2] - 0.01 * i / 5 for i, cell in enumerate(CELLS)}
-    rows = [Row(*cell, h.double().mean().item(), 0, 1, 1, 0, N, 0) for cell, h in hits.items()]
-    return Results(Protocol(data=ImageSet("ImageNet val", N, "a", "b"), classes=1000, scale=224), rows, hits)
+    return made.results(Protocol(data=ImageSet("ImageNet val", N, "a", "b"), classes=1000, scale=224), hits)
 
 
 def errors(results: Results) -> dict[str, float]:
-    found = {name: [row.accuracy for row in results.rows if row.shift == name] for name in STANDARD}
+    found = {name: [row.value for row in results.rows if row.shift == name] for name in STANDARD}
     return {name: 1 - sum(values) / 5 for name, values in found.items()}
 
 
@@ -46,18 +45,23 @@ def test_the_mean_corruption_error_of_a_table(results: Results):
     width = 2 * 1.96 * 100 * (p * (1 - p) / N) ** 0.5 * found.value / (100 * (1 - p))
     assert 0.6 * width < found.high - found.low < 1.2 * width
     relative = relative_mean_corruption_error(results, "weak", "imagenet")
-    clean = 1 - results.rows[0].accuracy
+    clean = 1 - results.rows[0].value
     assert_close(relative.value, metrics.relative_corruption_error(errors(results), clean, "imagenet"))
     assert relative.low < relative.value < relative.high
 
 
 def test_a_missing_cell_is_named(results: Results):
     few = replace(
-        results, hits={cell: h for cell, h in results.hits.items() if cell[1:] not in [("fog", 3), ("clean", 0)]}
+        results,
+        values={
+            "accuracy": {cell: h for cell, h in results.hits.items() if cell[1:] not in [("fog", 3), ("clean", 0)]}
+        },
     )
     with pytest.raises(ValueError, match=r"has weak with fog 3 missing.*--shifts clean standard"):
         mean_corruption_error(few, "weak", "imagenet")
-    no_clean = replace(results, hits={cell: h for cell, h in results.hits.items() if cell[1] != "clean"})
+    no_clean = replace(
+        results, values={"accuracy": {cell: h for cell, h in results.hits.items() if cell[1] != "clean"}}
+    )
     with pytest.raises(ValueError, match=r"has weak with clean missing"):
         relative_mean_corruption_error(no_clean, "weak", "imagenet")
     with pytest.raises(ValueError, match=r"has strong with gaussian_noise 1, .* missing"):

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from renorm import metrics
-from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, differences, mean_accuracy, mean_difference
+from renorm.evaluate import Cell, ImageSet, Protocol, Results, differences, mean_accuracy, mean_difference
+from tests.evaluate import made
 
 N = 300
 PROTOCOL = Protocol(data=ImageSet("some", N, "pixels", "labels"), scale=32, rounding="8-bit", seed=3, weights="a")
@@ -20,8 +21,7 @@ def table(seed: int, accuracies: dict[Cell, float], **protocol: Any) -> Results:
     hardness = torch.rand(N, generator=torch.Generator().manual_seed(0))
     noise = 0.1 * torch.rand(N, generator=torch.Generator().manual_seed(seed))
     hits = {cell: hardness + noise < accuracy for cell, accuracy in accuracies.items()}
-    rows = [Row(*cell, share(h), share(h) - 0.05, share(h) + 0.05, 1, 0, N, 3) for cell, h in hits.items()]
-    return Results(replace(PROTOCOL, **protocol), rows, hits)
+    return made.results(replace(PROTOCOL, **protocol), hits, 0.05, 3)
 
 
 def share(hits: Tensor) -> float:
@@ -60,7 +60,7 @@ def test_the_mean_over_shifts_draws_images_once_for_all():
     single = metrics.bootstrap(B.hits["weak", "contrast", 1], 3)
     # images hard under one are hard under the other, so that the mean of two is hardly surer than one of them
     assert 0.7 < (found.high - found.low) / (single.high - single.low) < 1.3
-    rows_only = replace(B, hits={})
+    rows_only = replace(B, values={})
     assert mean_accuracy(rows_only, "weak", ["contrast"]).high == pytest.approx(found.value + 0.05)
     each = [d for d in differences(A, B) if d.shift == "contrast"]
     difference = mean_difference(A, B, each)
@@ -118,7 +118,7 @@ def test_what_one_compares_may_differ(change: dict[str, Any]):
 
 def test_only_what_a_shift_depends_on_must_agree():
     clean = replace(B, protocol=replace(B.protocol, scale=224, rounding="jpeg", seed=9))
-    clean = replace(clean, hits={("weak", "clean", 0): B.hits["weak", "clean", 0]})
+    clean = replace(clean, values={"accuracy": {("weak", "clean", 0): B.hits["weak", "clean", 0]}})
     assert [d.shift for d in differences(A, clean)] == ["clean"]
 
 
@@ -126,7 +126,7 @@ def test_what_cannot_be_compared_says_why():
     with pytest.raises(
         ValueError, match=r"the second table says nothing of single images.*Copy it too, or evaluate again"
     ):
-        differences(A, replace(B, hits={}))
+        differences(A, replace(B, values={}))
     with pytest.raises(ValueError, match=r"no cell in common for the banks weak and y: .*banks weak under.*--banks"):
         differences(A, B, banks=("weak", "y"))
     with pytest.raises(

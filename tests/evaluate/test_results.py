@@ -1,15 +1,17 @@
 """A table is two files that belong together, and says how it was made."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from renorm.evaluate import ImageSet, Protocol, Results, Row, read_results, write_results
+from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, read_results, write_results
+from tests.evaluate.made import results as results_of
 
 CLEAN = ImageSet("some", 3, "0123456789abcdef", "fedcba9876543210")
 PROTOCOL = Protocol(
@@ -30,16 +32,15 @@ PROTOCOL = Protocol(
 )
 
 
-def row(bank: str, shift: str, severity: int, hits: Tensor, top5: float | None = None) -> Row:
-    accuracy = hits.double().mean().item()
-    return Row(bank, shift, severity, accuracy, 0.1, 0.5, 1.25, 0.0625, len(hits), 7, top5)
-
-
 @pytest.fixture
 def results() -> Results:
     weak, other = torch.tensor([True, False, False]), torch.tensor([True, True, False])
-    rows = [row("weak", "clean", 0, weak, 0.75), row("a, b", "contrast", 5, other), row("weak", "snow", 2, other)]
-    return Results(PROTOCOL, rows, {each.cell: hits for each, hits in zip(rows, (weak, other, other), strict=True)})
+    hits: dict[Cell, Tensor] = {("weak", "clean", 0): weak, ("a, b", "contrast", 5): other, ("weak", "snow", 2): other}
+    made = results_of(PROTOCOL, hits, seed=7)
+    more = [replace(made.rows[0], measure="nll", value=1.25, low=None, high=None)]
+    more.append(replace(made.rows[0], measure="top5", value=2 / 3))
+    top5 = {("weak", "clean", 0): other}
+    return Results(PROTOCOL, [*made.rows, *more], {**made.values, "top5": top5}, missing=("fog 3",))
 
 
 def test_results_come_back_from_their_files(results: Results, tmp_path: Path):
@@ -48,22 +49,12 @@ def test_results_come_back_from_their_files(results: Results, tmp_path: Path):
     assert again.rows == results.rows
     assert again.protocol == results.protocol
     assert again.protocol.known
-    assert again.hits.keys() == results.hits.keys()
-    assert all(torch.equal(again.hits[cell], hits) for cell, hits in results.hits.items())
+    assert again.missing == results.missing
+    assert again.values.keys() == results.values.keys()
+    for measure, cells in results.values.items():
+        assert again.values[measure].keys() == cells.keys()
+        assert all(torch.equal(again.values[measure][cell], hits) for cell, hits in cells.items())
     assert all(t.dtype == torch.uint8 for t in load_file(tmp_path / "results.safetensors").values())
-
-
-def test_each_row_says_how_it_was_made(results: Results, tmp_path: Path):
-    write_results(tmp_path / "results.csv", results)
-    with (tmp_path / "results.csv").open() as file:
-        clean, contrast, snow = csv.DictReader(file)
-    assert (clean["data"], clean["data_hash"], clean["images"], clean["scale"]) == ("some", CLEAN.fingerprint, "3", "")
-    assert (contrast["scale"], contrast["rounding"], contrast["recipe"]) == ("32", "8-bit", "file")
-    assert (snow["data"], snow["data_hash"], snow["scale"], snow["rounding"]) == ("folder/snow", "abc", "", "stored")
-    assert clean["normalization"] == "mean 0.5 0.5 0.5 std 0.25 0.25 0.25"
-    assert (clean["model"], clean["model_hash"], clean["versions"]) == ("resnet8", "aa", "renorm 1, torch 2")
-    assert clean["training"] == "split norms"
-    assert clean["command"] == 'renorm evaluate "x"'
 
 
 def test_a_table_without_hits_has_rows_and_no_protocol(results: Results, tmp_path: Path):
@@ -73,10 +64,51 @@ def test_a_table_without_hits_has_rows_and_no_protocol(results: Results, tmp_pat
     assert (again.rows, dict(again.hits), again.protocol.known) == (results.rows, {}, False)
 
 
+def test_one_number_a_row(results: Results, tmp_path: Path):
+    write_results(tmp_path / "results.csv", results)
+    with (tmp_path / "results.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["bank", "shift", "severity", "measure", "value", "low", "high", "count", "seed"]
+    assert [line["measure"] for line in lines] == ["accuracy"] * 3 + ["nll", "top5"]
+    assert (lines[3]["value"], lines[3]["low"], lines[3]["count"]) == ("1.25", "", "3")
+    assert results.get(("weak", "clean", 0), "nll") == results.rows[3]
+    assert results.get(("weak", "fog", 0)) is None
+    assert (results.banks, results.shifts) == (["weak", "a, b"], [("clean", 0), ("contrast", 5), ("snow", 2)])
+
+
+def test_a_process_killed_between_the_two_files_leaves_a_table(results: Results, tmp_path: Path):
+    fewer = replace(results, rows=[row for row in results.rows if row.shift != "snow"])
+    write_results(tmp_path / "results.csv", fewer)
+    before = (tmp_path / "results.csv").read_bytes()
+    write_results(tmp_path / "results.csv", results)
+    (tmp_path / "results.csv").write_bytes(before)
+    again = read_results(tmp_path / "results.csv")
+    assert again.rows == fewer.rows
+    assert ("weak", "snow", 2) not in again.hits
+
+
 def test_a_table_of_before_protocols_is_read(tmp_path: Path):
     header = "bank,shift,severity,accuracy,low,high,nll,ece,images,seed\n"
     (tmp_path / "old.csv").write_text(header + "weak,clean,0,0.5,0.4,0.6,1.5,0.02,48,3\n")
-    assert read_results(tmp_path / "old.csv").rows == [Row("weak", "clean", 0, 0.5, 0.4, 0.6, 1.5, 0.02, 48, 3)]
+    cell = ("weak", "clean", 0)
+    assert read_results(tmp_path / "old.csv").rows == [
+        Row(*cell, "accuracy", 0.5, 0.4, 0.6, 48, 3),
+        Row(*cell, "nll", 1.5, None, None, 48, 3),
+        Row(*cell, "ece", 0.02, None, None, 48, 3),
+    ]
+
+
+def test_a_table_with_a_line_a_cell_is_read_with_its_hits(results: Results, tmp_path: Path):
+    header = "bank,shift,severity,accuracy,low,high,nll,ece,images,seed,top5,data,command\n"
+    lines = "weak,clean,0,0.3333333333333333,0,1,1.5,0.02,3,7,,some,x\n"
+    lines += '"a, b",contrast,5,0.6666666666666666,0,1,1,0,3,7,1.0,some,x\n'
+    (tmp_path / "old.csv").write_text(header + lines)
+    hits = {json.dumps(cell): results.hits[cell].to(torch.uint8) for cell in list(results.hits)[:2]}
+    save_file(hits, tmp_path / "old.safetensors", {"format": "renorm.results/1", "protocol": PROTOCOL.to_json()})
+    again = read_results(tmp_path / "old.csv")
+    assert [(row.bank, row.measure) for row in again.rows][-1] == ("a, b", "top5")
+    assert again.protocol == PROTOCOL
+    assert torch.equal(again.hits["a, b", "contrast", 5], results.hits["a, b", "contrast", 5])
 
 
 def test_files_that_are_no_table_are_refused(results: Results, tmp_path: Path):
@@ -89,10 +121,12 @@ def test_files_that_are_no_table_are_refused(results: Results, tmp_path: Path):
     write_results(path, results)
     whole = (tmp_path / "t.safetensors").read_bytes()
     (tmp_path / "t.safetensors").write_bytes(whole[:-2])
-    with pytest.raises(ValueError, match=r"t.safetensors cannot be read as the hits of a table .*is needed"):
+    with pytest.raises(
+        ValueError, match=r"t.safetensors cannot be read as what each image adds to a table .*is needed"
+    ):
         read_results(path)
     other = {cell: ~hits for cell, hits in results.hits.items()}
-    write_results(tmp_path / "other.csv", replace(results, hits=other))
+    write_results(tmp_path / "other.csv", replace(results, values={"accuracy": other}))
     (tmp_path / "t.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes())
     with pytest.raises(ValueError, match=r"t.safetensors does not belong to .*t.csv: they differ in weak under clean"):
         read_results(path)

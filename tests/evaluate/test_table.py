@@ -25,15 +25,21 @@ def test_a_cell_is_what_a_plain_loop_gives(classifier: Classifier, images: Image
     x = classifier.normalize(renorm.corruptions.corrupt(images.batch(range(48))[0], "contrast", 4, range(48)))
     with torch.no_grad():
         expected = renorm.fold(classifier.model, "strong").eval()(x)
-    (row,) = results.rows
+    found = {each.measure: each for each in results.rows}
+    assert list(found) == ["accuracy", "nll", "ece", "top5"]
+    row = found["accuracy"]
     assert torch.equal(results.hits[row.cell], metrics.correct(expected, images.labels))
     near = (expected.argsort(1, descending=True)[:, :5] == images.labels[:, None]).any(1)
-    assert row.top5 == near.double().mean().item()
-    assert_close(row.ece, metrics.ece(expected, images.labels), rtol=1e-5, atol=1e-7)
-    assert (row.bank, row.shift, row.severity, row.images, row.seed) == ("strong", "contrast", 4, 48, 3)
-    assert_close(row.accuracy, metrics.accuracy(expected, images.labels))
-    assert_close(row.nll, metrics.nll(expected, images.labels), rtol=1e-5, atol=0)
-    assert row.low <= row.accuracy <= row.high
+    assert torch.equal(results.values["top5"][row.cell], near)
+    assert found["top5"].value == near.double().mean().item()
+    assert_close(found["ece"].value, metrics.ece(expected, images.labels), rtol=1e-5, atol=1e-7)
+    assert (row.bank, row.shift, row.severity, row.count, row.seed) == ("strong", "contrast", 4, 48, 3)
+    assert_close(row.value, metrics.accuracy(expected, images.labels))
+    assert_close(found["nll"].value, metrics.nll(expected, images.labels), rtol=1e-5, atol=0)
+    assert row.low is not None
+    assert row.high is not None
+    assert row.low <= row.value <= row.high
+    assert (found["nll"].low, found["ece"].high) == (None, None)
 
 
 def test_branches_clean_banks_and_mixtures(classifier: Classifier, images: Images):
@@ -99,8 +105,8 @@ def test_a_plain_model_has_one_bank(images: Images):
     assert usual([]) == ["source"]
     made = choose(classifier, ["source", "clean@source"], [], TrainingImages(images))
     adapt = Adapted(classifier, images, [], num_images=16)
-    rows = evaluate(classifier, images, made, shifts(["clean"], make_view), adapt=adapt).rows
-    assert [row.bank for row in rows] == ["source", "clean@source", "adapted"]
+    found = evaluate(classifier, images, made, shifts(["clean"], make_view), adapt=adapt)
+    assert found.banks == ["source", "clean@source", "adapted"]
 
 
 def test_modes_are_given_back_after_an_error(images: Images):
@@ -157,7 +163,7 @@ def test_classes_that_are_not_the_models_are_refused(classifier: Classifier, ima
         ):
             evaluate(classifier, other, choices, [Shift("contrast", 1)])
     some = replace(images, classes=["0", "1"], labels=images.labels % 2)  # numbers whose highest do not occur
-    assert evaluate(classifier, some, choices, [Shift("contrast", 1)]).rows[0].images == 48
+    assert evaluate(classifier, some, choices, [Shift("contrast", 1)]).rows[0].count == 48
 
 
 def test_of_a_part_of_the_classes_only_their_outputs_compete(classifier: Classifier, images: Images):
@@ -168,7 +174,7 @@ def test_of_a_part_of_the_classes_only_their_outputs_compete(classifier: Classif
     found = evaluate(classifier, None, {"weak": Choice("weak")}, [Shift("some", images=relative, outputs=columns)])
     expected = outputs(classifier, part, Choice("weak"))[:, columns]
     assert torch.equal(found.hits["weak", "some", 0], expected.argmax(1) == relative.labels)
-    assert found.rows[0].top5 is None
+    assert {row.measure for row in found.rows} == {"accuracy", "nll", "ece"}
     assert found.protocol.data is None
     assert found.protocol.classes == 3
     assert found.protocol.stored["some"].images == len(members)

@@ -59,7 +59,6 @@ __all__ = [
     "weights_of_run",
 ]
 
-MEASURES = ("accuracy", "low", "high", "nll", "ece", "top5", "images", "seed")
 CURVE = ("method", "images", "shift", "severity", "accuracy", "low", "high", "draws")
 
 
@@ -176,8 +175,10 @@ def table(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for row in results.rows:
         cell = f"{row.bank}, {row.shift} {row.severity}"
-        found |= {f"{cell}: {measure}": getattr(row, measure) for measure in MEASURES}
-        found[f"{cell}: hits"] = results.hits[row.cell].to(torch.uint8)
+        found |= {f"{cell}: {row.measure}": row.value, f"{cell}: images": row.count, f"{cell}: seed": row.seed}
+        if row.measure == "accuracy":
+            found |= {f"{cell}: low": row.low, f"{cell}: high": row.high}
+            found[f"{cell}: hits"] = results.hits[row.cell].to(torch.uint8)
     return found
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from renorm.banks import Bank, Statistics
-from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row
+from renorm.evaluate import Cell, ImageSet, Protocol, Results
 from renorm.recipes.classify import Config
 from renorm.report.records import Record
+from tests.evaluate import made
 
 N = 200
 PROTOCOL = Protocol(
@@ -46,9 +47,7 @@ def results(accuracies: Mapping[Cell, float] = ACCURACIES, *, seed: int = 0, **p
     order = torch.arange(N) + torch.randint(N // 10, (N,), generator=torch.Generator().manual_seed(seed))
     ranks = order.argsort().argsort()
     hits = {cell: ranks < round(accuracy * N) for cell, accuracy in accuracies.items()}
-    rows = [Row(*cell, h.double().mean().item(), 0.0, 1.0, 0.5, 0.03, N, 5) for cell, h in hits.items()]
-    rows = [replace(row, low=row.accuracy - 0.02, high=row.accuracy + 0.02) for row in rows]
-    return Results(replace(PROTOCOL, **protocol), rows, hits)
+    return made.results(replace(PROTOCOL, **protocol), hits, 0.02, 5)
 
 
 def bank(shift: float, sites: Sequence[str] = ("bn1", "layer1.bn")) -> Bank:

@@ -9,14 +9,12 @@ from renorm.report.grid import (
     MEAN,
     OTHER,
     accuracies,
-    banks_of,
     changes,
     curves_of,
     family_of,
     grid,
     halves,
     mixture,
-    shifts_of,
 )
 from tests.report.made import results
 
@@ -66,7 +64,7 @@ def test_sets_of_images_are_drawn_apart():
 def test_lines_are_ordered_by_family_and_open_into_severities():
     cells = {("weak", name, s): 0.5 for name in ("sketch", "contrast", "fog", "gaussian_noise") for s in (2, 1)}
     table = results(cells | {("weak", "clean", 0): 0.9, ("weak", "zoom_blur", 3): 0.9})
-    found = grid({"weak": accuracies(table, "weak")}, shifts_of(table))
+    found = grid({"weak": accuracies(table, "weak")}, table.shifts)
     names = [(line.name, line.family, [part.name for part in line.parts]) for line in found.lines]
     assert names == [
         ("clean", "", []),
@@ -85,20 +83,20 @@ def test_lines_are_ordered_by_family_and_open_into_severities():
 
 def test_the_mean_of_the_standard_ones_stands_apart_where_there_are_others():
     table = results({("weak", name, 1): 0.5 for name in (*STANDARD, HELD_OUT[0])})
-    lines = grid({"weak": accuracies(table, "weak")}, shifts_of(table)).lines
+    lines = grid({"weak": accuracies(table, "weak")}, table.shifts).lines
     assert [line.name for line in lines[-2:]] == ["mean over 16 corruptions", "mean over 15 standard corruptions"]
 
 
 def test_what_a_bank_lacks_is_no_number():
     table = results({("weak", "contrast", 1): 0.5, ("weak", "contrast", 2): 0.5, ("strong", "contrast", 1): 0.5})
-    (line,) = grid({bank: accuracies(table, bank) for bank in banks_of(table)}, shifts_of(table)).lines
+    (line,) = grid({bank: accuracies(table, bank) for bank in table.banks}, table.shifts).lines
     assert [cell is None for cell in line.cells] == [False, True]
     assert [cell is None for cell in line.parts[0].cells] == [False, False]
 
 
 def test_no_columns_are_no_numbers():
     table = results({("weak", name, 1): 0.5 for name in ("contrast", "fog")})
-    assert grid({}, shifts_of(table)).numbers() == []
+    assert grid({}, table.shifts).numbers() == []
 
 
 def test_mixtures_are_lines_between_their_ends():

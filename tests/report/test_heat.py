@@ -5,12 +5,12 @@ import pytest
 
 from renorm.metrics import Interval
 from renorm.report import colors, heat
-from renorm.report.grid import accuracies, banks_of, grid, shifts_of
+from renorm.report.grid import accuracies, grid
 from tests.report.made import results
 
 CELLS = {(bank, "contrast", s): 0.5 + 0.1 * s for bank in ("weak", "banks/a<b>.safetensors") for s in (1, 2)}
 TABLE = results(CELLS | {("weak", "clean", 0): 0.9, ("weak", "fog", 1): 0.9})
-GRID = grid({bank: accuracies(TABLE, bank) for bank in banks_of(TABLE)}, shifts_of(TABLE))
+GRID = grid({bank: accuracies(TABLE, bank) for bank in TABLE.banks}, TABLE.shifts)
 
 
 class Rows(HTMLParser):
@@ -57,7 +57,7 @@ def test_files_are_named_without_their_folder_and_in_full_on_hover():
 
 def test_the_best_of_a_row_is_bold_where_there_is_a_choice():
     assert heat.of_accuracies(GRID).count('class="best"') == 2 + 2 * 3 + 1
-    alone = grid({"weak": accuracies(TABLE, "weak")}, shifts_of(TABLE))
+    alone = grid({"weak": accuracies(TABLE, "weak")}, TABLE.shifts)
     assert 'class="best"' not in heat.of_accuracies(alone)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from renorm.report import paper, pictures, plots
-from renorm.report.grid import accuracies, grid, shifts_of
+from renorm.report.grid import accuracies, grid
 from renorm.report.records import Side, sides
 from renorm.report.summary import points
 from renorm.report.versus import versus
@@ -115,7 +115,7 @@ def test_texts_of_a_heat_map_do_not_touch():
         "a/camera.safetensors",
     ]
     table = results({(name, shift, 1): 0.5 for name in names for shift in ("contrast", "gaussian_noise", "spatter")})
-    figure = pictures.heat_map(grid({name: accuracies(table, name) for name in names}, shifts_of(table)))
+    figure = pictures.heat_map(grid({name: accuracies(table, name) for name in names}, table.shifts))
     figure.draw_without_rendering()
     (axes,) = figure.axes
     for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):

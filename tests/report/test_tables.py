@@ -23,7 +23,7 @@ def test_the_table_averages_severities():
 
 def test_shifts_of_unlike_sizes_are_told_apart():
     found = results()
-    uneven = replace(found, rows=[replace(row, images=12 if row.shift == "clean" else 1500) for row in found.rows])
+    uneven = replace(found, rows=[replace(row, count=12 if row.shift == "clean" else 1500) for row in found.rows])
     assert "over 12 to 1,500 images" in shown(tables.results(uneven), width=120)
 
 

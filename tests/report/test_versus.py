@@ -121,7 +121,7 @@ OTHER_CELLS = {("weak", "fog", 1): 0.5}
             (),
             r"table of b does not say how it was made.*results.safetensors.*Copy it",
         ),
-        ([A, replace(B, results=replace(B.results, hits={}))], (), r"table of b does not say.*evaluate again"),
+        ([A, replace(B, results=replace(B.results, values={}))], (), r"table of b does not say.*evaluate again"),
         ([A, B], ("weak", "stron"), r"b has no bank 'stron': one of weak, strong, clean@weak is needed.*--banks"),
         ([A, B], ("weak", "weak", "weak"), r"3 banks for the 2 that are compared \(a, b\): .* is needed. Name as many"),
         (

@@ -44,8 +44,10 @@ def test_each_bank_is_attacked_itself(classifier: Classifier, images: Images):
         found = fgsm(plain, x, images.labels, **options)
         assert torch.equal(results.hits[name, "fgsm", 0], hits(plain, classifier, found, images))
     row = results.rows[0]
-    assert row.low <= row.accuracy <= row.high
-    assert (row.shift, row.severity, row.images) == ("pgd:3", 0, 48)
+    assert row.low is not None
+    assert row.high is not None
+    assert row.low <= row.value <= row.high
+    assert (row.shift, row.severity, row.count) == ("pgd:3", 0, 48)
 
 
 def test_another_bank_is_attacked_where_one_is_named(classifier: Classifier, images: Images):

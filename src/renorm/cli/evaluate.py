@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch.distributed as dist
 
     from renorm.data import Images, View
-    from renorm.evaluate import Choice, PartialTable, Protocol, Results
+    from renorm.evaluate import Choice, Former, Protocol, Results
     from renorm.recipes import NamedModel
     from renorm.shifts import Shift, Threat
 
@@ -82,9 +82,8 @@ class Evaluate:
         processes = join()
         console.quiet = not processes.main
         try:
-            results, partial = self.results(ranks.meet() if processes.count > 1 else None)
+            results = self.results(ranks.meet() if processes.count > 1 else None)
             if processes.main:
-                self.save(results, partial)
                 self.show(results)
                 self.report()
         finally:
@@ -107,9 +106,9 @@ class Evaluate:
                 f"--prior {self.prior} without --adapt: no bank is adapted. Add --adapt 32, or leave it out."
             )
 
-    def results(self, group: dist.ProcessGroup | None) -> tuple[Results, PartialTable | None]:
-        """The table, made under a progress bar, and where its finished shifts are meanwhile."""
-        from renorm.evaluate import Adapted, PartialTable, describe, evaluate, unknown
+    def results(self, group: dist.ProcessGroup | None) -> Results:
+        """What was asked for of the table, which is made under a progress bar and written shift by shift."""
+        from renorm.evaluate import Adapted, describe, evaluate, former, unknown
 
         named = self.source.open(self.model)
         train, images = self.images(named)
@@ -123,18 +122,18 @@ class Evaluate:
         weights = f" {self.source.weights}" if self.source.weights else ""
         about = {"model": f"{self.model}{weights}", "training": named.training, "command": invocation()}
         protocol = describe(named.classifier, images, choices, chosen, adapt.made if adapt else {}, **about)
-        partial = PartialTable.under(self.root, protocol, chosen) if self.root else None
         tell(protocol, chosen)
-        if partial and partial.folder.exists():
-            say(f"going on with what is in {partial.folder}", style="dim")
+        if self.path is not None:
+            tell_former(self.path, former(self.path, protocol, chosen))
         with progress("cells") as bar:
             task = bar.add_task("evaluate", total=None, numbers="")
 
             def show(done: float, total: int, shift: Shift) -> None:
                 bar.update(task, completed=int(done), total=total, numbers=shift.label)
 
-            options = {"adapt": adapt, "protocol": protocol, "partial": partial, "group": group, "callback": show}
-            return evaluate(named.classifier, images, choices, chosen, **options), partial
+            options = {"adapt": adapt, "protocol": protocol, "out": self.path, "group": group, "callback": show}
+            whole = evaluate(named.classifier, images, choices, chosen, **options)
+        return whole.part(protocol.banks, [(shift.name, shift.severity) for shift in chosen])
 
     def check_used(self, chosen: Sequence[Shift]) -> None:
         """Refuse options of shifts that are not among the chosen ones."""
@@ -162,15 +161,6 @@ class Evaluate:
             console.print()
             console.print(summary)
 
-    def save(self, results: Results, partial: PartialTable | None) -> None:
-        """Write the table; then what was written meanwhile is no longer needed."""
-        from renorm.evaluate import write_results
-
-        if self.path is not None:
-            write_results(self.path, results)
-        if partial is not None:
-            partial.remove()
-
     def report(self) -> None:
         """Write a run's report, and tell what was written where."""
         from renorm.cli.report import Report
@@ -189,15 +179,6 @@ class Evaluate:
     def path(self) -> Path | None:
         """Where the table is written, if anywhere."""
         return self.out or (Path(self.model) / "results.csv" if self.is_run else None)
-
-    @property
-    def root(self) -> Path | None:
-        """Where finished shifts are until the table is written."""
-        if self.path is None:
-            return None
-        return (
-            Path(self.model) / ".evaluation" if self.out is None else self.out.parent / f".{self.out.stem}.evaluation"
-        )
 
     def images(self, named: NamedModel) -> tuple[Images | None, Images | None]:
         """Training images, if any bank is measured on them, and those to evaluate on, if not all shifts bring their own."""
@@ -304,6 +285,16 @@ def tell(protocol: Protocol, chosen: list[Shift]) -> None:
     scale = f", severities for {protocol.scale} pixels" if protocol.scale else ""
     banks = " ".join(protocol.banks)
     say(f"{what}{len(chosen)} shifts{scale}, banks {banks}, seed {protocol.seed}", style="dim")
+
+
+def tell_former(path: Path, found: Former) -> None:
+    """Say what becomes of a table that is there already."""
+    from renorm.evaluate import other_name
+
+    if found.unlike:
+        say(f"{path} was made otherwise ({found.unlike}): it is kept as {other_name(path)}", style="yellow")
+    elif found.results is not None:
+        say(f"adding to {path}, which has {len(found.results.shifts)} shifts of this protocol", style="dim")
 
 
 def check_standard(chosen: list[Shift]) -> None:

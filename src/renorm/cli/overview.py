@@ -28,35 +28,30 @@ def overview(results: Results, alexnet: str | None = None) -> Table | None:
     shifts = {row.shift for row in results.rows if row.shift in CORRUPTIONS}
     if not shifts:
         return None
-    complete = not any(lacking(results, bank) for bank in banks(results))
+    complete = not any(lacking(results, bank) for bank in results.banks)
     reference = alexnet or (known_reference(results.protocol) if complete else None)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("over all", no_wrap=True)
-    for name in banks(results):
+    for name in results.banks:
         table.add_column(name.replace("+", "\n+").replace("@", "@\n"), justify="right", vertical="bottom")
     groups = {f"mean of {len(shifts)} corruptions": shifts}
     if complete and len(shifts) > len(STANDARD):
         groups["mean of the 15 standard"] = set(STANDARD)
     for title, names in groups.items():
-        table.add_row(title, *(_shown(mean_accuracy(results, bank, names), 100) for bank in banks(results)))
+        table.add_row(title, *(_shown(mean_accuracy(results, bank, names), 100) for bank in results.banks))
     if reference:
-        found = [mean_corruption_error(results, bank, reference) for bank in banks(results)]
+        found = [mean_corruption_error(results, bank, reference) for bank in results.banks]
         table.add_row(f"mCE, {reference} AlexNet 100", *(_shown(each, 1) for each in found))
         _add_relative(table, results, reference)
     return table
-
-
-def banks(results: Results) -> list[str]:
-    """Names of a table's banks, in order."""
-    return list(dict.fromkeys(row.bank for row in results.rows))
 
 
 def _add_relative(table: Table, results: Results, reference: str) -> None:
     from renorm.evaluate import lacking, relative_mean_corruption_error
     from renorm.metrics import alexnet
 
-    if alexnet(reference).clean is not None and not any(lacking(results, bank, clean=True) for bank in banks(results)):
-        found = [relative_mean_corruption_error(results, bank, reference) for bank in banks(results)]
+    if alexnet(reference).clean is not None and not any(lacking(results, bank, clean=True) for bank in results.banks):
+        found = [relative_mean_corruption_error(results, bank, reference) for bank in results.banks]
         table.add_row("relative mCE", *(_shown(each, 1) for each in found))
 
 

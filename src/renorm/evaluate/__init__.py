@@ -6,15 +6,16 @@ from renorm.evaluate.averages import (
     lacking,
     mean_accuracy,
     mean_corruption_error,
+    mean_interval,
     per_image,
     relative_mean_corruption_error,
 )
 from renorm.evaluate.banks import SOURCE, Adapted, TrainingImages, choose, unknown, usual
 from renorm.evaluate.compare import Difference, check_alike, differences, mean_difference
+from renorm.evaluate.continued import Former, former, other_name
 from renorm.evaluate.curve import Curve
 from renorm.evaluate.curve_points import CurvePlan
 from renorm.evaluate.methods import Method
-from renorm.evaluate.partial import PartialTable
 from renorm.evaluate.predictions import prediction_change
 from renorm.evaluate.protocol import ImageSet, Protocol, describe
 from renorm.evaluate.results import Cell, Results, Row, read_results, write_results
@@ -31,9 +32,9 @@ __all__ = [
     "Curve",
     "CurvePlan",
     "Difference",
+    "Former",
     "ImageSet",
     "Method",
-    "PartialTable",
     "Protocol",
     "Results",
     "Row",
@@ -44,12 +45,15 @@ __all__ = [
     "describe",
     "differences",
     "evaluate",
+    "former",
     "known_reference",
     "lacking",
     "logits",
     "mean_accuracy",
     "mean_corruption_error",
     "mean_difference",
+    "mean_interval",
+    "other_name",
     "outputs",
     "per_image",
     "prediction_change",

@@ -31,15 +31,24 @@ def mean_accuracy(results: Results, bank: str, shifts: Collection[str]) -> Inter
     Raises:
         ValueError: If the table has no such cell.
     """
-    rows = [row for row in results.rows if row.bank == bank and row.shift in shifts]
+    rows = [row for row in results.only() if row.bank == bank and row.shift in shifts]
     if not rows:
         raise ValueError(
             f"the table has no {bank} under {', '.join(shifts) or 'no shift'}: it has {listed(results.rows)}. "
             "Name some of these."
         )
     if not results.hits:
-        return Interval(*(fmean(values) for values in zip(*((r.accuracy, r.low, r.high) for r in rows), strict=True)))
+        return mean_interval(rows)
     return metrics.bootstrap(per_image(results, [row.cell for row in rows]), results.protocol.seed)
+
+
+def mean_interval(rows: Sequence[Row]) -> Interval:
+    """The means of values and of intervals' ends, an upper bound of the interval of the mean value."""
+    ends = [
+        (row.value, row.value if row.low is None else row.low, row.value if row.high is None else row.high)
+        for row in rows
+    ]
+    return Interval(*map(fmean, zip(*ends, strict=True)))
 
 
 def mean_corruption_error(results: Results, bank: str, data: str) -> Interval:

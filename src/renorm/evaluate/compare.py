@@ -110,11 +110,11 @@ def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[
                 f"the {which} table says nothing of single images: paired differences need the .safetensors that is written "
                 "beside it. Copy it too, or evaluate again."
             )
-    names = [banks] if banks else [(name, name) for name in dict.fromkeys(row.bank for row in a.rows)]
+    names = [banks] if banks else [(name, name) for name in a.banks]
     pairs = [
         (row.cell, (other, row.shift, row.severity))
         for one, other in names
-        for row in a.rows
+        for row in a.only()
         if row.bank == one and (other, row.shift, row.severity) in b.hits
     ]
     if not pairs:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import renorm
 from renorm.banks import Choice
@@ -26,18 +26,32 @@ STORED = "stored"  # the rounding of images that were read, not made
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Which images: where they come from, how many, and hashes of their pixels and of their labels in order."""
+    """Which images: where they come from, how many, and hashes of their pixels and of their labels in order.
+
+    Args:
+        name: Of the data.
+        images: How many.
+        fingerprint: Hash of their pixels; nothing of images that were not read.
+        labels: Hash of their labels.
+        outputs: Hash of the model's outputs that labels count; nothing where they count all.
+    """
 
     name: str
     images: int
     fingerprint: str
     labels: str
+    outputs: str = ""
 
     @classmethod
-    def of(cls, images: Images) -> ImageSet:
-        """The set that images are."""
-        labels = hashlib.sha256(images.labels.numpy().data).hexdigest()[:16]
-        return cls(images.name, len(images), images.fingerprint, labels)
+    def of(cls, images: Images, outputs: Tensor | None = None, *, read: bool = True) -> ImageSet:
+        """The set that images are, read in order to be hashed or not."""
+        hashes = ["" if numbers is None else _hash(numbers) for numbers in (images.labels, outputs)]
+        return cls(images.name, len(images), images.fingerprint if read else "", *hashes)
+
+    @property
+    def unread(self) -> tuple[str, int, str, str]:
+        """What is known before images are read."""
+        return self.name, self.images, self.labels, self.outputs
 
 
 @dataclass(frozen=True)
@@ -187,6 +201,10 @@ def describe(
     )
 
 
+def _hash(numbers: Tensor) -> str:
+    return hashlib.sha256(numbers.contiguous().numpy().data).hexdigest()[:16]
+
+
 def _described(view: object) -> str:
     text = repr(view) if is_dataclass(view) else getattr(view, "__qualname__", type(view).__name__)
     return re.sub(r" at 0x\w+", "", text)
@@ -200,7 +218,7 @@ def label(shift: str, severity: int) -> str:
 def fingerprint(model: nn.Module) -> str:
     """16 hexadecimal digits of the SHA-256 of all parameters and buffers, statistics included."""
     state = unwrap(model).state_dict()
-    return hash_of({key: value for key, value in sorted(state.items()) if isinstance(value, torch.Tensor)})[:16]
+    return hash_of({key: value for key, value in sorted(state.items()) if isinstance(value, Tensor)})[:16]
 
 
 def versions(device: torch.device) -> dict[str, str]:

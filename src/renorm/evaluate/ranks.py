@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from renorm.evaluate.partial import TablePart
+T = TypeVar("T")
 
 PATIENCE = timedelta(hours=24)  # ranks wait for the one with the slowest shifts
 
@@ -25,19 +25,19 @@ def place(group: dist.ProcessGroup | None) -> tuple[int, int]:
     return (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
 
 
-def from_first(parts: Mapping[int, TablePart], group: dist.ProcessGroup | None) -> dict[int, TablePart]:
+def from_first(value: T, group: dist.ProcessGroup | None) -> T:
     """What the first process has, on all; their disks may differ."""
     if group is None:
-        return dict(parts)
-    box = [dict(parts)]
+        return value
+    box = [value]
     dist.broadcast_object_list(box, group_src=0, group=group)
     return box[0]
 
 
-def from_all(parts: Mapping[int, TablePart], group: dist.ProcessGroup | None) -> dict[int, TablePart]:
-    """What the processes have together, on all."""
+def from_all(value: T, group: dist.ProcessGroup | None) -> list[T]:
+    """What each process has, on all, in their order."""
     if group is None:
-        return dict(parts)
-    boxes: list[dict[int, TablePart]] = [{} for _ in range(dist.get_world_size(group))]
-    dist.all_gather_object(boxes, dict(parts), group=group)
-    return {number: part for box in boxes for number, part in box.items()}
+        return [value]
+    found: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(found, value, group=group)
+    return found

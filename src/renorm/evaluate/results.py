@@ -1,10 +1,12 @@
-"""The table bank x shift as a value and as two files: a table, and which images each cell had right."""
+"""The table bank x shift as a value and as two files: one number a row, and what each image adds to it."""
+
+from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from renorm.evaluate.protocol import Protocol
+from renorm.evaluate.older import OLDER, from_columns
+from renorm.evaluate.protocol import Protocol, label
 from renorm.files import write_atomically
 
-FORMAT = "renorm.results/1"
+FORMAT = "1"
+ACCURACY = "accuracy"
+WHOLE = (ACCURACY, "top5")  # right or wrong, a byte for each image
 
 Cell = tuple[str, str, int]
 """Bank, shift and severity."""
@@ -24,19 +29,29 @@ Cell = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Row:
-    """One cell of the table; accuracy and ECE in 0..1 with a bootstrap 95 % interval over images, NLL in nats."""
+    """One number of one cell.
+
+    Args:
+        bank: What the model was evaluated with.
+        shift: What was done to the images.
+        severity: Of the shift, 0 where it has none.
+        measure: What was measured: ``accuracy`` and ``top5`` (for more than five classes) and ``ece`` in 0..1, ``nll`` in nats.
+        value: The number.
+        low: Lower end of its bootstrap 95 % interval over images; None where there is none.
+        high: Upper end.
+        count: Images.
+        seed: Of the draw of images, the shift and the interval.
+    """
 
     bank: str
     shift: str
     severity: int
-    accuracy: float
-    low: float
-    high: float
-    nll: float
-    ece: float
-    images: int
+    measure: str
+    value: float
+    low: float | None
+    high: float | None
+    count: int
     seed: int
-    top5: float | None = None  # for more than five classes
 
     @property
     def cell(self) -> Cell:
@@ -50,63 +65,86 @@ class Results:
 
     Args:
         protocol: How it was made; of a file that does not say, one that is not ``known``.
-        rows: One per cell.
-        hits: Which images each cell had right, bool ``(N,)`` in the data's order; empty for a file that does not say.
+        rows: One per cell and measure.
+        values: Of a measure that is a mean over images, what each image of a cell adds to it, ``(N,)`` in the data's order:
+            bool for ``accuracy`` and ``top5``. Empty for a file that does not say.
+        missing: Shifts that the evaluation was to have and that are not there yet, as it was stopped.
     """
 
     protocol: Protocol
     rows: list[Row]
-    hits: Mapping[Cell, Tensor] = field(default_factory=dict)
+    values: Mapping[str, Mapping[Cell, Tensor]] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    @property
+    def hits(self) -> Mapping[Cell, Tensor]:
+        """Which images each cell had right."""
+        return self.values.get(ACCURACY, {})
+
+    @property
+    def banks(self) -> list[str]:
+        """Names of the banks, in order."""
+        return list(dict.fromkeys(row.bank for row in self.rows))
+
+    @property
+    def shifts(self) -> list[tuple[str, int]]:
+        """Shifts and severities, in order."""
+        return list(dict.fromkeys((row.shift, row.severity) for row in self.rows))
+
+    def only(self, measure: str = ACCURACY) -> list[Row]:
+        """The rows of one measure."""
+        return [row for row in self.rows if row.measure == measure]
+
+    def part(self, banks: Collection[str], shifts: Collection[tuple[str, int]]) -> Results:
+        """Some banks under some shifts."""
+        kept = [row for row in self.rows if row.bank in banks and (row.shift, row.severity) in shifts]
+        return replace(self, rows=kept)
+
+    def get(self, cell: Cell, measure: str = ACCURACY) -> Row | None:
+        """One row, None where the table has none."""
+        return next((row for row in self.rows if row.cell == cell and row.measure == measure), None)
 
 
 def write_results(path: Path, results: Results) -> None:
-    """Write the table as CSV, and the hits beside it under the same name as safetensors; each file as a whole.
+    """Write the table as CSV, and what each image adds beside it under the same name as safetensors; each file as a whole.
 
-    Each row also carries the columns of :meth:`Protocol.columns`, so that it can be read alone.
+    The CSV comes last, so that a process killed between the two leaves a table that :func:`read_results` reads.
 
     Raises:
         ValueError: If the path does not end in ``.csv``.
         OSError: If it cannot be written; a former table is kept.
     """
     check_name(path)
-    tensors = {_key(cell): hits.to(torch.uint8) for cell, hits in results.hits.items()}
-    metadata = {"format": FORMAT, "protocol": results.protocol.to_json()}
-    write_atomically(_beside(path), safetensors.torch.save(tensors, metadata))
+    write_atomically(beside(path), safetensors.torch.save(*_packed(results)))
     text = io.StringIO()
     names = [each.name for each in fields(Row)]
-    writer = csv.DictWriter(text, [*names, *Protocol().columns("", "", 0)], lineterminator="\n")
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    for row in results.rows:
-        values = {name: getattr(row, name) for name in names}
-        writer.writerow(values | results.protocol.columns(*row.cell))
+    writer.writerows({name: getattr(row, name) for name in names} for row in results.rows)
     write_atomically(path, text.getvalue().encode())
 
 
 def read_results(path: Path) -> Results:
-    """Read what :func:`write_results` wrote; without the file of hits, the rows alone.
+    """Read what :func:`write_results` wrote, or an older table; without the file beside it, the rows alone.
 
     Raises:
         FileNotFoundError: If there is no table.
-        ValueError: If it is not one, or the file of hits is damaged or another table's.
+        ValueError: If it is not one, or the file beside it is damaged or another table's.
     """
     again = f"Make it with `renorm evaluate MODEL --out {path}`."
     if not path.exists():
         raise FileNotFoundError(f"no {path}: a table bank x shift is needed. {again}")
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [_row(line) for line in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError) as error:
-        columns = ", ".join(each.name for each in fields(Row))
-        raise ValueError(
-            f"{path} is not a table bank x shift ({error}): the columns {columns} are needed. {again}"
-        ) from error
-    if not _beside(path).exists():
+    rows = _rows(path, again)
+    if not beside(path).exists():
         return Results(Protocol(), rows)
-    results = _with_hits(rows, _beside(path), again)
-    for row in rows:
-        if row.cell not in results.hits or abs(float(results.hits[row.cell].double().mean()) - row.accuracy) > 1e-9:
+    protocol, values, missing = _unpacked(beside(path), again)
+    cells = {(row.cell, row.measure) for row in rows}
+    values = {m: {c: v for c, v in of.items() if (c, m) in cells} for m, of in values.items()}
+    results = Results(protocol, rows, values, missing)
+    for row in results.only():
+        if row.cell not in results.hits or abs(float(results.hits[row.cell].double().mean()) - row.value) > 1e-9:
             raise ValueError(
-                f"{_beside(path)} does not belong to {path}: they differ in {row.bank} under {row.shift} {row.severity}. "
+                f"{beside(path)} does not belong to {path}: they differ in {row.bank} under {label(*row.cell[1:])}. "
                 f"Both are needed as they were written. {again}"
             )
     return results
@@ -116,40 +154,69 @@ def check_name(path: Path) -> None:
     """Refuse a path that is no table's."""
     if path.suffix != ".csv":
         raise ValueError(
-            f"a table cannot be written as {path.name}: a name that ends in .csv is needed, and the hits stand beside it. "
-            f"Call it {path.with_suffix('.csv').name}."
+            f"a table cannot be written as {path.name}: a name that ends in .csv is needed, and what each image adds stands "
+            f"beside it. Call it {path.with_suffix('.csv').name}."
         )
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
+    """The file of single images that belongs to a table."""
     return path.with_suffix(".safetensors")
 
 
-def _key(cell: Cell) -> str:
-    return json.dumps(cell)
-
-
-def _cell(key: str) -> Cell:
-    bank, shift, severity = json.loads(key)
-    return bank, shift, severity
-
-
-def _with_hits(rows: list[Row], path: Path, again: str) -> Results:
+def _rows(path: Path, again: str) -> list[Row]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"format {metadata.get('format')}")
-            hits = {_cell(key): file.get_tensor(key).bool() for key in file.keys()}  # noqa: SIM118
-        return Results(Protocol.from_json(metadata["protocol"]), rows, hits)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        if lines and "measure" not in lines[0]:
+            lines = from_columns(lines)
+        return [_row(line) for line in lines]
+    except (KeyError, TypeError, ValueError) as error:
+        columns = ", ".join(each.name for each in fields(Row))
         raise ValueError(
-            f"{path} cannot be read as the hits of a table ({error}): the file that was written with it is needed. {again}"
+            f"{path} is not a table bank x shift ({error}): the columns {columns} are needed. {again}"
         ) from error
 
 
 def _row(line: Mapping[str, str]) -> Row:
-    kinds: dict[str, Any] = {"bank": str, "shift": str, "severity": int, "images": int, "seed": int}
-    names = [each.name for each in fields(Row) if each.name != "top5"]
-    top5 = line.get("top5")  # older tables have none
-    return Row(**{name: kinds.get(name, float)(line[name]) for name in names}, top5=float(top5) if top5 else None)
+    kinds: dict[str, Any] = {
+        "severity": int,
+        "value": float,
+        "low": _number,
+        "high": _number,
+        "count": int,
+        "seed": int,
+    }
+    return Row(**{each.name: kinds.get(each.name, str)(line[each.name]) for each in fields(Row)})
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _packed(results: Results) -> tuple[dict[str, Tensor], dict[str, str]]:
+    tensors = {
+        json.dumps([*cell, measure]): value.to(torch.uint8) if measure in WHOLE else value
+        for measure, cells in results.values.items()
+        for cell, value in cells.items()
+    }
+    about = {"format": FORMAT, "protocol": results.protocol.to_json(), "missing": json.dumps(results.missing)}
+    return tensors, about
+
+
+def _unpacked(path: Path, again: str) -> tuple[Protocol, dict[str, dict[Cell, Tensor]], tuple[str, ...]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about, values = file.metadata() or {}, dict[str, dict[Cell, Tensor]]()
+            if about.get("format") not in (FORMAT, OLDER):
+                raise ValueError(f"format {about.get('format')}")
+            for key in file.keys():  # noqa: SIM118
+                *cell, measure = [*json.loads(key), ACCURACY][:4]  # of an older table the accuracy alone
+                value = file.get_tensor(key)
+                values.setdefault(measure, {})[tuple(cell)] = value.bool() if measure in WHOLE else value
+        return Protocol.from_json(about["protocol"]), values, tuple(json.loads(about.get("missing", "[]")))
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as what each image adds to a table ({error}): the file that was written with it is needed. "
+            f"{again}"
+        ) from error

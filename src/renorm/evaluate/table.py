@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -15,9 +16,10 @@ from renorm.banks import Choice
 from renorm.data import Images
 from renorm.evaluate import ranks
 from renorm.evaluate.banks import Adapted
-from renorm.evaluate.partial import PartialTable, TablePart
-from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
-from renorm.evaluate.results import Cell, Results, Row
+from renorm.evaluate.continued import former, make_place, together
+from renorm.evaluate.older import MEASURES
+from renorm.evaluate.protocol import ImageSet, Protocol, describe
+from renorm.evaluate.results import ACCURACY, Cell, Results, Row, write_results
 from renorm.evaluate.scores import Against, Change, score
 from renorm.metrics import Scores
 from renorm.models import Classifier
@@ -34,11 +36,15 @@ def evaluate(
     *,
     adapt: Adapted | None = None,
     protocol: Protocol | None = None,
-    partial: PartialTable | None = None,
+    out: Path | None = None,
     group: dist.ProcessGroup | None = None,
     callback: Callback | None = None,
 ) -> Results:
     """Evaluate every bank under every shift, on the same images and pixels.
+
+    With ``out`` the table is written after each shift. Called again after it was stopped, it goes on with the shifts that are
+    not there; a table that was made in the same way gets further banks and shifts, and one that was made otherwise is kept
+    under another name (see :func:`renorm.evaluate.former`).
 
     Args:
         classifier: The model.
@@ -47,31 +53,46 @@ def evaluate(
         shifts: Changes of the data.
         adapt: Makes further choices for one shift, from that shift's images.
         protocol: How the table is made, by :func:`describe`, which is asked if it is not given.
-        partial: Where finished shifts are written and found again; removing it after the table is written is the caller's.
-        group: Processes that share the shifts; each gets the whole table, equal to that of one process. None for this
-            process alone.
+        out: Where to write the table; None for nowhere.
+        group: Processes that share the shifts; each gets the whole table, equal to that of one process, and the first writes
+            it. None for this process alone.
         callback: Told after each batch: cells done and cells in all, of this process, and the shift.
 
     Raises:
         ValueError: If there is nothing to evaluate, or images have no labels.
     """
     check(images, choices, shifts, adapt)
-    protocol = protocol or describe(classifier, images, choices, shifts, adapt.made if adapt else {})
-    parts = ranks.from_first(partial.read(len(shifts)) if partial else {}, group)
+    adapted = adapt.made if adapt else {}
+    protocol = protocol or describe(classifier, images, choices, shifts, adapted)
+    found = ranks.from_first(former(out, protocol, shifts), group)
+    results = found.results or Results(protocol, [])
+    protocol = together(results.protocol, protocol)
+    order = list(dict.fromkeys([*results.shifts, *((shift.name, shift.severity) for shift in shifts)]))
+    wanted = {shift.label: _lacking(results, shift, [*choices, *adapted]) for shift in shifts}
+    waiting = [shift for shift in shifts if wanted[shift.label]]
     rank, num_ranks = ranks.place(group)
-    missing = [number for number in range(len(shifts)) if number not in parts][rank::num_ranks]
-    finished, banks = len(parts), len(protocol.banks)
-    for done, number in enumerate(missing, finished):
+    total = len(shifts) * len([*choices, *adapted])
+    done = total - sum(map(len, wanted.values()))
+    for first in range(0, len(waiting), num_ranks):
+        mine = waiting[first + rank : first + num_ranks][:1]
+        parts: list[Results] = []
+        for shift in mine:
 
-        def step(share: float, done: int = done, number: int = number) -> None:
-            if callback:
-                callback((done + share) * banks, (finished + len(missing)) * banks, shifts[number])
+            def step(share: float, shift: Shift = shift, done: int = done) -> None:
+                if callback:
+                    callback(done + share * len(wanted[shift.label]), total, shift)
 
-        parts[number] = evaluate_shift(classifier, images, choices, shifts[number], adapt, step)
-        if partial:
-            partial.write(number, parts[number])
-    parts = ranks.from_all(parts, group)
-    return assembled(protocol, [parts[number] for number in range(len(shifts))])
+            parts.append(evaluate_shift(classifier, images, choices, shift, adapt, wanted[shift.label], step, protocol))
+        parts = [part for each in ranks.from_all(parts, group) for part in each]
+        finished = waiting[first : first + num_ranks]
+        done += sum(len(wanted[shift.label]) for shift in finished)
+        missing = tuple(shift.label for shift in waiting[first + num_ranks :])
+        results = joined(protocol, [results, *parts], order, missing)
+        if out is not None and rank == 0:
+            if found.unlike and first == 0:
+                make_place(out)
+            write_results(out, results)
+    return results
 
 
 def evaluate_shift(
@@ -80,17 +101,22 @@ def evaluate_shift(
     choices: Mapping[str, Choice],
     shift: Shift,
     adapt: Adapted | None,
+    wanted: Collection[str],
     step: Callable[[float], None],
-) -> TablePart:
-    """All banks under one shift."""
+    protocol: Protocol,
+) -> Results:
+    """Some banks under one shift, as a table of its own."""
     shown = images if shift.images is None else shift.images
     assert shown is not None
-    here = {**choices, **(adapt(shift) if adapt else {})}
+    adapted = adapt(shift) if adapt and not set(adapt.made).isdisjoint(wanted) else {}
+    here = {name: choice for name, choice in {**choices, **adapted}.items() if name in wanted}
     found = score(classifier, shown, here, *changes(classifier, shift), shift.outputs, step)
-    rows = [summarized(name, shift, each) for name, each in found.items()]
-    return TablePart(
-        rows, [each.hits for each in found.values()], None if shift.images is None else ImageSet.of(shift.images)
-    )
+    values: dict[str, dict[Cell, Tensor]] = {}
+    for name, each in found.items():
+        for measure, hits in _shares(each).items():
+            values.setdefault(measure, {})[name, shift.name, shift.severity] = hits
+    own = {} if shift.images is None else {shift.label: ImageSet.of(shift.images, shift.outputs)}
+    return Results(replace(protocol, stored=own), summarized(shift, found, protocol.seed), values)
 
 
 def changes(classifier: Classifier, shift: Shift) -> tuple[Change | None, Against | None]:
@@ -105,28 +131,47 @@ def changes(classifier: Classifier, shift: Shift) -> tuple[Change | None, Agains
     return None, against
 
 
-def summarized(bank: str, shift: Shift, found: Scores) -> Row:
-    """One cell of the table, its interval still to come."""
-    accuracy, nll = found.hits.double().mean().item(), found.nll.mean().item()
-    top5 = None if found.near is None else found.near.double().mean().item()
-    ece = metrics.calibration_error(found.confidence, found.hits)
-    return Row(
-        bank, shift.name, shift.severity, accuracy, accuracy, accuracy, nll, ece, len(found.hits), shift.seed, top5
-    )
+def summarized(shift: Shift, found: Mapping[str, Scores], seed: int) -> list[Row]:
+    """The numbers of all banks under one shift; shares of images with their intervals, whose resamples they share."""
+    shares = {(name, measure): values for name, each in found.items() for measure, values in _shares(each).items()}
+    intervals = metrics.bootstrap_columns(torch.stack(list(shares.values()), 1), seed)
+    ends = {key: (interval.low, interval.high) for key, interval in zip(shares, intervals, strict=True)}
+    rows = []
+    for name, each in found.items():
+        numbers = {measure: values.double().mean().item() for measure, values in _shares(each).items()}
+        numbers["nll"] = each.nll.mean().item()
+        numbers["ece"] = metrics.calibration_error(each.confidence, each.hits)
+        for measure in (measure for measure in MEASURES if measure in numbers):
+            low, high = ends.get((name, measure), (None, None))
+            about = name, shift.name, shift.severity, measure
+            rows.append(Row(*about, numbers[measure], low, high, len(each.hits), shift.seed))
+    return rows
 
 
-def assembled(protocol: Protocol, parts: Sequence[TablePart]) -> Results:
-    """The table of all shifts, with the interval of each cell; cells with equally many images share their resamples."""
-    rows: dict[Cell, Row] = {row.cell: row for part in parts for row in part.rows}
-    hits: dict[Cell, Tensor] = {
-        row.cell: each for part in parts for row, each in zip(part.rows, part.hits, strict=True)
-    }
-    for size in {row.images for row in rows.values()}:
-        cells = [cell for cell, row in rows.items() if row.images == size]
-        intervals = metrics.bootstrap_columns(torch.stack([hits[cell] for cell in cells], 1), protocol.seed)
-        rows |= {cell: replace(rows[cell], low=i.low, high=i.high) for cell, i in zip(cells, intervals, strict=True)}
-    own = {label(*part.rows[0].cell[1:]): part.images for part in parts if part.images is not None}
-    return Results(replace(protocol, stored=own), list(rows.values()), hits)
+def _shares(found: Scores) -> dict[str, Tensor]:
+    """Which images are right, by the measures that count them."""
+    return {ACCURACY: found.hits} if found.near is None else {ACCURACY: found.hits, "top5": found.near}
+
+
+def joined(
+    protocol: Protocol, parts: Sequence[Results], order: Sequence[tuple[str, int]], missing: Sequence[str] = ()
+) -> Results:
+    """One table of several that were made in the same way, with shifts in an order and banks in the protocol's."""
+    banks = list(protocol.banks)
+    values: dict[str, dict[Cell, Tensor]] = {}
+    for part in parts:
+        for measure, cells in part.values.items():
+            values.setdefault(measure, {}).update(cells)
+    rows = [row for part in parts for row in part.rows]
+    rows.sort(key=lambda row: (order.index((row.shift, row.severity)), banks.index(row.bank)))
+    stored = {name: each for part in parts for name, each in part.protocol.stored.items()}
+    return Results(replace(protocol, stored=stored), rows, values, tuple(missing))
+
+
+def _lacking(results: Results, shift: Shift, banks: Sequence[str]) -> list[str]:
+    """Banks that a table does not have under a shift."""
+    there = {row.cell for row in results.only()}
+    return [name for name in banks if (name, shift.name, shift.severity) not in there]
 
 
 def check(

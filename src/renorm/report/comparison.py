@@ -86,7 +86,7 @@ def _spread(found: Versus) -> str:
 
 def _cards(found: Versus, records: Sequence[Record]) -> str:
     seeds = sorted({str(record.seed) for record in records})
-    images = max(row.images for row in records[0].results.rows)
+    images = max(row.count for row in records[0].results.rows)
     return cards(
         [
             ("runs", f"{len(records)}"),

@@ -22,7 +22,7 @@ from renorm.evaluate.protocol import label
 from renorm.extras import require
 from renorm.recipes import config_of
 from renorm.recipes.classify.recipe import HOLDOUT
-from renorm.report.grid import family_of, ordered, shifts_of
+from renorm.report.grid import family_of, ordered
 from renorm.report.records import Record
 from renorm.shifts import is_attack, shifts
 
@@ -100,7 +100,7 @@ def strips(record: Record, images: Images | None, stored: Mapping[str, Images] |
         images: Those the table was made of, in its order; None for strips of what was read only.
         stored: Images that were read for a shift, by its label.
     """
-    stored, found = stored or {}, shifts_of(record.results)
+    stored, found = stored or {}, record.results.shifts
     made = [shift for shift in found if label(*shift) not in record.results.protocol.stored]
     pictured = [name for name in ordered(made) if not is_attack(name)]  # attacks look like the images
     names = list(dict.fromkeys([*VIEWS, *pictured])) if images is not None else []

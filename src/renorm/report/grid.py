@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch import Tensor
 from renorm import metrics
 from renorm.corruptions import CORRUPTIONS, HELD_OUT, STANDARD
 from renorm.data import VIEWS
-from renorm.evaluate import Cell, Results, per_image
+from renorm.evaluate import Cell, Results, mean_interval, per_image
 from renorm.evaluate.protocol import label
 from renorm.metrics import Interval
 from renorm.shifts import is_attack
@@ -108,29 +107,18 @@ def _names(shifts: Sequence[Shift]) -> set[str]:
     return {name for name, _ in shifts}
 
 
-def shifts_of(results: Results) -> list[Shift]:
-    """Those of a table, in its order."""
-    return list(dict.fromkeys((row.shift, row.severity) for row in results.rows))
-
-
-def banks_of(results: Results) -> list[str]:
-    """Those of a table, in its order."""
-    return list(dict.fromkeys(row.bank for row in results.rows))
-
-
 def accuracies(results: Results, bank: str) -> Measure:
     """Mean accuracies of a bank, in 0..1, images drawn again for all cells of a group at once.
 
     A table without hits gives means of the cells' intervals, which are upper bounds.
     """
-    rows = {row.cell: row for row in results.rows}
+    rows = {row.cell: row for row in results.only()}
 
     def measure(groups: Sequence[Sequence[Shift]]) -> list[Interval | None]:
         cells = [_cells(bank, group) if all((bank, *s) in rows for s in group) else [] for group in groups]
         if results.hits:
             return _drawn([per_image(results, group) for group in cells], results.protocol.seed)
-        triples = [[(rows[c].accuracy, rows[c].low, rows[c].high) for c in group] for group in cells]
-        return [Interval(*map(fmean, zip(*each, strict=True))) if each else None for each in triples]
+        return [mean_interval([rows[cell] for cell in group]) if group else None for group in cells]
 
     return measure
 

@@ -10,7 +10,7 @@ from plotly.offline import get_plotlyjs
 from renorm.evaluate import Protocol
 from renorm.report import heat, plots
 from renorm.report.examples import Strip
-from renorm.report.grid import accuracies, banks_of, grid, shifts_of
+from renorm.report.grid import accuracies, grid
 from renorm.report.records import Record, Side
 from renorm.report.summary import away, best, finding, points, under
 
@@ -118,10 +118,10 @@ def page(record: Record, strips: Sequence[Strip] = (), missing: str = "", more: 
     config, found = record.config, record.results
     norm, branches = config.get("norm", ""), " and ".join(config.get("branches", []))
     lead = f"{config.get('epochs')} epochs with {norm} normalization on {branches} views, seed {config.get('seed')}"
-    columns = {bank: accuracies(found, bank) for bank in banks_of(found)}
+    columns = {bank: accuracies(found, bank) for bank in found.banks}
     table, trained = source(found.protocol), f"<code>{html.escape(record.about.get('command', ''))}</code>"
     sections = [
-        section("Which bank for which shift", TABLE_NOTE, heat.of_accuracies(grid(columns, shifts_of(found))), table)
+        section("Which bank for which shift", TABLE_NOTE, heat.of_accuracies(grid(columns, found.shifts)), table)
     ]
     if points(found):
         figure = plots.trade_off({"": points(found)}, robust_axis(record))
@@ -162,18 +162,18 @@ def whole(title: str, lead: str, findings: Sequence[str], cards: str, sections: 
 
 def robust_axis(record: Record) -> str:
     """Title of the axis of accuracy elsewhere."""
-    return f"mean accuracy {under(away(shifts_of(record.results)))} in %"
+    return f"mean accuracy {under(away(record.results.shifts))} in %"
 
 
 def _cards(record: Record) -> str:
-    found, rows = points(record.results), record.results.rows
-    counted = [("images evaluated", f"{max(row.images for row in rows):,}"), ("banks x shifts", f"{len(rows):,}")]
+    found, rows = points(record.results), record.results.only()
+    counted = [("images evaluated", f"{max(row.count for row in rows):,}"), ("banks x shifts", f"{len(rows):,}")]
     if found:
         clean, robust = best(found)
         counted = [
             (f"best clean accuracy: {heat.short(clean.bank)}", f"{100 * clean.clean.value:.1f} %"),
             (
-                f"best {under(away(shifts_of(record.results)))}: {heat.short(robust.bank)}",
+                f"best {under(away(record.results.shifts))}: {heat.short(robust.bank)}",
                 f"{100 * robust.robust.value:.1f} %",
             ),
             *counted,

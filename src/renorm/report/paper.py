@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from renorm.report import pictures, plots
 from renorm.report.comparison import distances_of
 from renorm.report.gradients import Layers, cosines, lengths
-from renorm.report.grid import accuracies, banks_of, grid, shifts_of
+from renorm.report.grid import accuracies, grid
 from renorm.report.page import DISTANCE_AXIS, robust_axis
 from renorm.report.records import Record, Side
 from renorm.report.summary import points
@@ -15,8 +15,8 @@ from renorm.report.versus import Versus
 def of_run(record: Record) -> dict[str, Figure]:
     """The table, the trade-off, the training and the distances of each pair of banks, by name."""
     results = record.results
-    columns = {bank: accuracies(results, bank) for bank in banks_of(results)}
-    found = {"heat-map": pictures.heat_map(grid(columns, shifts_of(results)))}
+    columns = {bank: accuracies(results, bank) for bank in results.banks}
+    found = {"heat-map": pictures.heat_map(grid(columns, results.shifts))}
     if points(results):
         found["trade-off"] = pictures.trade_off({"": points(results)}, robust_axis(record))
     if curves := plots.learned([Side(record.name, (record,))]):

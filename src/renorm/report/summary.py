@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from renorm.corruptions import CORRUPTIONS
 from renorm.evaluate import Results
 from renorm.metrics import Interval
-from renorm.report.grid import OTHER, Shift, accuracies, banks_of, changes, family_of, halves, shifts_of
+from renorm.report.grid import OTHER, Shift, accuracies, changes, family_of, halves
 
 CLEAN: Shift = ("clean", 0)
 
@@ -36,10 +36,10 @@ def under(shifts: Sequence[Shift]) -> str:
 
 def points(results: Results) -> list[Point]:
     """One point per bank that was evaluated both on clean images and under others."""
-    shifts = shifts_of(results)
+    shifts = results.shifts
     if CLEAN not in shifts or not away(shifts):
         return []
-    found = [(bank, *accuracies(results, bank)([[CLEAN], away(shifts)])) for bank in banks_of(results)]
+    found = [(bank, *accuracies(results, bank)([[CLEAN], away(shifts)])) for bank in results.banks]
     return [Point(bank, clean, robust) for bank, clean, robust in found if clean is not None and robust is not None]
 
 
@@ -68,12 +68,12 @@ def finding(results: Results) -> str:
     if not found:
         return _leader(results)
     accurate, robust = best(found)
-    clean = next(row.images for row in results.rows if row.shift == "clean")
+    clean = next(row.count for row in results.rows if row.shift == "clean")
     sentences = [
         f"On {clean:,} clean images the bank {accurate.bank} is the most accurate: "
         f"{percent(accurate.clean.value)} (± {_points(halves(accurate.clean))})."
     ]
-    where = under(away(shifts_of(results)))
+    where = under(away(results.shifts))
     if robust is not accurate:
         sentences.append(_trade(results, accurate, robust, where))
     else:
@@ -85,8 +85,8 @@ def finding(results: Results) -> str:
 
 def _leader(results: Results) -> str:
     """Of a table without clean images, or with nothing else."""
-    shifts = shifts_of(results)
-    measured = {bank: accuracies(results, bank)([shifts])[0] for bank in banks_of(results)}
+    shifts = results.shifts
+    measured = {bank: accuracies(results, bank)([shifts])[0] for bank in results.banks}
     found = {bank: interval for bank, interval in measured.items() if interval is not None}
     if not found:
         return "No bank was evaluated under all shifts of the table."
@@ -99,7 +99,7 @@ def _leader(results: Results) -> str:
 
 def _trade(results: Results, accurate: Point, robust: Point, where: str) -> str:
     banks, cost = (accurate.bank, robust.bank), accurate.clean.value - robust.clean.value
-    (gain,) = changes(results, results, banks)([away(shifts_of(results))])
+    (gain,) = changes(results, results, banks)([away(results.shifts)])
     value = robust.robust.value - accurate.robust.value
     paired = f" ({signed(gain.low)} to {signed(gain.high)}, paired by image)" if gain else ""
     price = f"at a cost of {_points(cost)} points" if cost >= 0.0005 else "at no cost"

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from renorm.evaluate import Curve, Results
-from renorm.report.grid import MEAN, Line, accuracies, banks_of, grid, halves, shifts_of
+from renorm.report.grid import MEAN, Line, accuracies, grid, halves
 
 BAR = "\N{FULL BLOCK}"
 CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images} images"
@@ -18,8 +18,8 @@ CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % boot
 
 def results(found: Results, title: str = "bank x shift") -> Group:
     """The table bank x shift, severities averaged; the best bank of a row is green."""
-    names = banks_of(found)
-    shown = grid({name: accuracies(found, name) for name in names}, shifts_of(found))
+    names = found.banks
+    shown = grid({name: accuracies(found, name) for name in names}, found.shifts)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("shift", no_wrap=True)
     for name in names:
@@ -29,7 +29,7 @@ def results(found: Results, title: str = "bank x shift") -> Group:
         severities = [part.name for part in line.parts]
         span = f" {severities[0]}-{severities[-1]}" if severities else ""
         table.add_row(line.name + span, *_cells(line))
-    sizes = sorted({row.images for row in found.rows})
+    sizes = sorted({row.count for row in found.rows})
     images = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     caption = CAPTION.format(images=images)
     return Group(Text(title, style="bold"), table, Text(caption, style="dim"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from renorm.evaluate import check_alike
 from renorm.evaluate.averages import listed
 from renorm.metrics import Interval, over_runs
-from renorm.report.grid import Grid, Measure, Shift, accuracies, banks_of, changes, grid, shifts_of
+from renorm.report.grid import Grid, Measure, Shift, accuracies, changes, grid
 from renorm.report.heat import short
 from renorm.report.records import Record, Side
 from renorm.report.summary import CLEAN, Point, away, signed, under
@@ -60,7 +60,7 @@ class Versus:
         elsewhere = away(self.shifts)
         found: dict[str, list[Point]] = {}
         for side in self.sides if CLEAN in self.shifts and elsewhere else ():
-            shared = [bank for bank in banks_of(side.records[0].results) if _has(side, bank, self.shifts)]
+            shared = [bank for bank in side.records[0].results.banks if _has(side, bank, self.shifts)]
             pairs = [(bank, *over_seeds(side, bank)([[CLEAN], elsewhere])) for bank in shared]
             found[side.name] = [Point(bank, clean, robust) for bank, clean, robust in pairs if clean and robust]
         return found
@@ -71,7 +71,7 @@ class Versus:
         if len(seeds) > 1:
             listed_seeds = " ".join(map(str, seeds))
             return f"mean over the seeds {listed_seeds}, paired by seed, with Student's 95 % interval"
-        images = max(row.images for row in side.records[0].results.rows)
+        images = max(row.count for row in side.records[0].results.rows)
         return f"one run each, paired over {images:,} images with a bootstrap 95 % interval, which says nothing of other seeds"
 
     def findings(self) -> list[str]:
@@ -143,7 +143,7 @@ def _chosen(sides: Sequence[Side], banks: Sequence[str]) -> tuple[Banks, ...]:
             f"{len(banks)} banks for the {len(sides)} that are compared ({', '.join(side.name for side in sides)}): one for "
             "all, or one of each is needed. Name as many --banks."
         )
-    known = [banks_of(side.records[0].results) for side in sides]
+    known = [side.records[0].results.banks for side in sides]
     shared = [bank for bank in known[0] if all(bank in each for each in known)]
     default = tuple((bank,) * len(sides) for bank in shared) or (tuple(each[0] for each in known),)
     chosen = ((tuple(banks) * len(sides))[: len(sides)],) if banks else default
@@ -158,7 +158,7 @@ def _chosen(sides: Sequence[Side], banks: Sequence[str]) -> tuple[Banks, ...]:
 def _common_shifts(sides: Sequence[Side], banks: Sequence[Banks]) -> tuple[Shift, ...]:
     wanted = [(record, each[i]) for each in banks for i, side in enumerate(sides) for record in side.records]
     cells = [{row.cell for row in record.results.rows} for record, _ in wanted]
-    shifts = shifts_of(sides[0].records[0].results)
+    shifts = sides[0].records[0].results.shifts
     found = [s for s in shifts if all((bank, *s) in each for (_, bank), each in zip(wanted, cells, strict=True))]
     if not found:
         tables = "; ".join(f"{side.name} has {listed(side.records[0].results.rows)}" for side in sides)

@@ -109,7 +109,7 @@ def test_adaptation_meets_an_unseen_domain():
     (sketch,) = domains(made.test, ["sketch"])
     adapt = Adapted(made.classifier, None, made.config.populations, num_images=4)
     results = evaluate(made.classifier, None, {"photo": Choice("photo")}, [sketch], adapt=adapt)
-    assert [row.bank for row in results.rows] == ["photo", "adapted@photo", "adapted@art"]
+    assert results.banks == ["photo", "adapted@photo", "adapted@art"]
 
 
 @pytest.mark.parametrize(
