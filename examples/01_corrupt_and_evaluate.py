@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import renorm
-from renorm.shifts import Settings, StoredShift, read_shifts, write_shifts
+from renorm.shifts import CorruptionSettings, StoredShift, read_shifts, write_shifts
 
 CORRUPTIONS = ("gaussian_noise", "fog", "brightness", "contrast")
 
@@ -41,7 +41,7 @@ def accuracy(model, x, labels):
 
 def corrupted(folder):
     test = renorm.data.load("digits", "test")
-    write_shifts(test, folder, Settings("cifar-c", CORRUPTIONS))  # unless it is there already
+    write_shifts(test, folder, CorruptionSettings("cifar-c", CORRUPTIONS))  # unless it is there already
     return read_shifts(folder, classes=test.classes)
 
 

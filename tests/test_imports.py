@@ -52,10 +52,6 @@ PAST_THE_DOOR: set[str] = {  # modules that other rooms import from; each goes a
     "banks.forward",
     "banks.install",
     "banks.sites",
-    "data.decode",
-    "data.encode",
-    "data.folder",
-    "data.parquet",
     "evaluate.averages",
     "evaluate.curve",
     "evaluate.curve_points",
@@ -86,7 +82,7 @@ PAST_THE_DOOR: set[str] = {  # modules that other rooms import from; each goes a
     "report.versus",
     "train.checkpoint",
 }
-SHARED_NAMES = {"Curve", "Files", "Settings"}  # of public classes; each goes as soon as one of the two is renamed
+SHARED_NAMES = {"Curve"}  # of public classes; each goes as soon as one of the two is renamed
 OPTIONAL = (
     "torchvision",
     "timm",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from renorm.shifts import Manifest, Settings
+from renorm.shifts import CorruptionSettings, Manifest
 from renorm.shifts.manifest import read_manifest
 
-SETTINGS = Settings(
+SETTINGS = CorruptionSettings(
     "parquet", ("fog", "snow"), (1, 3), seed=4, scale=64, format="jpeg", quality=80, frost_dir=Path("a")
 )
 MANIFEST = Manifest(SETTINGS, "x", "1234", 7, 8, 9, ["a", "b"], "5678", {"torch": "2"}, "renorm corrupt x y")

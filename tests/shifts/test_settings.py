@@ -8,7 +8,7 @@ import torch
 
 from renorm.corruptions import CORRUPTIONS, STANDARD
 from renorm.data import Images
-from renorm.shifts import Manifest, Settings
+from renorm.shifts import CorruptionSettings, Manifest
 from renorm.shifts.settings import expand
 from tests.data.pictures import write_image
 
@@ -29,7 +29,7 @@ def images(side: int = 16, n: int = 2, label: int = 0, name: str = "a") -> Image
     ],
 )
 def test_what_is_left_open_is_chosen(side: int, options: dict[str, Any], expected: tuple):
-    chosen = Manifest.of(images(side), Settings(corruptions=("contrast",), **options)).settings
+    chosen = Manifest.of(images(side), CorruptionSettings(corruptions=("contrast",), **options)).settings
     assert (chosen.layout, chosen.scale, chosen.format, chosen.quality) == expected
 
 
@@ -76,14 +76,14 @@ def test_groups_of_corruptions():
 def test_what_does_not_fit_is_refused(data: dict[str, Any], settings: dict[str, Any], message: str):
     options: dict[str, Any] = {"corruptions": ("contrast",)} | settings
     with pytest.raises(ValueError, match=message):
-        Manifest.of(images(**data), Settings(**options))
+        Manifest.of(images(**data), CorruptionSettings(**options))
 
 
 def test_own_pictures_of_frost_count_by_their_content(tmp_path: Path):
     hashes = []
     for name, grey in (("a", 200), ("b", 200), ("c", 100)):
         write_image(tmp_path / name / "1.png", 40, 40, (grey, grey, grey))
-        settings = Settings(corruptions=("frost",), frost_dir=tmp_path / name)
+        settings = CorruptionSettings(corruptions=("frost",), frost_dir=tmp_path / name)
         hashes.append(Manifest.of(images(), settings).frost)
     assert hashes[0] == hashes[1] != hashes[2]
-    assert Manifest.of(images(), Settings(corruptions=("frost",))).frost == ""
+    assert Manifest.of(images(), CorruptionSettings(corruptions=("frost",))).frost == ""

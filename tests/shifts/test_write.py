@@ -16,7 +16,7 @@ from renorm.corruptions import corrupt
 from renorm.data import Images, load
 from renorm.extras import require
 from renorm.seeds import stable_seed
-from renorm.shifts import Manifest, Settings
+from renorm.shifts import CorruptionSettings, Manifest
 from renorm.shifts import shifts as named_shifts
 from renorm.shifts.layouts import WRITERS, Piece, Writer
 from renorm.shifts.manifest import read_manifest
@@ -41,9 +41,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(layout, "step", 3)
 
 
-def settings(layout: Any, **options: Any) -> Settings:
+def settings(layout: Any, **options: Any) -> CorruptionSettings:
     lossless: dict[str, Any] = {} if layout == "cifar-c" else {"format": "png"}
-    return Settings(layout, ("fog", "gaussian_noise"), seed=5, **(lossless | options))
+    return CorruptionSettings(layout, ("fog", "gaussian_noise"), seed=5, **(lossless | options))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -262,7 +262,7 @@ def test_parquet_keeps_images_without_labels(tmp_path: Path):
 def test_the_manifest_says_how_it_was_made(images: Images, tmp_path: Path):
     made = write_shifts(images, tmp_path, settings("parquet", severities=(5, 2)), command="renorm corrupt x y")
     assert read_manifest(tmp_path) == made
-    assert made.settings == Settings(
+    assert made.settings == CorruptionSettings(
         "parquet", ("gaussian_noise", "fog"), severities=(2, 5), seed=5, scale=32, format="png"
     )
     assert (made.data, made.fingerprint, made.num_images) == ("smooth", images.fingerprint, 7)

@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional
 
 from renorm.cli.console import done, invocation, progress, say
-from renorm.shifts import Manifest, Settings
+from renorm.shifts import CorruptionSettings, Manifest
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Corrupt:
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
     out: Annotated[Positional[Path], tyro.conf.arg(metavar="OUT")]
-    settings: Settings = field(default_factory=Settings)
+    settings: CorruptionSettings = field(default_factory=CorruptionSettings)
     split: str = "test"
     size: int | None = None
     holdout: float = 0.0

@@ -2,10 +2,14 @@
 
 from renorm.data.cifar import CIFAR
 from renorm.data.classes import in_order, matched
+from renorm.data.decode import Blobs, Encoded, natural_size
+from renorm.data.encode import QUALITY, Coding, Format
+from renorm.data.folder import SUFFIXES, image_files, load_folder, subfolders
 from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD, Images, sample
 from renorm.data.load import load
 from renorm.data.nasbench201 import CellTable, nasbench201
 from renorm.data.operations import GREY
+from renorm.data.parquet import LABELS, categories, concatenate, image_name, parquet_files, undamaged
 from renorm.data.policies import AugMix, AutoAugment, Policy, RandAugment, TrivialAugment
 from renorm.data.views import NAMES as VIEWS
 from renorm.data.views import (
@@ -28,13 +32,20 @@ __all__ = [
     "GREY",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "LABELS",
+    "QUALITY",
     "SMALL",
+    "SUFFIXES",
     "VIEWS",
     "AugMix",
     "AutoAugment",
+    "Blobs",
     "CellTable",
     "Centered",
+    "Coding",
     "Crop",
+    "Encoded",
+    "Format",
     "Images",
     "Policy",
     "RandAugment",
@@ -43,14 +54,23 @@ __all__ = [
     "TrivialAugment",
     "View",
     "Weak",
+    "categories",
     "central",
     "clean",
+    "concatenate",
+    "image_files",
+    "image_name",
     "in_order",
     "load",
+    "load_folder",
     "matched",
     "nasbench201",
+    "natural_size",
+    "parquet_files",
     "sample",
     "seeded",
     "seeded_batch",
+    "subfolders",
+    "undamaged",
     "view",
 ]

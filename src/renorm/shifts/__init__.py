@@ -3,7 +3,7 @@
 from renorm.shifts.attacks import Adversary, Threat, is_attack, seeds_of
 from renorm.shifts.domains import domains
 from renorm.shifts.manifest import Manifest
-from renorm.shifts.settings import Settings
+from renorm.shifts.settings import CorruptionSettings
 from renorm.shifts.shift import DEFAULT, Rounding, Shift, is_made, shifts
 from renorm.shifts.stored import StoredShift, read_shifts
 from renorm.shifts.write import write_shifts
@@ -11,9 +11,9 @@ from renorm.shifts.write import write_shifts
 __all__ = [
     "DEFAULT",
     "Adversary",
+    "CorruptionSettings",
     "Manifest",
     "Rounding",
-    "Settings",
     "Shift",
     "StoredShift",
     "Threat",

@@ -10,8 +10,7 @@ from pathlib import PurePosixPath
 from torch import Tensor
 
 from renorm.corruptions import corrupt
-from renorm.data import Images
-from renorm.data.folder import SUFFIXES
+from renorm.data import SUFFIXES, Images
 from renorm.seeds import stable_seed
 from renorm.shifts.manifest import Manifest
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import torch
 
 from renorm.corruptions import CORRUPTIONS, SEVERITIES
-from renorm.data import Images
-from renorm.data.decode import Blobs, Encoded, natural_size
-from renorm.data.folder import SUFFIXES, subfolders
+from renorm.data import SUFFIXES, Blobs, Encoded, Images, natural_size, subfolders
 from renorm.shifts.manifest import Cells, Manifest
 
 NUMBERS = {str(severity): severity for severity in SEVERITIES}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from renorm.data.encode import QUALITY, Coding
+from renorm.data import QUALITY, Coding
 from renorm.extras import require
 from renorm.shifts.corrupted import Corrupted
 
@@ -64,7 +64,7 @@ class Writer(ABC):
         return [Piece(*cell, at, min(at + self.step, total)) for cell in self.corrupted.manifest.cells for at in starts]
 
 
-class Arrays(Writer):
+class ArrayWriter(Writer):
     """CIFAR-C: ``CORRUPTION.npy``, uint8 ``(5 N, H, W, 3)`` with the severities stacked, and ``labels.npy``, ``(5 N,)``."""
 
     @property
@@ -108,7 +108,7 @@ class Arrays(Writer):
         return self.folder / f"{corruption}.npy"
 
 
-class Encoding(Writer):
+class EncodedWriter(Writer):
     """A layout of encoded images."""
 
     @property
@@ -124,7 +124,7 @@ class Encoding(Writer):
             yield from map(self.coding.encode, batch)
 
 
-class Files(Encoding):
+class FileWriter(EncodedWriter):
     """ImageNet-C: ``CORRUPTION/SEVERITY/CLASS/IMAGE``."""
 
     @property
@@ -141,7 +141,7 @@ class Files(Encoding):
             path.write_bytes(data)
 
 
-class Tables(Encoding):
+class TableWriter(EncodedWriter):
     """Parquet in the Hugging Face layout: image, label, corruption, severity; files of at most 5,000 images."""
 
     @property
@@ -195,4 +195,4 @@ class Tables(Encoding):
         return self.folder / "data" / f"test-{piece.corruption}-{piece.severity}-{number}.parquet"
 
 
-WRITERS: dict[str, type[Writer]] = {"cifar-c": Arrays, "imagenet-c": Files, "parquet": Tables}
+WRITERS: dict[str, type[Writer]] = {"cifar-c": ArrayWriter, "imagenet-c": FileWriter, "parquet": TableWriter}

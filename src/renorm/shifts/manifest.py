@@ -15,7 +15,7 @@ import renorm
 from renorm.data import Images
 from renorm.extras import require
 from renorm.files import write_atomically
-from renorm.shifts.settings import Settings, completed
+from renorm.shifts.settings import CorruptionSettings, completed
 
 NAME = "manifest.json"
 SCRATCH = ".unfinished"  # folder of what is not whole yet
@@ -40,7 +40,7 @@ class Manifest:
         command: What was typed.
     """
 
-    settings: Settings
+    settings: CorruptionSettings
     data: str
     fingerprint: str
     num_images: int
@@ -52,7 +52,7 @@ class Manifest:
     command: str = ""
 
     @classmethod
-    def of(cls, images: Images, settings: Settings, command: str = "") -> Manifest:
+    def of(cls, images: Images, settings: CorruptionSettings, command: str = "") -> Manifest:
         """What a copy of images will hold.
 
         Raises:
@@ -141,7 +141,7 @@ def _from(values: dict[str, Any]) -> Manifest:
     for name in ("corruptions", "severities"):
         settings[name] = tuple(settings[name])
     frost_dir = settings.pop("frost_dir")
-    return Manifest(Settings(**settings, frost_dir=frost_dir and Path(frost_dir)), **values)
+    return Manifest(CorruptionSettings(**settings, frost_dir=frost_dir and Path(frost_dir)), **values)
 
 
 def _fields(manifest: Manifest) -> dict[str, Any]:

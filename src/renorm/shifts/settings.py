@@ -10,16 +10,14 @@ from typing import Literal
 import torch
 
 from renorm.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, corrupt, nearest_scale
-from renorm.data import Images
-from renorm.data.decode import SMALL
-from renorm.data.encode import QUALITY, Format
+from renorm.data import QUALITY, SMALL, Format, Images
 
 Layout = Literal["cifar-c", "imagenet-c", "parquet"]
 FORMATS = {"cifar-c": None, "imagenet-c": "jpeg", "parquet": "png"}
 
 
 @dataclass(frozen=True)
-class Settings:
+class CorruptionSettings:
     """What to corrupt with, and in what layout to write it.
 
     Args:
@@ -46,7 +44,7 @@ class Settings:
     frost_dir: Path | None = None
 
 
-def completed(settings: Settings, images: Images) -> Settings:
+def completed(settings: CorruptionSettings, images: Images) -> CorruptionSettings:
     """Settings with nothing left open, as a copy of these images needs them.
 
     Raises:
@@ -106,7 +104,7 @@ def _severities(severities: Sequence[int], layout: str) -> tuple[int, ...]:
     return wanted
 
 
-def _coded(settings: Settings, layout: str) -> Settings:
+def _coded(settings: CorruptionSettings, layout: str) -> CorruptionSettings:
     usual = FORMATS[layout]
     image_format = settings.format or usual
     if usual is None and settings.format:
@@ -144,7 +142,7 @@ def _check_classes(images: Images, layout: str) -> None:
         )
 
 
-def _check_frost(settings: Settings) -> None:
+def _check_frost(settings: CorruptionSettings) -> None:
     if settings.frost_dir is not None and "frost" not in settings.corruptions:
         raise ValueError(
             f"--frost-dir {settings.frost_dir} without frost among the corruptions: its pictures would not be used. "

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from renorm.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from renorm.corruptions import GROUPS as CORRUPTION_GROUPS
-from renorm.data import VIEWS, Images, View, seeded
-from renorm.data.encode import Coding
+from renorm.data import VIEWS, Coding, Images, View, seeded
 from renorm.extras import require
 from renorm.seeds import stable_seed
 from renorm.shifts.attacks import FORMS as ATTACKS

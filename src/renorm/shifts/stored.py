@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renorm.corruptions import CORRUPTIONS
-from renorm.data import Images, load, matched, sample
-from renorm.data.folder import image_files, load_folder, subfolders
+from renorm.data import Images, image_files, load, load_folder, matched, sample, subfolders
 from renorm.shifts.arrays import read_arrays
 from renorm.shifts.folders import corruption_folders, read_class_folders
 from renorm.shifts.manifest import Cells, Manifest, check_complete, check_finished, read_manifest

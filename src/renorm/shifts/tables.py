@@ -10,9 +10,18 @@ from typing import Any
 
 import torch
 
-from renorm.data import Images
-from renorm.data.decode import Blobs, Encoded, natural_size
-from renorm.data.parquet import LABELS, categories, concatenate, image_name, parquet_files, undamaged
+from renorm.data import (
+    LABELS,
+    Blobs,
+    Encoded,
+    Images,
+    categories,
+    concatenate,
+    image_name,
+    natural_size,
+    parquet_files,
+    undamaged,
+)
 from renorm.extras import require
 from renorm.shifts.manifest import Cells, Manifest
 

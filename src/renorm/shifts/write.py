@@ -17,7 +17,7 @@ from renorm.data import Images
 from renorm.shifts.corrupted import Corrupted
 from renorm.shifts.layouts import WRITERS, Piece, Writer
 from renorm.shifts.manifest import NAME, SCRATCH, Manifest, read_manifest
-from renorm.shifts.settings import Settings
+from renorm.shifts.settings import CorruptionSettings
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Callback = Callable[[int, int], None]
@@ -26,7 +26,7 @@ Callback = Callable[[int, int], None]
 def write_shifts(
     images: Images,
     folder: str | Path,
-    settings: Settings | None = None,
+    settings: CorruptionSettings | None = None,
     *,
     num_workers: int = 0,
     command: str = "",
@@ -56,14 +56,14 @@ def write_shifts(
     Example:
         >>> import tempfile
         >>> images = renorm.data.load("digits", "test").subset(range(3))
-        >>> settings = Settings("parquet", corruptions=("contrast",), severities=(3,))
+        >>> settings = CorruptionSettings("parquet", corruptions=("contrast",), severities=(3,))
         >>> folder = tempfile.mkdtemp()
         >>> manifest = write_shifts(images, folder, settings)
         >>> manifest.num_images, manifest.settings.scale, sorted(path.name for path in Path(folder).iterdir())[-1]
         (3, 32, 'manifest.json')
     """
     folder = Path(folder)
-    manifest = Manifest.of(images, settings or Settings(), command)
+    manifest = Manifest.of(images, settings or CorruptionSettings(), command)
     if not is_there(folder, manifest):
         with one_thread(), staged(folder, manifest) as scratch:
             writer = WRITERS[str(manifest.settings.layout)](Corrupted(images, manifest), scratch)
