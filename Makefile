@@ -7,7 +7,7 @@ BENCHMARKS ?= $(sort $(wildcard benchmarks/*.py))
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check bench
+.PHONY: help env demo test check environments bench
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +24,9 @@ check: env ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+environments: env ## the wheel alone, each extra, newer Pythons, oldest versions; or ENVIRONMENTS="extras oldest"
+	WORKERS=$(WORKERS) .ci/environments $(ENVIRONMENTS)
 
 bench: env ## every benchmark, or BENCHMARKS="benchmarks/a.py"
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
@@ -42,5 +45,8 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	echo "$$python -m venv $(VENV)"; \
 	$$python -m venv $(VENV) || { echo "make env: $$python has no venv module; on Debian install python3-venv." >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]' || { \
+		echo "make env: uv could not install it; pip, which may know of other sources, tries now"; \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'; }
 	@touch $@

@@ -245,6 +245,7 @@ def test_a_compiled_model_runs_eagerly_inside_and_compiled_outside(split: bool):
     if split:
         renorm.split_(model, ["weak"])
     expected = predicted(model, x, 4)
+    torch.compiler.reset()
     compiled: Any = torch.compile(model, backend="aot_eager", fullgraph=True)
     with torch.no_grad():
         before = compiled(x).clone()
