@@ -15,9 +15,9 @@ from renorm.metrics import LayerGradients, compare_gradients, mean_gradients
 from renorm.recipes.classify import Classification
 from renorm.recipes.classify.adversarial import with_attacks
 from renorm.recipes.classify.domains import rows
+from renorm.recipes.classify.named import open_run
 from renorm.recipes.classify.recipe import routed
 from renorm.recipes.classify.views import Batch
-from renorm.recipes.open import open_run
 from renorm.train import Run
 
 EPOCH = -2  # whose images and views no training has seen
