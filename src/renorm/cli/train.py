@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,12 +51,8 @@ class Train:
         if not self.resume:
             check_idle(self.config)
         config = resumed(run, self.config, typed()) if self.resume else self.config
-        recipe = prepare(config)
-        main = recipe.processes.main
-        if main and not self.resume:
-            about = {"classes": recipe.images.classes} | recipe.mixture
-            run.start(description(config, recipe.processes.count) | about)
-        fit(recipe, run, self.resume)
+        recipe = prepared(config)
+        fitted(recipe, run.path, self.resume)
         if self.table_images:
             from renorm.cli.evaluate import Evaluate
 
@@ -74,13 +69,19 @@ def default_folder(config: Config) -> Path:
     )
 
 
-def prepare(config: Config) -> Classification:
+def prepared(config: Config) -> Classification:
     """The recipe, and lines that say what it is; only the main process speaks."""
     from renorm.recipes.classify import Classification
 
     recipe = Classification(config)
-    processes = recipe.processes
-    console.quiet = not processes.main
+    console.quiet = not recipe.processes.main
+    tell(recipe)
+    return recipe
+
+
+def tell(recipe: Classification) -> None:
+    """Say what is trained."""
+    config, processes = recipe.config, recipe.processes
     say(
         f"{config.model}, {config.norm} norms, branches {' '.join(config.branches)}: {len(recipe.images):,} images of "
         f"{recipe.images.name}, {config.epochs} epochs, {processes.device.type}, seed {config.seed}"
@@ -95,22 +96,22 @@ def prepare(config: Config) -> Classification:
         say(f"{processes.count} processes; {TOGETHER if config.sync_bn else APART}", "dim")
     elif config.sync_bn:
         say("--sync-bn has no effect in one process", "yellow")
-    return recipe
 
 
-def fit(recipe: Classification, run: Run, resume: bool) -> None:
-    """Train under a progress bar and write the banks."""
-    from renorm.train import board, train
+def fitted(recipe: Classification, folder: Path, resume: bool) -> Run:
+    """Train under a progress bar."""
+    from renorm.recipes import fit
 
-    plan, main = recipe.plan, recipe.processes.main
-    events = board(run.path / "tensorboard") if recipe.config.tensorboard and main else nullcontext()
-    with progress("steps") as bar, events as listener:
+    plan, count = recipe.plan, recipe.processes.count
+    command = invocation("renorm" if count == 1 else f"torchrun --nproc-per-node {count} -m renorm")
+    with progress("steps") as bar:
         task = bar.add_task("train", total=plan.total, numbers="")
-        meter = Meter(bar, task, recipe.config, plan.steps) if main else None
-        train(recipe, run, resume=resume, callback=meter, listener=listener)
-    if main:
-        done("checkpoint", run.checkpoint)
-        write_banks(run)
+        meter = Meter(bar, task, recipe.config, plan.steps)
+        run = fit(recipe, folder, resume=resume, command=command, callback=meter)
+    done("checkpoint", run.checkpoint)
+    if run.banks.exists():
+        done("banks", run.banks)
+    return run
 
 
 class Meter:
@@ -130,37 +131,6 @@ class Meter:
             f"{self.config.examples / self.seconds:,.0f} images/s",
         ]
         self.bar.update(self.task, completed=event.step, numbers="  ".join(numbers))
-
-
-def write_banks(run: Run) -> None:
-    """Write each branch's bank, statistics and affine, or the only one of a plain model, as the checkpoint has them.
-
-    A model without running statistics, a transformer say, has none.
-    """
-    from renorm import Bank
-    from renorm.banks.sites import tracked
-    from renorm.evaluate import SOURCE
-    from renorm.recipes import open_run
-
-    named = open_run(run.path)
-    branches = [each for each in named.classifier.branches or [None] if tracked(named.classifier.model, each)]
-    for branch in branches:
-        bank = Bank.of(named.classifier.model, branch=branch, affine=True)
-        bank.save(run.banks / f"{branch or SOURCE}.safetensors")
-    if branches:
-        done("banks", run.banks)
-
-
-def description(config: Config, processes: int = 1) -> dict[str, object]:
-    """What config.json says."""
-    import torch
-
-    import renorm
-
-    program = "renorm" if processes == 1 else f"torchrun --nproc-per-node {processes} -m renorm"
-    command = invocation(program)
-    versions = {"renorm": renorm.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
-    return {"recipe": "classify", "command": command, "versions": versions, "config": asdict(config)}
 
 
 def typed() -> set[str]:

@@ -1,5 +1,40 @@
-"""What can be trained, and what a run of it opens as."""
+"""What can be trained, and what a run of it opens as. Each name is loaded when it is used first."""
 
-from renorm.recipes.classify.named import NamedModel, config_of, open_file, open_named, open_run
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["NamedModel", "config_of", "open_file", "open_named", "open_run"]
+from renorm.recipes.kind import RECIPES, Kind, Opened, kind_of
+
+if TYPE_CHECKING:
+    from renorm.recipes.classify.named import NamedModel, open_file, open_named
+    from renorm.recipes.runs import config_of, fit, open_run, prepare
+
+__all__ = [
+    "RECIPES",
+    "Kind",
+    "NamedModel",
+    "Opened",
+    "config_of",
+    "fit",
+    "kind_of",
+    "open_file",
+    "open_named",
+    "open_run",
+    "prepare",
+]
+
+_MODULE_OF = {
+    "NamedModel": "classify.named",
+    "config_of": "runs",
+    "fit": "runs",
+    "open_file": "classify.named",
+    "open_named": "classify.named",
+    "open_run": "runs",
+    "prepare": "runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,17 +5,19 @@ from renorm.train.batches import Key, Keys, Order, Share, num_batches
 from renorm.train.board import board
 from renorm.train.checkpoint import Checkpoint
 from renorm.train.devices import Processes, branches_of, join, pool_statistics_, unsynchronized
-from renorm.train.loop import Event, set_rates, train
+from renorm.train.loop import Callback, Event, Listener, set_rates, train
 from renorm.train.recipe import Plan, Recipe, Step, check_finite
 from renorm.train.run import Run
 from renorm.train.schedules import constant, half_cosine, inverse_decay, linear
 
 __all__ = [
     "Average",
+    "Callback",
     "Checkpoint",
     "Event",
     "Key",
     "Keys",
+    "Listener",
     "Order",
     "Plan",
     "Processes",

@@ -15,17 +15,19 @@ from renorm.train.devices import Processes
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train.
+    """How long to train, and what is written meanwhile.
 
     Args:
         epochs: Passes over the data.
         steps: Steps of one epoch.
         save_every: Steps between checkpoints; 0 saves at the end of each epoch only.
+        tensorboard: Whether the numbers of each epoch are TensorBoard events too.
     """
 
     epochs: int
     steps: int
     save_every: int = 0
+    tensorboard: bool = False
 
     @property
     def total(self) -> int:

@@ -3,7 +3,7 @@
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 
@@ -111,6 +111,7 @@ class Config:
         seed: Of the weights, the order and the views.
     """
 
+    recipe: ClassVar[str] = "classify"
     data: str = "digits"
     test: str | None = None
     download: bool = False
@@ -239,7 +240,7 @@ class Config:
     def plan(self, num_images: int, processes: int = 1) -> Plan:
         """Length of the training."""
         steps = num_batches(num_images, self.examples, self.least(processes))
-        return Plan(self.epochs, steps, self.save_every)
+        return Plan(self.epochs, steps, self.save_every, self.tensorboard)
 
 
 def check(config: Config, images: Images, processes: int = 1) -> None:

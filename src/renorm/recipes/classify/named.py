@@ -1,7 +1,7 @@
 """A trained model by the name of its run, its file, or its architecture."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from renorm.banks import Bank
+from renorm.banks.sites import tracked
 from renorm.data import CIFAR, Images, load
+from renorm.evaluate import SOURCE
 from renorm.models import Classifier, create, load_weights
 from renorm.recipes.classify.config import MODEL, Config
 from renorm.recipes.classify.start import LIBRARIES, build, fetch, usual_normalization
@@ -68,6 +71,12 @@ class NamedModel:
             raise ValueError(f"no branch {name!r}: the model {has}. {remedy}")
         return name or (self.classifier.branches[0] if self.classifier.branches else None)
 
+    def banks(self) -> dict[str, Bank]:
+        """Each branch's bank, statistics and affine, or the only one of a plain model; none where norms have no statistics."""
+        model = self.classifier.model
+        branches = [each for each in self.classifier.branches or [None] if tracked(model, each)]
+        return {branch or SOURCE: Bank.of(model, branch=branch, affine=True) for branch in branches}
+
     def of_size(self, size: int) -> "NamedModel":
         """The model for images of another side."""
         return replace(self, classifier=replace(self.classifier, size=size))
@@ -80,7 +89,7 @@ class NamedModel:
         return plain
 
 
-def config_of(about: dict[str, Any]) -> Config:
+def config_of(about: Mapping[str, Any]) -> Config:
     """The configuration in a checkpoint's or run's description."""
     saved: dict[str, Any] = about.get("config", {})
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}

@@ -279,7 +279,7 @@ class Classification(Recipe):
     def describe(self) -> dict[str, Any]:
         """Branches, classes and input normalization, for the checkpoint."""
         return {
-            "recipe": "classify",
+            "recipe": self.config.recipe,
             "branches": list(self.config.populations) if self.config.split else [],
             "classes": self.images.classes,
             "mean": list(self.classifier.mean),

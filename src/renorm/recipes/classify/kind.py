@@ -1,0 +1,8 @@
+"""Classification as the rest of renorm knows it."""
+
+from renorm.recipes.classify.config import Config
+from renorm.recipes.classify.named import config_of, open_run
+from renorm.recipes.classify.recipe import Classification
+from renorm.recipes.kind import Kind
+
+KIND = Kind(Config, config_of, Classification, open_run)

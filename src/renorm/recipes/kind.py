@@ -1,0 +1,74 @@
+"""What a recipe is to the rest of renorm, and all of them by name; naming one imports nothing of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from renorm.banks import Bank
+    from renorm.train import Recipe
+
+
+class Opened(Protocol):
+    """What a run opens as."""
+
+    def banks(self) -> Mapping[str, Bank]:
+        """The bank of each branch, by its name."""
+        ...
+
+
+class Kind(NamedTuple):
+    """One recipe.
+
+    Args:
+        config: The class of its configurations; each names its recipe.
+        read: A configuration from what config.json or a checkpoint says.
+        recipe: Makes what trains from a configuration.
+        open: Opens the folder of a run.
+    """
+
+    config: type[Any]
+    read: Callable[[Mapping[str, Any]], Any]
+    recipe: Callable[[Any], Recipe]
+    open: Callable[[Path], Opened]
+
+
+class Recipes(Mapping[str, Kind]):
+    """Kinds by name, each imported when it is used first.
+
+    Args:
+        modules: Of each name, where its ``KIND`` is.
+    """
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self._modules = modules
+
+    def __getitem__(self, name: str) -> Kind:
+        return import_module(self._modules[name]).KIND
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+RECIPES = Recipes({"classify": "renorm.recipes.classify.kind"})
+USUAL = "classify"  # of files from before they said it
+
+
+def kind_of(about: Mapping[str, Any]) -> Kind:
+    """The kind that a run's config.json, or the description in a checkpoint, names.
+
+    Raises:
+        ValueError: If there is no such recipe.
+    """
+    name = about.get("recipe", USUAL)
+    if name not in RECIPES:
+        raise ValueError(
+            f"a run of the recipe {name!r}: one of {', '.join(RECIPES)} is needed. Upgrade renorm, or train it again."
+        )
+    return RECIPES[name]

@@ -1,0 +1,109 @@
+"""Runs of any recipe: prepared, trained into a folder, opened."""
+
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import renorm
+from renorm.recipes.kind import RECIPES, kind_of
+from renorm.train import Callback, Listener, Recipe, Run, board, train
+
+
+def prepare(config: Any) -> Recipe:
+    """What trains by a configuration, with its data, checked before anything is written.
+
+    Args:
+        config: Of any recipe, say :class:`renorm.recipes.classify.Config`.
+
+    Raises:
+        ValueError: If it cannot be trained.
+    """
+    return RECIPES[config.recipe].recipe(config)
+
+
+def fit(
+    recipe: Recipe,
+    folder: Path | str,
+    *,
+    resume: bool = False,
+    command: str = "",
+    callback: Callback | None = None,
+    listener: Listener | None = None,
+) -> Run:
+    """Train a recipe into a folder: its configuration, metrics, checkpoint and banks. Only the main process writes.
+
+    Args:
+        recipe: As :func:`prepare` gives it.
+        folder: Of the run.
+        resume: Whether to go on with the run that is there, from its newest checkpoint.
+        command: What was typed to start it, for ``config.json``.
+        callback: Told of each step.
+        listener: Told the record of each epoch.
+
+    Raises:
+        ValueError: If a run is there and is not to be resumed, or was started with another configuration.
+        FileNotFoundError: If it is to be resumed and there is none.
+        FloatingPointError: If a loss is not finite; the newest checkpoint stays.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from renorm.recipes.classify import Config
+        >>> with TemporaryDirectory() as folder:
+        ...     run = fit(prepare(Config("digits", model="resnet8", epochs=1)), folder)
+        ...     sorted(path.name for path in run.banks.iterdir())
+        ['strong.safetensors', 'weak.safetensors']
+    """
+    run, main = Run(Path(folder)), recipe.processes.main
+    if resume:
+        _check_same(recipe, run)
+    elif main:
+        run.start(description(recipe, command))
+    events = board(run.path / "tensorboard") if recipe.plan.tensorboard and main else nullcontext()
+    with events as write:
+
+        def heard(record: dict[str, float]) -> None:
+            for each in (write, listener):
+                if each:
+                    each(record)
+
+        train(recipe, run, resume=resume, callback=callback if main else None, listener=heard)
+    if main:
+        for name, bank in kind_of(run.config()).open(run.path).banks().items():
+            bank.save(run.banks / f"{name}.safetensors")
+    return run
+
+
+def description(recipe: Recipe, command: str = "") -> dict[str, Any]:
+    """What config.json says."""
+    versions = {"renorm": renorm.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
+    return {"format": 1, "command": command, "versions": versions, **recipe.describe()}
+
+
+def open_run(path: Path) -> Any:
+    """What a run of any recipe opens as, from its newest checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is no run, or no checkpoint in it.
+        ValueError: If the checkpoint is damaged, or of an unknown recipe.
+    """
+    return kind_of(Run(path).config()).open(path)
+
+
+def config_of(about: Mapping[str, Any]) -> Any:
+    """The configuration that a run's config.json, or the description in a checkpoint, holds."""
+    return kind_of(about).read(about)
+
+
+def _check_same(recipe: Recipe, run: Run) -> None:
+    started, given = run.config(), json.loads(json.dumps(recipe.describe()))
+    if "format" in started and started["config"] != given["config"]:
+        names = sorted(key for key, value in given["config"].items() if started["config"].get(key) != value)
+        raise ValueError(
+            f"{run.path} was started with another {', '.join(names)}: a run goes on as it began. Prepare the configuration that "
+            "config_of gives for its config.json, or choose another folder."
+        )
