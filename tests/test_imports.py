@@ -69,6 +69,7 @@ PAST_THE_DOOR: set[str] = {  # modules that other rooms import from; each goes a
     "recipes.classify.config",
     "recipes.classify.gradients",
     "recipes.classify.recipe",
+    "recipes.classify.score",
     "report.by_images",
     "report.comparison",
     "report.examples",

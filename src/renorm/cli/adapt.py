@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from renorm.cli.adaptation import judge, tell_change, tell_shift
-from renorm.cli.console import changed, done
+from renorm.cli.console import done
 from renorm.cli.curve import Drawing
 from renorm.cli.model import ModelOptions
 from renorm.cli.targets import check_place, check_targets
+from renorm.recipes.classify.config import changed
 
 if TYPE_CHECKING:
     import torch

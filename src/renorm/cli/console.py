@@ -4,13 +4,9 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from renorm.recipes.classify.config import option
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -19,14 +15,6 @@ errors = Console(stderr=True, highlight=False)
 def invocation(program: str = "renorm") -> str:
     """This command, as a shell takes it."""
     return shlex.join([*program.split(), *sys.argv[1:]])
-
-
-def changed(options: Any) -> str:
-    """Those of a group of options that are not as they are by default, as the command line has them."""
-    values = {each.name: getattr(options, each.name) for each in fields(options)}
-    return ", ".join(
-        option(each.name, values[each.name]) for each in fields(options) if values[each.name] != each.default
-    )
 
 
 def say(text: str, style: str = "") -> None:

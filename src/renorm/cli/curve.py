@@ -107,10 +107,10 @@ class Drawing:
         Raises:
             ValueError: For an unknown name, or one that is no change of the images alone.
         """
-        from renorm.cli.evaluate import views
+        from renorm.recipes.classify.score import views_of
         from renorm.shifts import shifts
 
-        found = shifts(self.shifts or ("clean",), views(named, images), seed)
+        found = shifts(self.shifts or ("clean",), views_of(named, images), seed)
         attacks = [shift.name for shift in found if shift.adversary is not None]
         if attacks:
             raise ValueError(

@@ -91,9 +91,10 @@ def evaluate(run: Path, seed: int) -> None:
     """Chapter 2."""
     from renorm.cli.evaluate import Evaluate
     from renorm.evaluate import read_results
+    from renorm.recipes.classify.score import Evaluation
     from renorm.report.summary import finding
 
-    Evaluate(str(run), seed=seed).run()
+    Evaluate(str(run), Evaluation(seed=seed)).run()
     console.print(f"\n{finding(read_results(run / 'results.csv'))}")
 
 

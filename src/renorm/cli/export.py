@@ -113,14 +113,14 @@ class Export:
 
     def chosen(self, named: NamedModel, name: str) -> Choice:
         """A bank by its name, as ``renorm evaluate`` takes it."""
-        from renorm.cli.evaluate import views
         from renorm.evaluate import TrainingImages, choose
         from renorm.recipes.classify import read
+        from renorm.recipes.classify.score import views_of
 
         train = named.images(self.train, "train") if self.train else None
         if train is None and "@" in name and named.about:
             train, _ = read(named.config)
-        training = TrainingImages(train, seed=self.seed, make_view=views(named, train) if train else None)
+        training = TrainingImages(train, seed=self.seed, make_view=views_of(named, train) if train else None)
         return choose(named.classifier, [name], named.classifier.branches, training)[name]
 
 

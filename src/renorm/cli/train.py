@@ -55,8 +55,11 @@ class Train:
         fitted(recipe, run.path, self.resume)
         if self.table_images:
             from renorm.cli.evaluate import Evaluate
+            from renorm.recipes.classify.score import Evaluation
 
-            Evaluate(str(run.path), num_images=self.table_images).run()  # tables of all seeds are of the same images
+            Evaluate(
+                str(run.path), Evaluation(num_images=self.table_images)
+            ).run()  # tables of all seeds are of the same images
         recipe.processes.leave()
 
 

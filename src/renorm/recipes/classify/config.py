@@ -2,8 +2,8 @@
 
 import difflib
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
@@ -308,6 +308,14 @@ def option(name: str, value: object) -> str:
         ('--no-attack-start', '--ema-images')
     """
     return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+
+
+def changed(options: Any) -> str:
+    """Those of a group of options that are not as they are by default, as the command line has them."""
+    values = {each.name: getattr(options, each.name) for each in fields(options)}
+    return ", ".join(
+        option(each.name, values[each.name]) for each in fields(options) if values[each.name] != each.default
+    )
 
 
 def _check_batch(config: Config, images: Images, processes: int) -> None:

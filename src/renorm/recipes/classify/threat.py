@@ -1,4 +1,4 @@
-"""Options of attacks among the shifts."""
+"""What attacks among the shifts may do."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from renorm.attacks import Ball
+from renorm.shifts import Threat
 
 if TYPE_CHECKING:
     from renorm.evaluate import Choice
-    from renorm.recipes.classify import Config
-    from renorm.shifts import Threat
+    from renorm.recipes.classify.config import Config
 
 
 @dataclass(frozen=True)
-class Attacks:
+class ThreatOptions:
     """What the attacks among the shifts may do; by default what a run was trained with, else as published.
 
     Args:
@@ -39,8 +39,6 @@ class Attacks:
             config: How the model was trained.
             choose: Makes the bank of a name.
         """
-        from renorm.shifts import Threat
-
         ball = self.attack_ball or config.attack_ball
         own = ball == config.attack_ball  # a radius of another ball means nothing here
         name = self.attack_branch or ""

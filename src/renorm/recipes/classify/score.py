@@ -1,0 +1,241 @@
+"""What a classifier's table is of: which images, which banks, under which shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from renorm.data import Images, View, sample
+from renorm.evaluate import (
+    Adapted,
+    Choice,
+    Protocol,
+    Results,
+    TrainingImages,
+    choose,
+    describe,
+    evaluate,
+    unknown,
+    usual,
+)
+from renorm.recipes.classify.config import changed
+from renorm.recipes.classify.recipe import read
+from renorm.recipes.classify.threat import ThreatOptions
+from renorm.shifts import DEFAULT, Shift, Threat, domains, is_made, read_shifts, shifts
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
+
+    from renorm.recipes.classify.named import NamedModel
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate.
+
+    Args:
+        data: Images to evaluate on; a run knows its own.
+        train: Training images, which clean@ banks are measured on; a run knows its own.
+        banks: Branches, statistics of a view through a branch's affine (clean@BRANCH, weak@BRANCH), mixtures such as
+            weak:0.7+strong:0.3, or bank files; by default all branches, clean@ for each, and the even mixture of two. A
+            model without branches has the bank source.
+        shifts: clean, weak, strong; quick (4 corruptions), standard (15), held-out (4), corruptions (19) or a corruption's
+            name, perhaps with a severity (contrast:3, standard:5); an attack, fgsm, pgd:20 (20 steps), autoattack or
+            torchattacks:NAME; domains, or the name of a domain of the data; a folder of shifted images (CIFAR-10-C, ImageNet-C,
+            -R, ...). By default clean weak strong quick, and pgd:10 for a model that was trained under attack, domains
+            for one whose branches they are.
+        scale: Whose severities: those published for images of 32, 64 or 224 pixels; by default the nearest to the images.
+        rounding: What becomes of corrupted pixels: 8-bit rounds them as published files are; none keeps them as computed;
+            jpeg also codes them, as ImageNet-C is.
+        num_images: Evaluate on so many test images, drawn with the seed; 0 for all.
+        adapt: Also evaluate banks adapted to each shift from so many of its images; 0 for none.
+        prior: How many images the source bank counts for when adapting; auto, the default, reads it off the images of each
+            shift, and keeps the source where what they show may be chance.
+        seed: Of the draw, the shifts and the intervals.
+        attacks: What the attacks among the shifts may do.
+    """
+
+    data: str | None = None
+    train: str | None = None
+    banks: tuple[str, ...] = ()
+    shifts: tuple[str, ...] = ()
+    scale: Literal[32, 64, 224] | None = None
+    rounding: Literal["8-bit", "none", "jpeg"] = "8-bit"
+    num_images: int = 0
+    adapt: int = 0
+    prior: float | Literal["auto"] = "auto"
+    seed: int = 0
+    attacks: ThreatOptions = field(default_factory=ThreatOptions)
+
+
+class Prepared(NamedTuple):
+    """A table before it is computed: nothing of it is written yet, and all that could be refused was."""
+
+    named: NamedModel
+    images: Images | None
+    choices: Mapping[str, Choice]
+    shifts: list[Shift]
+    adapt: Adapted | None
+    protocol: Protocol
+
+
+def check(asked: Evaluation) -> None:
+    """Refuse numbers that cannot be, before anything is read.
+
+    Raises:
+        ValueError: A negative number of images, or a prior without images to adapt to.
+    """
+    for name, value in (("num-images", asked.num_images), ("adapt", asked.adapt)):
+        if value < 0:
+            raise ValueError(f"--{name} {value}: a number of images is needed. Name one, or leave it out.")
+    if asked.prior != Evaluation.prior and not asked.adapt:
+        raise ValueError(f"--prior {asked.prior} without --adapt: no bank is adapted. Add --adapt 32, or leave it out.")
+
+
+def prepare(named: NamedModel, asked: Evaluation, *, model: str = "", command: str = "") -> Prepared:
+    """Read the images, make the banks and the shifts of a table.
+
+    Args:
+        named: The model.
+        asked: What to evaluate.
+        model: What the model is called in the table.
+        command: What was typed, if anything was.
+
+    Raises:
+        ValueError: If there are no images, no such bank or shift, or an option would do nothing.
+        FileNotFoundError: If images are not where they were.
+    """
+    check(asked)
+    train, images = _images(named, asked, model)
+    chosen = _shifts(named, asked, images, train)
+    _check_used(asked, chosen)
+    own = (*usual(named.classifier.branches), *unknown(named.classifier.model))
+    names = asked.banks or [name for name in own if train or not name.startswith("clean@")]
+    choices = _choices(named, asked, names, train)
+    owners = (*named.classifier.branches, *unknown(named.classifier.model))
+    adapt = Adapted(named.classifier, images, owners, asked.adapt, asked.prior) if asked.adapt else None
+    about = {"model": model, "training": named.training, "command": command}
+    protocol = describe(named.classifier, images, choices, chosen, adapt.made if adapt else {}, **about)
+    return Prepared(named, images, choices, chosen, adapt, protocol)
+
+
+def score(
+    prepared: Prepared,
+    out: Path | None = None,
+    group: dist.ProcessGroup | None = None,
+    callback: Callable[[float, int, Shift], None] | None = None,
+) -> Results:
+    """Compute what was asked for of a table, going on with the one at ``out``; see :func:`renorm.evaluate.evaluate`."""
+    named, images, choices, chosen, adapt, protocol = prepared
+    options = {"adapt": adapt, "protocol": protocol, "out": out, "group": group, "callback": callback}
+    whole = evaluate(named.classifier, images, choices, chosen, **options)
+    return whole.part(protocol.banks, [(shift.name, shift.severity) for shift in chosen])
+
+
+def views_of(named: NamedModel, images: Images) -> Callable[[str], View]:
+    """Makes views of images by name, with the settings the model was trained with."""
+    config, size = replace(named.config, data=images.name), images[0][0].shape[-1]
+    return lambda name: config.view(name, size)
+
+
+def _images(named: NamedModel, asked: Evaluation, model: str) -> tuple[Images | None, Images | None]:
+    """Training images, if any bank is measured on them, and those to evaluate on, if not all shifts bring their own."""
+    if asked.train is not None and not _measures(named, asked):
+        raise ValueError(
+            f"--train {asked.train} with the banks {' '.join(asked.banks) or 'of a plain model'}: none is measured on training "
+            "images. Leave it out, or name one that is, as --banks clean@BRANCH."
+        )
+    train, images = _own_images(named, asked, model)
+    train = named.images(asked.train, "train") if asked.train else train
+    images = named.images(asked.data) if asked.data else images
+    if images is None and (not asked.shifts or any(is_made(name) or name == "domains" for name in asked.shifts)):
+        raise ValueError("no images to evaluate on: a model given by name has none of its own. Add --data.")
+    if images is not None and asked.num_images and asked.num_images < len(images):
+        images = sample(images, asked.num_images, asked.seed)
+    return train, images if images is None else named.classifier.in_order(images)
+
+
+def _own_images(named: NamedModel, asked: Evaluation, model: str) -> tuple[Images | None, Images | None]:
+    """A run's own images, read only where they are used."""
+    trained = asked.train is None and _measures(named, asked)
+    tested = asked.data is None and _changes(named, asked)
+    if not named.about or not (trained or tested):
+        return None, None
+    try:
+        train, test = read(named.config)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error} These are the images that {model} was trained with: name others by --data and --train, or banks "
+            "that are not measured on them by --banks."
+        ) from error
+    return train if trained else None, test if tested else None
+
+
+def _measures(named: NamedModel, asked: Evaluation) -> bool:
+    """Whether a bank is measured on training images."""
+    by_view = any("@" in name for name in (*asked.banks, asked.attacks.attack_branch or ""))
+    return by_view or (not asked.banks and bool(named.classifier.branches))
+
+
+def _changes(named: NamedModel, asked: Evaluation) -> bool:
+    """Whether a shift changes the data, or is one of its domains, and does not bring images of its own."""
+    return (
+        named.config.by_domain
+        or not asked.shifts
+        or any(is_made(name) or name == "domains" or not _is_path(name) for name in asked.shifts)
+    )
+
+
+def _choices(named: NamedModel, asked: Evaluation, names: Sequence[str], train: Images | None) -> Mapping[str, Choice]:
+    """Banks of some names."""
+    training = TrainingImages(train, seed=asked.seed, make_view=views_of(named, train) if train else None)
+    return choose(named.classifier, names, named.classifier.branches, training)
+
+
+def _shifts(named: NamedModel, asked: Evaluation, images: Images | None, train: Images | None) -> list[Shift]:
+    """The shifts to evaluate under, in the order they were named."""
+    config = named.config
+    own = ["pgd:10"] * config.adversarial + ["domains"] * (config.by_domain and asked.data is None)
+    names = asked.shifts or (*DEFAULT, *own)
+    threat = asked.attacks.threat(config, lambda name: _choices(named, asked, [name], train))
+    return [shift for name in names for shift in _shifts_of(name, named, asked, images, threat)]
+
+
+def _shifts_of(name: str, named: NamedModel, asked: Evaluation, images: Images | None, threat: Threat) -> list[Shift]:
+    """The shifts that a name stands for."""
+    if images is not None and (name == "domains" or (name in (images.domains or ()) and not is_made(name))):
+        return domains(images, () if name == "domains" else (name,), asked.seed)
+    if not is_made(name) and _is_path(name):
+        classes = named.classifier.classes or (images.classes if images else ())
+        size = named.classifier.size or (images[0][0].shape[-1] if images else None)
+        return [*read_shifts(Path(name), classes=classes, size=size, num_images=asked.num_images, seed=asked.seed)]
+    make_view = views_of(named, images) if images is not None else _unviewed
+    return shifts([name], make_view, asked.seed, scale=asked.scale, rounding=asked.rounding, threat=threat)
+
+
+def _check_used(asked: Evaluation, chosen: Sequence[Shift]) -> None:
+    """Refuse options of shifts that are not among the chosen ones."""
+    corrupted = any(shift.severity and shift.images is None for shift in chosen)
+    attacked = any(shift.adversary is not None for shift in chosen)
+    for given, used, what, remedy in (
+        (asked.scale is not None, corrupted, "--scale", "a corruption, as quick"),
+        (asked.rounding != Evaluation.rounding, corrupted, "--rounding", "a corruption, as quick"),
+        (asked.attacks != ThreatOptions(), attacked, changed(asked.attacks), "an attack, as pgd:10"),
+    ):
+        if given and not used:
+            names = ", ".join(dict.fromkeys(shift.name for shift in chosen))
+            raise ValueError(
+                f"{what} with the shifts {names}: it would do nothing. Leave it out, or name {remedy}, among --shifts."
+            )
+
+
+def _is_path(name: str) -> bool:
+    """Whether a shift is a folder or a file."""
+    return "/" in name or Path(name).exists()
+
+
+def _unviewed(name: str) -> View:
+    """Refuse a view where there is no data to show."""
+    raise ValueError(f"no images for the shift {name}: it needs data to change. Add --data.")
