@@ -70,7 +70,7 @@ def read_labels(folder: Path, manifest: Manifest | None, classes: Sequence[str])
 
 
 def read_pixels(path: Path, num_images: int, size: int | None) -> Tensor:
-    """The images of an array, as a view of the file. Shape: uint8 ``(5 N, 3, H, W)``."""
+    """The images of an array, which stay in its file until asked for. Shape: uint8 ``(5 N, 3, H, W)``."""
     array = open_array(path)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3 or not array.size:
         raise ValueError(f"{path} is {_what(array)}: uint8 of shape (5 N, height, width, 3) is needed. {AGAIN}")
@@ -88,7 +88,7 @@ def read_pixels(path: Path, num_images: int, size: int | None) -> Tensor:
 
 
 def open_array(path: Path) -> np.ndarray:
-    """An array as a view of its file; writing to it changes a copy in memory. Nothing is unpickled."""
+    """An array mapped from its file; writing to it changes a copy in memory. Nothing is unpickled."""
     try:
         return np.lib.format.open_memmap(path, mode="c")
     except (ValueError, EOFError, OSError, SyntaxError) as error:
