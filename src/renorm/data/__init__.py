@@ -6,9 +6,10 @@ from renorm.data.decode import Blobs, Encoded, natural_size
 from renorm.data.encode import QUALITY, Coding, Format
 from renorm.data.folder import SUFFIXES, image_files, load_folder, subfolders
 from renorm.data.images import IMAGENET_MEAN, IMAGENET_STD, Images, sample
-from renorm.data.load import load
+from renorm.data.load import load, read_again
 from renorm.data.nasbench201 import CellTable, nasbench201
 from renorm.data.operations import GREY
+from renorm.data.origin import Origin
 from renorm.data.parquet import LABELS, categories, concatenate, image_name, parquet_files, undamaged
 from renorm.data.policies import AugMix, AutoAugment, Policy, RandAugment, TrivialAugment
 from renorm.data.views import NAMES as VIEWS
@@ -47,6 +48,7 @@ __all__ = [
     "Encoded",
     "Format",
     "Images",
+    "Origin",
     "Policy",
     "RandAugment",
     "Resized",
@@ -67,6 +69,7 @@ __all__ = [
     "nasbench201",
     "natural_size",
     "parquet_files",
+    "read_again",
     "sample",
     "seeded",
     "seeded_batch",

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from renorm.data.decode import Encoded
+from renorm.data.origin import Origin
 from renorm.data.views import SMALL
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -32,6 +33,7 @@ class Images(Dataset[tuple[Tensor, int]]):
         domains: names of the domains present, or None where the data have none.
         domain: int64 ``(N,)``, each image's index into ``domains``.
         files: each image's file name, below the folder of its class, or None where the data have none.
+        origin: how they were read, or None for others and for an arbitrary part of them.
 
     Example:
         >>> images = Images("two", torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), ["a", "b"])
@@ -48,6 +50,7 @@ class Images(Dataset[tuple[Tensor, int]]):
     domains: list[str] | None = None
     domain: Tensor | None = None
     files: list[str] | None = None
+    origin: Origin | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,7 +80,26 @@ class Images(Dataset[tuple[Tensor, int]]):
         domain = None if self.domain is None else self.domain[indices]
         pixels = self.pixels.subset(indices) if isinstance(self.pixels, Encoded) else self.pixels[indices]
         files = None if self.files is None else [self.files[i] for i in indices.tolist()]
-        return replace(self, pixels=pixels, labels=self.labels[indices], domain=domain, files=files)
+        return replace(self, pixels=pixels, labels=self.labels[indices], domain=domain, files=files, origin=None)
+
+    def of_domain(self, name: str) -> Images:
+        """The images of one domain.
+
+        Raises:
+            ValueError: They have no domains, or none of it.
+        """
+        if self.domains is None or self.domain is None:
+            raise ValueError(
+                f"{self.name} has no domains: a Parquet file with a column 'domain' is needed. Write one, or leave the shift "
+                "'domains' out."
+            )
+        members = (self.domain == self.domains.index(name)).nonzero()[:, 0] if name in self.domains else ()
+        if not len(members):
+            raise ValueError(
+                f"no image of the domain {name} is among the {len(self)} of {self.name}: a shift needs at least one. "
+                "Evaluate on more images."
+            )
+        return replace(self.subset(members), origin=self.origin and replace(self.origin, domain=name))
 
     def whole(self) -> Images:
         """The same images of any size and shape, for views that cut parts out of them; small ones are as they were."""
@@ -114,4 +136,5 @@ def sample(images: Images, n: int, seed: int = 0) -> Images:
             f"Draw between 1 and {len(images)}, or load more."
         )
     generator = torch.Generator().manual_seed(seed)
-    return images.subset(torch.randperm(len(images), generator=generator)[:n])
+    drawn = images.subset(torch.randperm(len(images), generator=generator)[:n])
+    return replace(drawn, origin=images.origin and replace(images.origin, drawn=(n, seed)))

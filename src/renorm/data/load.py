@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from renorm.data.cifar import CIFAR, load_cifar
 from renorm.data.digits import load_digits
 from renorm.data.folder import load_folder
-from renorm.data.images import Images
+from renorm.data.images import Images, sample
+from renorm.data.origin import Origin
 from renorm.data.parquet import load_parquet, parquet_files
 from renorm.data.tiny_imagenet import is_tiny_imagenet, load_tiny_imagenet
 
@@ -58,6 +60,30 @@ def load(
             f"{name} has its splits, train and test, and holdout={holdout} would divide them again. "
             "Only data without splits can be divided. Leave holdout out."
         )
+    read = _read(name, split, size=size, holdout=holdout, root=root, download=download)
+    path = "" if name in NAMED else str(Path(name).resolve())
+    return replace(read, origin=Origin(str(name), path, split, size, holdout))
+
+
+def read_again(origin: Origin, path: str | Path | None = None) -> Images:
+    """The images that were read before; their fingerprint tells whether they are still the same.
+
+    Args:
+        origin: How they were read.
+        path: Where they are now, if not where they were.
+
+    Raises:
+        FileNotFoundError: They are not there.
+        ValueError: There are fewer, or no such domain.
+    """
+    images = load(path or origin.path or origin.given, origin.split, size=origin.size, holdout=origin.holdout)
+    images = images if origin.drawn is None else sample(images, *origin.drawn)
+    return images if not origin.domain else images.of_domain(origin.domain)
+
+
+def _read(
+    name: str | Path, split: str, *, size: int | None, holdout: float, root: str | Path | None, download: bool
+) -> Images:
     if name in CIFAR:
         return load_cifar(str(name), split, size=size, root=root, download=download)
     if download or root is not None:

@@ -17,7 +17,7 @@ import renorm
 from renorm.banks import Choice
 from renorm.banks.sites import hash_of, unwrap
 from renorm.corruptions import CORRUPTIONS, nearest_scale
-from renorm.data import Images
+from renorm.data import Images, Origin
 from renorm.models import Classifier
 from renorm.shifts import Shift
 
@@ -34,6 +34,7 @@ class ImageSet:
         fingerprint: Hash of their pixels; nothing of images that were not read.
         labels: Hash of their labels.
         outputs: Hash of the model's outputs that labels count; nothing where they count all.
+        origin: How they were read, where that is known; the same images elsewhere are the same set.
     """
 
     name: str
@@ -41,12 +42,23 @@ class ImageSet:
     fingerprint: str
     labels: str
     outputs: str = ""
+    origin: Origin | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, images: Images, outputs: Tensor | None = None, *, read: bool = True) -> ImageSet:
         """The set that images are, read in order to be hashed or not."""
-        hashes = ["" if numbers is None else _hash(numbers) for numbers in (images.labels, outputs)]
-        return cls(images.name, len(images), images.fingerprint if read else "", *hashes)
+        labels, columns = ("" if numbers is None else _hash(numbers) for numbers in (images.labels, outputs))
+        fingerprint = images.fingerprint if read else ""
+        return cls(images.name, len(images), fingerprint, labels, columns, images.origin)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> ImageSet:
+        """The set that :func:`dataclasses.asdict` took apart."""
+        origin = values.get("origin")
+        if origin is not None:
+            drawn = origin["drawn"]
+            origin = Origin(**{**origin, "drawn": None if drawn is None else tuple(drawn)})
+        return cls(**{**values, "origin": origin})
 
     @property
     def unread(self) -> tuple[str, int, str, str]:
@@ -148,8 +160,8 @@ class Protocol:
     def from_json(cls, text: str) -> Protocol:
         """Read what :meth:`to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
-        values["data"] = ImageSet(**values["data"]) if values["data"] else None
-        values["stored"] = {name: ImageSet(**each) for name, each in values["stored"].items()}
+        values["data"] = ImageSet.from_values(values["data"]) if values["data"] else None
+        values["stored"] = {name: ImageSet.from_values(each) for name, each in values["stored"].items()}
         values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
         return cls(**values)
 

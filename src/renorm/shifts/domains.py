@@ -17,18 +17,4 @@ def domains(images: Images, names: Sequence[str] = (), seed: int = 0) -> list[Sh
     Raises:
         ValueError: If the data have no domains, or no image of one.
     """
-    if images.domains is None or images.domain is None:
-        raise ValueError(
-            f"{images.name} has no domains: a Parquet file with a column 'domain' is needed. Write one, or leave the shift "
-            "'domains' out."
-        )
-    found = []
-    for name in names or images.domains:
-        members = (images.domain == images.domains.index(name)).nonzero()[:, 0]
-        if not len(members):
-            raise ValueError(
-                f"no image of the domain {name} is among the {len(images)} of {images.name}: a shift needs at least one. "
-                "Evaluate on more images."
-            )
-        found.append(Shift(name, seed=seed, images=images.subset(members)))
-    return found
+    return [Shift(name, seed=seed, images=images.of_domain(name)) for name in names or images.domains or [""]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from renorm.data import Images, View, sample
+from renorm.data import Images, Origin, View, sample
 from renorm.evaluate import (
     Adapted,
     Choice,
@@ -210,7 +210,9 @@ def _shifts_of(name: str, named: NamedModel, asked: Evaluation, images: Images |
     if not is_made(name) and _is_path(name):
         classes = named.classifier.classes or (images.classes if images else ())
         size = named.classifier.size or (images[0][0].shape[-1] if images else None)
-        return [*read_shifts(Path(name), classes=classes, size=size, num_images=asked.num_images, seed=asked.seed)]
+        read = read_shifts(Path(name), classes=classes, size=size, num_images=asked.num_images, seed=asked.seed)
+        origin = Origin(name, str(Path(name).resolve()), size=size, drawn=(asked.num_images, asked.seed))
+        return [replace(shift, images=replace(shift.images, origin=origin)) for shift in read]
     make_view = views_of(named, images) if images is not None else _unviewed
     return shifts([name], make_view, asked.seed, scale=asked.scale, rounding=asked.rounding, threat=threat)
 
