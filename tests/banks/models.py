@@ -83,7 +83,8 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 
 def _facts(model: nn.Module) -> list[Any]:
-    facts: list[Any] = [(key, value.data_ptr()) for key, value in model.state_dict().items()]
+    own = [*model.named_parameters(), *model.named_buffers()]
+    facts: list[Any] = [(key, value.data_ptr()) for key, value in own]
     for name, module in model.named_modules():
         options = [getattr(module, key, None) for key in ("momentum", "track_running_stats", "p", "eps")]
         facts.append((name, module.training, len(module._forward_hooks), len(module._forward_pre_hooks), options))

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from renorm.layers.site import Affine, Running, Site, carry_state, check_branches, running, same_values
+from renorm.layers.site import Affine, Running, Site, carry_state, running, same_values
 from renorm.layers.statistics import borrowed_statistics
 from renorm.routing import Route, Selection
 
@@ -108,13 +108,8 @@ class BranchCopies(Site):
         before, states = norm.state_dict(), [child.state_dict() for child in self.children()]
         return any(not same_values(state[key], value) for state in states for key, value in before.items())
 
-    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, state_dict: dict[str, Any], prefix: str, metadata: Any, *args: Any
-    ) -> None:
-        check_branches(prefix[:-1], metadata, self.branches, args[-1])
+    def repeat_plain_(self, state: dict[str, Any], prefix: str, named: bool) -> None:
         inner = [f"{prefix}{branch}." for branch in self.branches]
-        plain = [key for key in state_dict if key.startswith(prefix) and not key.startswith(tuple(inner))]
-        for key in plain:  # load_state_dict works on a copy of the caller's mapping, made for such changes
-            value = state_dict.pop(key)
-            state_dict.update({start + key.removeprefix(prefix): value for start in inner})
-        super()._load_from_state_dict(state_dict, prefix, metadata, *args)
+        for key in [key for key in state if key.startswith(prefix) and not key.startswith(tuple(inner))]:
+            value = state.pop(key)
+            state.update({start + key.removeprefix(prefix): value for start in inner})

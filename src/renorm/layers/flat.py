@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from renorm import functional
 from renorm.functional import Moments, passes
-from renorm.layers.site import Affine, Running, Site, carry_state, check_branches, running, same_values
+from renorm.layers.site import Affine, Running, Site, carry_state, running, same_values
 from renorm.layers.statistics import STATISTICS
 from renorm.routing import UNKNOWN, Labels, Route, Selection, shown
 
@@ -337,27 +337,13 @@ class FlatSite(Site):
         shared = f", share={self.share}" if self.share else ""
         return f"{self.num_features}, branches={shown(self.branches)}, eps={self.eps}, momentum={self.momentum}{shared}"
 
-    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, state_dict: dict[str, Any], prefix: str, metadata: Any, *args: Any
-    ) -> None:
-        if check_branches(prefix[:-1], metadata, self.branches, args[-1]):
-            repeated = self._repeated(state_dict, prefix, plain="branches" not in metadata)
-            super()._load_from_state_dict({**state_dict, **repeated}, prefix, metadata, *args)
-
-    def _repeated(self, state_dict: dict[str, Any], prefix: str, plain: bool) -> dict[str, Tensor]:
-        """Entries of a plain checkpoint, one copy per branch; a checkpoint older than the counter starts it at 0."""
-        made = {}
-        for key, own in (*self._parameters.items(), *self._buffers.items()):
-            given = state_dict.get(prefix + key)
-            if own is not None and key == "num_batches_tracked" and given is None:
-                made[prefix + key] = torch.zeros_like(own)
-            elif (
-                own is not None
-                and given is not None
-                and given.numel() * (own.numel() // self._unit(key)) == own.numel()
-            ):
-                made[prefix + key] = given.reshape(-1).repeat(own.numel() // given.numel())
-        return made
+    def repeat_plain_(self, state: dict[str, Any], prefix: str, named: bool) -> None:
+        for key, own in _tensors(self).items():
+            given = state.get(prefix + key)
+            if key == "num_batches_tracked" and given is None:  # older than the counter
+                state[prefix + key] = torch.zeros_like(own)
+            elif given is not None and given.numel() * (own.numel() // self._unit(key)) == own.numel():
+                state[prefix + key] = given.reshape(-1).repeat(own.numel() // given.numel())
 
     def _unit(self, key: str) -> int:
         return 1 if key == "num_batches_tracked" else self.num_features

@@ -142,17 +142,17 @@ class SandwichBatchNorm(FlatSite):
         weights, biases = (self.branch_weight, self.weight), (self.branch_bias, self.bias)
         fill_affine_(weights[: 1 + shared], biases[: 1 + shared], init, generator)
 
-    def _repeated(self, state_dict: dict[str, Any], prefix: str, plain: bool) -> dict[str, Tensor]:
-        """Entries of a plain checkpoint, with branches that change nothing."""
-        made = super()._repeated(state_dict, prefix, plain)
+    def repeat_plain_(self, state: dict[str, Any], prefix: str, named: bool) -> None:
+        super().repeat_plain_(state, prefix, named)
         own = [key for key, p in self._parameters.items() if key.startswith("branch_") and p is not None]
-        if not plain or any(prefix + key in state_dict for key in own):
-            return made
-        for key in own:
-            given = state_dict.get(prefix + key.removeprefix("branch_"))
+        if named or any(prefix + key in state for key in own):
+            return
+        for key in own:  # the checkpoint's affine is the shared one, and those of the branches change nothing
+            given = state.get(prefix + key.removeprefix("branch_"))
             if given is not None:
-                made[prefix + key] = given.new_full((self.num_rows * self.num_features,), float(key.endswith("weight")))
-        return made
+                state[prefix + key] = given.new_full(
+                    (self.num_rows * self.num_features,), float(key.endswith("weight"))
+                )
 
 
 def check_sandwich(share: str | Iterable[str]) -> tuple[str, ...]:

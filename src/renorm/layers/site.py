@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from renorm.routing import Route
 
 Affine = tuple[Tensor | None, Tensor | None]
+NAMES = "branches"  # the key of a checkpoint under which a site names its branches, in order
 HOOKS = (
     "_forward_hooks",
     "_forward_hooks_with_kwargs",
@@ -110,23 +113,44 @@ class Site(nn.Module, ABC):
         """Shared parameters, each with that of the branches it is multiplied with: weight decay pulls both to zero."""
         return []
 
+    @abstractmethod
+    def repeat_plain_(self, state: dict[str, Any], prefix: str, named: bool) -> None:
+        """Replace entries of a plain checkpoint by those of every branch.
+
+        Args:
+            named: whether the checkpoint names branches, so that what it lacks is missing.
+        """
+
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        metadata = getattr(destination, "_metadata", None)
-        if metadata is not None:
-            metadata.setdefault(prefix[:-1], {})["branches"] = list(self.branches)
+        destination[prefix + NAMES] = _encoded(self.branches)
+
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, *args: Any
+    ) -> None:
+        saved = state_dict.pop(prefix + NAMES, None)  # of a copy that load_state_dict made for such changes
+        if saved is not None and not saved.is_meta and (found := _decoded(saved)) != list(self.branches):
+            has = f"has branches {found}" if found else f"names branches by an unreadable tensor {tuple(saved.shape)}"
+            args[-1].append(
+                f"{prefix[:-1]}: the checkpoint {has}, the model {list(self.branches)}. "
+                f"Their names and order must agree. Convert the model with the checkpoint's branches."
+            )
+            return
+        self.repeat_plain_(state_dict, prefix, saved is not None)
+        super()._load_from_state_dict(state_dict, prefix, metadata, *args)
 
 
-def check_branches(site: str, metadata: dict[str, Any], branches: Sequence[str], errors: list[str]) -> bool:
-    """Whether a checkpoint's branches are the site's; if not, an error is added."""
-    saved = metadata.get("branches")
-    if saved is None or list(saved) == list(branches):
-        return True
-    errors.append(
-        f"{site}: the checkpoint has branches {list(saved)}, the model {list(branches)}. "
-        f"Their names and order must agree. Convert the model with the checkpoint's branches."
-    )
-    return False
+def _encoded(branches: Sequence[str]) -> Tensor:
+    """Names as a tensor of bytes, which every writer of checkpoints keeps; not a buffer, which averages of weights would blur."""
+    return torch.tensor(list(json.dumps(branches).encode()), dtype=torch.uint8, device="cpu")
+
+
+def _decoded(names: Tensor) -> list[str]:
+    """The names again; none of a tensor that holds something else."""
+    try:
+        return list(json.loads(bytes(names.to(torch.uint8).flatten().tolist())))
+    except (ValueError, TypeError):
+        return []
 
 
 def sites_of(model: nn.Module) -> Iterator[tuple[str, Site]]:
