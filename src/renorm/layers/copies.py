@@ -55,18 +55,16 @@ class BranchCopies(Site):
         with ExitStack() as stack:
             if self.training and (visit.recomputed or self.route.frozen):
                 stack.enter_context(borrowed_statistics(self.modules()))
-            if visit.selection.kind == "whole":
-                y = self.called(visit.selection.branches[0])(x)
-            else:
-                y = self._apart(x, visit.selection, visit.repeats)
+            only = visit.selection.only
+            y = self._apart(x, visit.selection) if only is None else self.called(only)(x)
         return y + self._zero() if self.training and torch.is_grad_enabled() else y
 
-    def _apart(self, x: Tensor, selection: Selection, repeats: int) -> Tensor:
-        index = selection.of_samples(x.shape[0] // repeats, repeats, x.device)
-        members = [(row, (index == row).nonzero().squeeze(1)) for row in selection.branches]
+    def _apart(self, x: Tensor, selection: Selection) -> Tensor:
+        index = selection.index(len(x), x.device)
+        members = [(row, (index == row).nonzero().squeeze(1)) for row in selection.rows]
         members = [(row, where) for row, where in members if len(where)]
         if not members:
-            return self.called(selection.branches[0])(x)
+            return self.called(selection.rows[0])(x)
         parts = [self.called(row)(x[where]) for row, where in members]
         order = torch.cat([where for _, where in members]).argsort()
         return torch.cat(parts)[order]

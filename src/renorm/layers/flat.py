@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -106,9 +105,9 @@ class FlatSite(Site):
         else:
             visit = self.route.told(labels, x.shape[0], self.name)
         if not self.training and self.running_mean is not None:
-            y = self._by_running(x, visit.selection, visit.repeats)
+            y = self._by_running(x, visit.selection)
         else:
-            y, batch, rows = self._by_batch(x, visit.selection, visit.repeats)
+            y, batch, rows = self._by_batch(x, visit.selection)
             if self.training and not (visit.recomputed or self.route.frozen):
                 self._update(batch, rows)
         return self._after(y)
@@ -120,48 +119,40 @@ class FlatSite(Site):
             y = y if child is None else child(y)
         return y
 
-    def _by_batch(self, x: Tensor, selection: Selection, repeats: int) -> tuple[Tensor, Moments, Rows]:
+    def _by_batch(self, x: Tensor, selection: Selection) -> tuple[Tensor, Moments, Rows]:
         """Normalize by the batch; also the populations' moments and the rows of the buffers they belong to."""
-        self._check_sizes(x, selection, repeats)
-        group = self._group()
-        if selection.kind == "whole":
-            return self._by_batch_whole(x, selection, group)
-        if self.num_populations > 1 and group is None and repeats == 1:
-            if selection.kind == "interleaved" and x.is_contiguous() and not passes.faster(x):
-                return self._by_batch_interleaved(x, selection)
-            if selection.kind == "blocks" and not (torch.compiler.is_compiling() or passes.faster(x)):
-                rows = selection.take
-                weight, bias = self.affines(rows)
-                return *functional.block_norm(x, weight, bias, selection.sizes(len(x)) or (), self.eps), rows
-        index = selection.of_samples(x.shape[0] // repeats, repeats, x.device)
+        merge, whole, own = self._merge(), selection.beside == 1, self.num_populations > 1
+        if merge is None:
+            self._check_sizes(x, selection)
+        if merge is None and not passes.faster(x):
+            if whole or (own and selection.beside and x.is_contiguous()):
+                y, batch = self._by_batch_beside(x, selection)
+                return y, batch, selection.take if own else slice(None)
+            if own and not selection.beside and selection.slices(len(x)) is not None:
+                rows, sizes = selection.take, selection.sizes(len(x)) or ()
+                return *functional.block_norm(x, *self.affines(rows), sizes, self.eps), rows
+        index = None if whole else selection.index(len(x), x.device)
+        rows = selection.take if index is None else index
         y, batch = functional.branch_norm(
             x,
-            *self.affines(index),
-            population=index if self.num_populations > 1 else None,
-            num_populations=self.num_populations,
+            *self.affines(rows),
+            population=index if own else None,
+            num_populations=1 if whole else self.num_populations,
             eps=self.eps,
-            merge_ranks=group,
+            merge_ranks=merge,
         )
-        return y, batch, slice(None)
+        return y, batch, rows if own and whole else slice(None)
 
-    def _by_batch_whole(self, x: Tensor, selection: Selection, group: Any) -> tuple[Tensor, Moments, Rows]:
-        rows = selection.take
-        weight, bias = self.affines(rows)
-        rows = rows if self.num_populations > 1 else slice(None)
-        if group is not None or passes.faster(x):
-            return *functional.branch_norm(x, weight, bias, eps=self.eps, merge_ranks=group), rows
-        return *functional.native_norm(x, _flat(weight), _flat(bias), self.eps), rows
-
-    def _by_batch_interleaved(self, x: Tensor, selection: Selection) -> tuple[Tensor, Moments, Rows]:
-        rows, count = selection.take, selection.num_branches
-        weight, bias = (_beside(t, count) for t in self.affines(rows))
+    def _by_batch_beside(self, x: Tensor, selection: Selection) -> tuple[Tensor, Moments]:
+        count = selection.beside
+        weight, bias = (_beside(t, count) for t in self.affines(selection.take))
         y, batch = functional.native_norm(_side_by_side(x, count), weight, bias, self.eps)
-        return y.view(x.shape), batch, rows
+        return y if count == 1 else y.view(x.shape), batch
 
-    def _by_running(self, x: Tensor, selection: Selection, repeats: int) -> Tensor:
+    def _by_running(self, x: Tensor, selection: Selection) -> Tensor:
         """Normalize by the running statistics of each sample's branch."""
-        kind, count = selection.kind, selection.num_branches
-        if kind == "whole" or (kind == "interleaved" and repeats == 1 and x.is_contiguous()):
+        count = selection.beside
+        if count == 1 or (count and x.is_contiguous()):
             rows = selection.take
             tables = (self._pick(self.running_mean, rows), self._pick(self.running_var, rows), *self.affines(rows))
             mean, var, weight, bias = (_beside(t, count) for t in tables)
@@ -171,7 +162,7 @@ class FlatSite(Site):
         mean, var = self._table(self.running_mean), self._table(self.running_var)
         assert mean is not None
         assert var is not None
-        index = selection.of_samples(x.shape[0] // repeats, repeats, x.device)
+        index = selection.index(len(x), x.device)
         population = index if self.num_populations > 1 else None
         return functional.fixed_norm(x, mean, var, *self.affines(index), population=population, eps=self.eps)
 
@@ -208,7 +199,7 @@ class FlatSite(Site):
             return self._table(flat)
         return flat.view(-1, self.num_features)[rows]
 
-    def _group(self) -> Any:
+    def _merge(self) -> Any:
         """The merge over ranks, where there are any."""
         if self.sync is None or not (self.training and dist.is_available() and dist.is_initialized()):
             return None
@@ -229,23 +220,14 @@ class FlatSite(Site):
                 f"Check the layer before it."
             )
 
-    def _check_sizes(self, x: Tensor, selection: Selection, repeats: int) -> None:
-        """One value per channel cannot be normalized, as in PyTorch; not checked for labels, whose counts are on the device."""
-        if (
-            not self.training
-            or torch.compiler.is_compiling()
-            or selection.kind == "labels"
-            or self._group() is not None
-        ):
+    def _check_sizes(self, x: Tensor, selection: Selection) -> None:
+        """One value per channel cannot be normalized, as in PyTorch; not checked where only the device knows the counts."""
+        if not self.training or torch.compiler.is_compiling():
             return
-        positions = math.prod(x.shape[2:])
-        if self.num_populations == 1 or selection.kind == "whole":
-            values = [len(x) * positions]
-        elif selection.kind == "interleaved":
-            values = [len(x) // selection.num_branches * positions]
-        else:
-            values = [n * positions for n in selection.sizes(len(x)) or ()]
-        if 1 in values:
+        sizes = selection.sizes(len(x))
+        if sizes is not None and self.num_populations == 1:
+            sizes = (len(x),)
+        if 1 in [n * functional.positions(x) for n in sizes or ()]:
             raise ValueError(
                 f"site {self.name!r} got 1 value per channel for a branch, input {tuple(x.shape)}. "
                 f"Training needs more than one. Use larger batches, or drop_last=True in the DataLoader."
@@ -409,10 +391,6 @@ def check_share(share: str | Iterable[str]) -> tuple[str, ...]:
             f"share={share!r} was given. Branches can share {list(SHARABLE)}. Use one of them, both or neither."
         )
     return tuple(name for name in SHARABLE if name in given)
-
-
-def _flat(row: Tensor | None) -> Tensor | None:
-    return None if row is None else row.reshape(-1)
 
 
 def _beside(table: Tensor | None, count: int) -> Tensor | None:
