@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from renorm.layers import Site
-from renorm.layers.site import running
+from renorm.layers import Site, running
 from renorm.routing import route_of
 
 

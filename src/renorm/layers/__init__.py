@@ -2,19 +2,33 @@
 
 from renorm.layers.adain import AdaIN, SandwichAdaIN
 from renorm.layers.copies import BranchCopies
+from renorm.layers.flat import FlatSite
+from renorm.layers.rows import extended, repeated, row_of
 from renorm.layers.sandwich import SandwichBatchNorm
-from renorm.layers.site import Running, Site, sites_of
+from renorm.layers.settings import Sync, check_sandwich, check_share, check_unknown
+from renorm.layers.site import HOOKS, Running, Site, carry_state, running, sites_of
 from renorm.layers.split import SplitBatchNorm
 from renorm.layers.statistics import frozen_statistics
 
 __all__ = [
+    "HOOKS",
     "AdaIN",
     "BranchCopies",
+    "FlatSite",
     "Running",
     "SandwichAdaIN",
     "SandwichBatchNorm",
     "Site",
     "SplitBatchNorm",
+    "Sync",
+    "carry_state",
+    "check_sandwich",
+    "check_share",
+    "check_unknown",
+    "extended",
     "frozen_statistics",
+    "repeated",
+    "row_of",
+    "running",
     "sites_of",
 ]

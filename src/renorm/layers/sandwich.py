@@ -9,13 +9,15 @@ import torch
 from torch import Generator, Tensor, nn
 
 from renorm import functional
-from renorm.layers.flat import FlatSite, Rows, Sync, fill_affine_, names_of, row_of
+from renorm.layers.normalizing import NormalizingSite
+from renorm.layers.rows import Rows, row_of
+from renorm.layers.settings import Sync, check_sandwich, check_unknown, fill_affine_, names_of
 from renorm.layers.site import Affine
 from renorm.routing import Route
 
 
 @final
-class SandwichBatchNorm(FlatSite):
+class SandwichBatchNorm(NormalizingSite):
     r"""Batch normalization, an affine that all branches share, and on top of it one affine per branch.
 
     .. math:: y_n = \gamma_{k(n)} \left(\gamma \frac{x_n - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta\right) + \beta_{k(n)}
@@ -98,9 +100,9 @@ class SandwichBatchNorm(FlatSite):
 
     def _own(self, flat: Tensor | None, rows: Rows, identity: float) -> Tensor | None:
         if flat is None or isinstance(rows, slice) or not self.route.unknown:
-            return self._pick(flat, rows)
+            return self.pick(flat, rows)
         rows = rows.to(flat.device)
-        return self._pick(flat, rows.clamp(min=0)).where(rows.unsqueeze(1) >= 0, identity)  # pyright: ignore[reportOptionalMemberAccess]
+        return self.pick(flat, rows.clamp(min=0)).where(rows.unsqueeze(1) >= 0, identity)  # pyright: ignore[reportOptionalMemberAccess]
 
     @torch.no_grad()
     def writes(self, row: int, weight: Tensor | None, bias: Tensor | None) -> list[tuple[Tensor, Tensor]]:
@@ -153,29 +155,3 @@ class SandwichBatchNorm(FlatSite):
                 state[prefix + key] = given.new_full(
                     (self.num_rows * self.num_features,), float(key.endswith("weight"))
                 )
-
-
-def check_sandwich(share: str | Iterable[str]) -> tuple[str, ...]:
-    """What the branches of a sandwich share besides the affine between: the statistics, or nothing."""
-    given = (share,) if isinstance(share, str) else tuple(share)
-    if set(given) - {"statistics"}:
-        raise ValueError(
-            f"share={share!r} was given for a sandwich. Its branches have one affine in common and one each, and can share "
-            f"'statistics' besides. Use share='statistics' or (), or renorm.split_ with share='affine' for the common one alone."
-        )
-    return tuple(dict.fromkeys(given))
-
-
-def check_unknown(unknown: str | None, share: Sequence[str]) -> bool:
-    """Whether samples of no branch are taken."""
-    if unknown not in (None, "shared", "error"):
-        raise ValueError(
-            f"unknown={unknown!r} was given. Samples of no branch get the shared affine alone, or are refused. "
-            f"Use 'shared' or 'error'."
-        )
-    if unknown == "shared" and "statistics" not in share:
-        raise ValueError(
-            "unknown='shared' was given for branches with statistics of their own. A sample of no branch has none. "
-            "Use share='statistics', or give such samples a branch by renorm.add_branch_ and renorm.adapt_."
-        )
-    return unknown == "shared" or (unknown is None and "statistics" in share)

@@ -8,13 +8,15 @@ from typing import Any, final
 import torch
 from torch import Generator, nn
 
-from renorm.layers.flat import FlatSite, Rows, Sync, fill_affine_
+from renorm.layers.normalizing import NormalizingSite
+from renorm.layers.rows import Rows
+from renorm.layers.settings import Sync, fill_affine_
 from renorm.layers.site import Affine
 from renorm.routing import Route
 
 
 @final
-class SplitBatchNorm(FlatSite):
+class SplitBatchNorm(NormalizingSite):
     r"""Batch normalization with one *branch* per population of inputs.
 
     .. math:: y_n = \gamma_{k(n)} \frac{x_n - \mu_{k(n)}}{\sqrt{\sigma^2_{k(n)} + \epsilon}} + \beta_{k(n)}
@@ -90,7 +92,7 @@ class SplitBatchNorm(FlatSite):
         return ("affine" if key in ("weight", "bias") else "statistics") not in self.share
 
     def affines(self, rows: Rows) -> Affine:
-        return self._pick(self.weight, rows), self._pick(self.bias, rows)
+        return self.pick(self.weight, rows), self.pick(self.bias, rows)
 
     def initialize_(self, init: str, generator: Generator | None = None) -> None:
         fill_affine_((self.weight,), (self.bias,), init, generator)

@@ -7,8 +7,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from renorm.layers import sites_of
-from renorm.layers.flat import extended
+from renorm.layers import extended, sites_of
 from renorm.routing import Route, check_names, routes_of
 from renorm.surgery.optimizer import replace_parameters
 

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from renorm.layers import Site, sites_of
-from renorm.layers.flat import Sync, check_share, repeated, row_of
-from renorm.layers.site import carry_state
+from renorm.layers import Site, Sync, carry_state, check_share, repeated, row_of, sites_of
 from renorm.routing import Route, check_names, shown
 from renorm.surgery import rules
 from renorm.surgery.optimizer import WithoutDecay, replace_parameters, snapshot

@@ -10,9 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
 
-from renorm.layers import BranchCopies, SandwichBatchNorm, SplitBatchNorm
-from renorm.layers.flat import FlatSite, repeated
-from renorm.layers.site import HOOKS, carry_state
+from renorm.layers import HOOKS, BranchCopies, FlatSite, SandwichBatchNorm, SplitBatchNorm, carry_state, repeated
 from renorm.routing import Route
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)

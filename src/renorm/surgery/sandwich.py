@@ -7,9 +7,7 @@ from collections.abc import Iterable, Sequence
 from torch import Generator, nn
 from torch.optim import Optimizer
 
-from renorm.layers.sandwich import check_sandwich, check_unknown
-from renorm.layers.site import Site
-from renorm.layers.split import Sync
+from renorm.layers import Site, Sync, check_sandwich, check_unknown
 from renorm.routing import Route
 from renorm.surgery import rules
 from renorm.surgery.convert import Conversion, Sites, convert_
