@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from renorm.layers import Site, sites_of
 from renorm.routing import route, routes_of
-from renorm.surgery.convert import keep_tied, swap_, unhook_
+from renorm.surgery.swap import keep_tied, swap_, unhook_
 
 Probe = Tensor | tuple[Any, ...] | dict[str, Any] | None
 
