@@ -1,5 +1,6 @@
 """Training a split model on several ranks with `sync=` is training on one; without it statistics are local."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -72,6 +73,7 @@ def train(rank: int) -> dict[str, Any]:
         "shared statistics": steps([rank], "blocks", "statistics", sync="world"),
         "sandwich": steps([rank], "labels", "statistics", "world", renorm.sandwich_),
         "sandwich of statistics per branch": steps([rank], "blocks", (), "world", renorm.sandwich_),
+        "left out": steps([rank], "labels", (), "world", partial(renorm.split_, sites="5")),
         "local": steps([rank], "blocks"),
     }
 
@@ -96,6 +98,16 @@ def test_training_in_step_with_other_ranks_is_training_on_one(kind: str, share: 
     assert len(expected) == len(STEPS)
     for each in ranks:
         assert_close(each[kind], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_norms_left_out_of_the_conversion_are_in_step_too(ranks: list[Any]):
+    expected = steps([0, 1], "labels", (), None, partial(renorm.split_, sites="5"))
+    for each in ranks:
+        for (loss, gradients, state), (one_loss, one_gradients, one_state) in zip(
+            each["left out"], expected, strict=True
+        ):
+            assert_close((loss, gradients), (one_loss, one_gradients), rtol=1e-5, atol=1e-5)
+            assert_close({key: state[key].view_as(t) for key, t in one_state.items()}, one_state, rtol=1e-5, atol=1e-5)
 
 
 def test_statistics_are_local_without_it(ranks: list[Any]):

@@ -94,7 +94,7 @@ def test_children_of_a_fused_norm_keep_their_names_and_stay_the_same_objects():
     renorm.split_(model, BRANCHES)
     assert site_of(model).act is act
     assert site_of(model).drop is drop
-    assert set(model.state_dict()) == keys >= {"0.act.weight"}
+    assert set(model.state_dict()) == keys | {"0.branches"} >= {"0.act.weight"}
 
 
 def test_a_fused_norms_activation_is_trained_by_every_branch():
@@ -155,14 +155,18 @@ def test_norms_without_statistics_of_batches_stay():
     assert set(renorm.split_(model, BRANCHES).converted) == {"3"}
 
 
-def test_unknown_norms_take_neither_share_nor_an_optimizer():
+def test_unknown_norms_take_nothing_that_only_rows_of_tensors_can_do():
     model = around(NORMS["unknown"].make())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    message = r"'0' \(Doubling\) has a class renorm does not know, and share= or optimizer=.*Exclude it by sites="
-    with pytest.raises(ValueError, match=message):
-        renorm.split_(model, BRANCHES, share="affine")
-    with pytest.raises(ValueError, match=message):
-        renorm.split_(model, BRANCHES, optimizer=optimizer)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"share": "affine"}, "share= was given"),
+        ({"optimizer": optimizer}, "optimizer= was given"),
+        ({"sync": "world", "init": "published"}, "sync= and init= were given"),
+    ]
+    for given, message in cases:
+        start = r"'0' \(Doubling\) has a class renorm does not know, and "
+        with pytest.raises(ValueError, match=rf"{start}{message}. Such norms are copied whole. Exclude it by sites="):
+            renorm.split_(model, BRANCHES, **given)
 
 
 def test_a_known_class_with_parts_of_its_own_counts_as_unknown():

@@ -5,13 +5,14 @@ from renorm.layers.copies import BranchCopies
 from renorm.layers.flat import FlatSite
 from renorm.layers.rows import extended, repeated, row_of
 from renorm.layers.sandwich import SandwichBatchNorm
-from renorm.layers.settings import Sync, check_sandwich, check_share, check_unknown
+from renorm.layers.settings import SHARABLE, Sync, check_sandwich, check_share, check_unknown
 from renorm.layers.site import HOOKS, Running, Site, carry_state, running, sites_of
 from renorm.layers.split import SplitBatchNorm
 from renorm.layers.statistics import frozen_statistics
 
 __all__ = [
     "HOOKS",
+    "SHARABLE",
     "AdaIN",
     "BranchCopies",
     "FlatSite",

@@ -10,7 +10,7 @@ from torch import Generator, nn
 
 from renorm.layers.normalizing import NormalizingSite
 from renorm.layers.rows import Rows
-from renorm.layers.settings import Sync, fill_affine_
+from renorm.layers.settings import SHARABLE, Sync, fill_affine_
 from renorm.layers.site import Affine
 from renorm.routing import Route
 
@@ -86,7 +86,7 @@ class SplitBatchNorm(NormalizingSite):
 
     @property
     def takes_unknown(self) -> bool:
-        return False
+        return self.share == SHARABLE  # then there are no branches to belong to
 
     def branched(self, key: str) -> bool:
         return ("affine" if key in ("weight", "bias") else "statistics") not in self.share

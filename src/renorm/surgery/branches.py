@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -20,6 +21,7 @@ class Addition:
         self._row = len(route.branches)
         self._undo: list[Any] = []
 
+    @torch.inference_mode(False)
     def undo(self) -> None:
         """Give the sites back the tensors they had, other branches' training since then included.
 
@@ -40,6 +42,7 @@ class Addition:
         return f"branch {self.branch!r} added like {self.like!r}; branches are {', '.join(self._route.branches)}"
 
 
+@torch.inference_mode(False)  # what is made can be trained, wherever it is made
 def add_branch_(model: nn.Module, branch: str, like: str, *, optimizer: Optimizer | None = None) -> Addition:
     """Add a branch that starts as a copy of another, in place.
 

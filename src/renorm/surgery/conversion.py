@@ -16,22 +16,42 @@ from renorm.surgery.swap import swap_, unhook_
 
 
 class Conversion:
-    """What a conversion did: ``converted`` sites by name with the class they had, ``left`` modules by name with the reason.
+    """What a conversion did; :meth:`undo` puts the original modules and parameters back.
 
-    :meth:`undo` puts the original modules and parameters back.
+    Attributes:
+        converted: sites by name, with the class they had.
+        synchronized: norms that only pool their statistics over ranks now, which all branches share; likewise.
+        left: norms by name, with the reason.
+        pairs: the original modules, each with what took its place.
     """
 
     def __init__(self, model: nn.Module, route: Route, optimizer: Optimizer | None) -> None:
         self.branches = route.branches
         self.converted: dict[str, str] = {}
+        self.synchronized: dict[str, str] = {}
         self.left: dict[str, str] = {}
         self._model, self._route, self._optimizer = model, route, optimizer
-        self._pairs: list[tuple[nn.Module, Site]] = []
+        self.pairs: list[tuple[nn.Module, Site]] = []
         self._added: list[dict[str, Tensor]] = []  # by site, what was not there before
         self._state: dict[nn.Parameter, dict[str, Any]] = {}
         self._beside: WithoutDecay | None = None
         self._done = False
 
+    def put(self, name: str, original: nn.Module, site: Site, among: dict[str, str]) -> None:
+        """Note that a site is to take the place of a norm."""
+        site.name, among[name] = name, type(original).__name__
+        self.pairs.append((original, site))
+        self._added.append(site.added_to(original))
+
+    def carry_over(self, optimizer: Optimizer) -> None:
+        """Give an optimizer the parameters of the sites, with the state of those they are made of."""
+        pairs = [(old, new) for original, site in self.pairs for new, old in _parameter_pairs(original, site)]
+        self._state = snapshot(optimizer, [old for old, _ in pairs])
+        replace_parameters(optimizer, pairs, lambda state, old, new: repeated(state, new.numel()))
+        beside = [pair for _, site in self.pairs for pair in site.multiplied()]
+        self._beside = WithoutDecay(optimizer, beside) if beside else None
+
+    @torch.inference_mode(False)
     def undo(self, keep: str | None = None) -> None:
         """Put the original modules, parameters and optimizer entries back.
 
@@ -46,19 +66,19 @@ class Conversion:
             raise RuntimeError(
                 "this conversion was undone already. A conversion can be undone once. Convert the model again."
             )
-        sites = zip(self._pairs, self._added, strict=True)
+        sites = zip(self.pairs, self._added, strict=True)
         changed = [site.name for (original, site), added in sites if site.differs_from(original, added)]
         if changed and keep is None:
             raise RuntimeError(
-                f"{len(changed)} of {len(self._pairs)} sites have changed since the conversion, {changed[0]!r} first. "
+                f"{len(changed)} of {len(self.pairs)} sites have changed since the conversion, {changed[0]!r} first. "
                 f"Undoing needs to know which branch to keep. Use undo(keep={self.branches[0]!r}), "
                 f"or renorm.fold(model, {self.branches[0]!r}) for a plain copy."
             )
         row = None if keep is None else self._route.row(keep)
         self._give_back_parameters(row)
-        for original, site in self._pairs:
+        for original, site in self.pairs:
             _write_back(original, site, row)
-        swap_(self._model, {id(site): original for original, site in self._pairs})
+        swap_(self._model, {id(site): original for original, site in self.pairs})
         unhook_(self._model)
         self._done = True
 
@@ -66,8 +86,8 @@ class Conversion:
         if self._optimizer is None:
             return
         if self._beside is not None:
-            self._beside.undo([own for _, site in self._pairs for _, own in site.multiplied()])
-        pairs = [pair for original, site in self._pairs for pair in _parameter_pairs(original, site)]
+            self._beside.undo([own for _, site in self.pairs for _, own in site.multiplied()])
+        pairs = [pair for original, site in self.pairs for pair in _parameter_pairs(original, site)]
 
         def resize(state: Tensor, old: nn.Parameter, new: nn.Parameter) -> Tensor:
             return row_of(state, old.numel() // new.numel(), row or 0).clone()
@@ -80,11 +100,13 @@ class Conversion:
         names = ", ".join(self.branches) if len(self.branches) <= 8 else shown(self.branches)
         lines = [f"{len(self.converted)} sites now have the branches {names}."]
         kinds = sorted(
-            {(kind, type(site).__name__) for kind, (_, site) in zip(self.converted.values(), self._pairs, strict=False)}
+            {(kind, type(site).__name__) for kind, (_, site) in zip(self.converted.values(), self.pairs, strict=False)}
         )
         for kind, made in kinds:
             names = [name for name, was in self.converted.items() if was == kind]
             lines.append(f"  {kind} -> {made}: {listed(names)}")
+        if self.synchronized:
+            lines.append(f"  statistics pooled over ranks, no branches: {listed(list(self.synchronized))}")
         lines += [f"  left alone: {name} ({reason})" for name, reason in self.left.items()]
         if self._beside is not None and self._beside.made_groups:
             lines.append("  their affines are in new groups of the optimizer, without weight decay")
@@ -95,15 +117,6 @@ def _parameter_pairs(original: nn.Module, site: Site) -> list[tuple[nn.Parameter
     """The site's flat parameters, each with the original one it stands for."""
     own = {key: p for key, p in site._parameters.items() if p is not None and key in original._parameters}
     return [(p, original.get_parameter(key)) for key, p in own.items()]
-
-
-def carry_over(report: Conversion, optimizer: Optimizer) -> None:
-    """Give an optimizer the parameters of the sites, with the state of those they are made of."""
-    pairs = [(old, new) for original, site in report._pairs for new, old in _parameter_pairs(original, site)]
-    report._state = snapshot(optimizer, [old for old, _ in pairs])
-    replace_parameters(optimizer, pairs, lambda state, old, new: repeated(state, new.numel()))
-    beside = [pair for _, site in report._pairs for pair in site.multiplied()]
-    report._beside = WithoutDecay(optimizer, beside) if beside else None
 
 
 @torch.no_grad()

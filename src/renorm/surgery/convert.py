@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Generator, nn
 from torch.optim import Optimizer
 
-from renorm.layers import Site, Sync, check_sandwich, check_share, check_unknown
+from renorm.layers import SHARABLE, Site, Sync, check_sandwich, check_share, check_unknown
 from renorm.routing import Route, check_names
 from renorm.surgery import rules
-from renorm.surgery.conversion import Conversion, carry_over
-from renorm.surgery.plan import Sites, plan
+from renorm.surgery.conversion import Conversion
+from renorm.surgery.plan import Plan, Sites, plan
 from renorm.surgery.swap import keep_tied, swap_, unwrapped
 
 Make = Callable[[nn.Module], Site]
+COPIED = "Such norms are copied whole. Exclude it by sites=, or leave that out and build an optimizer afterwards."
 WHOLE = (
     "a sandwich needs an affine that branches have in common. Such norms could only be copied whole. "
     "Exclude it by sites=, or use renorm.split_."
 )
 
 
+@torch.inference_mode(False)  # what is made can be trained, wherever it is made
 def split_(
     model: nn.Module,
     branches: Sequence[str],
@@ -29,6 +32,8 @@ def split_(
     sites: Sites = None,
     optimizer: Optimizer | None = None,
     sync: Sync = None,
+    init: str = "identity",
+    generator: Generator | None = None,
 ) -> Conversion:
     """Give every norm of a model one set of statistics and affine parameters per branch, in place.
 
@@ -42,11 +47,15 @@ def split_(
         share: what branches have in common, of ``"statistics"`` and ``"affine"``.
         sites: which norms: a name, a glob pattern or several, or ``predicate(name, module)``; all by default.
         optimizer: carried over with its state, if it was built before.
-        sync: pool training statistics over ranks, see :class:`SplitBatchNorm`; norms that are SyncBatchNorm keep theirs.
+        sync: pool training statistics over ranks, see :class:`SplitBatchNorm`: of norms that are not among ``sites`` too, whose
+            tensors all branches share. Norms that are SyncBatchNorm keep their own.
+        init: ``"identity"``, copies of the norm; or ``"published"`` for a model that is trained from scratch: scales drawn from
+            N(1, 0.02), biases 0.
+        generator: what ``"published"`` draws from.
 
     Raises:
         ValueError: nothing to convert, a name that matches nothing, a model that is converted already, wrapped in DDP, or
-            a norm itself, lazy norms, unknown ``share``.
+            a norm itself, lazy norms, unknown ``share`` or ``init``, a norm of unknown class where it cannot be copied whole.
 
     Reference: Merchant, Zoph & Cubuk, *Does data augmentation benefit from split BatchNorms*, 2020.
 
@@ -57,22 +66,18 @@ def split_(
           BatchNorm2d -> SplitBatchNorm: 1
     """
     route, share = Route(check_names(branches)), check_share(share)
-    whole = (
-        None
-        if not share and optimizer is None
-        else (
-            "share= or optimizer= was given. Such norms are copied whole. Exclude it by sites=, or share nothing and build the "
-            "optimizer afterwards."
-        )
-    )
+    given = {"share": share, "optimizer": optimizer is not None, "sync": sync is not None, "init": init != "identity"}
+    apart = [f"{name}=" for name, is_given in given.items() if is_given]
+    whole = f"{' and '.join(apart)} {'was' if len(apart) == 1 else 'were'} given. {COPIED}" if apart else None
 
     def make(norm: nn.Module) -> Site:
         split = rules.rule_for(norm).action == "split"
-        return rules.split(norm, route, share, sync) if split else rules.copies(norm, route)
+        return rules.split(norm, route, share, sync, init, generator) if split else rules.copies(norm, route)
 
-    return convert_(model, route, make, sites, optimizer, whole)
+    return convert_(plan(unwrapped(model), sites, whole), route, make, optimizer, sync)
 
 
+@torch.inference_mode(False)  # what is made can be trained, wherever it is made
 def sandwich_(
     model: nn.Module,
     branches: Sequence[str],
@@ -98,7 +103,7 @@ def sandwich_(
         sites: which norms: a name, a glob pattern or several, or ``predicate(name, module)``; all by default.
         optimizer: carried over with its state, if it was built before. Affines of branches join it beside the shared ones, all
             without weight decay: where a group has some, they go to a new group, so build schedulers afterwards.
-        sync: pool training statistics over ranks, see :class:`SplitBatchNorm`; norms that are SyncBatchNorm keep theirs.
+        sync: pool training statistics over ranks, as in :func:`split_`, of norms that are not among ``sites`` too.
         init: ``"identity"``, or ``"published"`` for a model that is trained from scratch; see :class:`SandwichBatchNorm`.
         generator: what ``"published"`` draws from.
         unknown: what samples of no branch get, see :class:`SandwichBatchNorm`.
@@ -122,29 +127,22 @@ def sandwich_(
     def make(norm: nn.Module) -> Site:
         return rules.sandwich(norm, route, shared, sync, init, generator)
 
-    return convert_(model, route, make, sites, optimizer, WHOLE)
+    return convert_(plan(unwrapped(model), sites, WHOLE), route, make, optimizer, sync)
 
 
-def convert_(
-    model: nn.Module, route: Route, make: Make, sites: Sites, optimizer: Optimizer | None, whole: str | None
-) -> Conversion:
-    """Put a site that ``make`` makes in the place of every chosen norm; ``whole`` says why norms cannot be copied whole."""
-    root = unwrapped(model)
-    chosen, left = plan(root, sites, whole)
-    report = Conversion(root, route, optimizer)
-    report.left = left
-    new_of: dict[int, nn.Module] = {}
-    for name, module in chosen.items():
-        site = make(module)
-        site.name = name
-        new_of[id(module)] = site
-        report.converted[name] = type(module).__name__
-        report._pairs.append((module, site))
-        report._added.append(site.added_to(module))
-    keep_tied(report._pairs)
+def convert_(found: Plan, route: Route, make: Make, optimizer: Optimizer | None, sync: Sync) -> Conversion:
+    """Put what ``make`` makes in the place of every chosen norm, and a synchronized site without branches in that of others."""
+    report = Conversion(found.root, route, optimizer)
+    report.left = found.left
+    for name, module in found.chosen.items():
+        report.put(name, module, make(module), report.converted)
+    for name, module in {} if sync is None else found.rest.items():
+        del report.left[name]
+        report.put(name, module, rules.split(module, route, SHARABLE, sync), report.synchronized)
+    keep_tied(report.pairs)
     if optimizer is not None:
-        carry_over(report, optimizer)
-    swap_(root, new_of)
-    root.register_forward_pre_hook(route.begin, with_kwargs=True)
-    root.register_forward_hook(route.end)
+        report.carry_over(optimizer)
+    swap_(found.root, {id(module): site for module, site in report.pairs})
+    found.root.register_forward_pre_hook(route.begin, with_kwargs=True)
+    found.root.register_forward_hook(route.end)
     return report

@@ -18,6 +18,7 @@ from renorm.surgery.swap import keep_tied, swap_, unhook_
 Probe = Tensor | tuple[Any, ...] | dict[str, Any] | None
 
 
+@torch.inference_mode(False)  # the copy can be trained, wherever it is made
 def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
     """A copy of a model with plain layers and plain keys, equal to the model evaluated through one branch.
 

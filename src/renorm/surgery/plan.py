@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from torch import nn
 
@@ -14,8 +15,21 @@ from renorm.surgery import rules
 Sites = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
 
 
-def plan(root: nn.Module, sites: Sites, whole: str | None) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Which modules to convert, and which norms are left and why; refuses before anything is changed."""
+class Plan(NamedTuple):
+    """Norms of a model by name: to convert, of known classes but not among the sites, and left, with the reason."""
+
+    root: nn.Module
+    chosen: dict[str, nn.Module]
+    rest: dict[str, nn.Module]
+    left: dict[str, str]
+
+
+def plan(root: nn.Module, sites: Sites, whole: str | None) -> Plan:
+    """Which modules to convert, and which norms are left and why; refuses before anything is changed.
+
+    Args:
+        whole: why norms cannot be copied whole, where they cannot.
+    """
     found = dict(_walk(root))
     _refuse_converted(root)
     names = [name for name, (_, rule) in found.items() if rule.action in ("split", "copy", "refuse")]
@@ -35,7 +49,8 @@ def plan(root: nn.Module, sites: Sites, whole: str | None) -> tuple[dict[str, nn
             f"the model itself is a norm ({type(root).__name__}). A conversion replaces norms inside a parent. "
             f"Wrap it: nn.Sequential(norm)."
         )
-    return {name: module for name, (module, _) in chosen.items()}, left
+    rest = {n: module for n, (module, rule) in found.items() if rule.action == "split" and n not in chosen}
+    return Plan(root, {name: module for name, (module, _) in chosen.items()}, rest, left)
 
 
 def _walk(root: nn.Module) -> Iterable[tuple[str, tuple[nn.Module, rules.Rule]]]:

@@ -6,11 +6,10 @@ import copy
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import torch
-from torch import nn
+from torch import Generator, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
 
-from renorm.layers import HOOKS, BranchCopies, FlatSite, SandwichBatchNorm, SplitBatchNorm, carry_state, repeated
+from renorm.layers import HOOKS, BranchCopies, FlatSite, SandwichBatchNorm, SplitBatchNorm, Sync, carry_state, repeated
 from renorm.routing import Route
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -52,15 +51,24 @@ def _rule_for_known(norm: nn.Module, parts: set[str]) -> Rule:
     return Rule("split" if own <= parts else "copy")
 
 
-def split(norm: Any, route: Route, share: Iterable[str], sync: Any) -> SplitBatchNorm:
+def split(
+    norm: Any,
+    route: Route,
+    share: Iterable[str],
+    sync: Sync,
+    init: str = "identity",
+    generator: Generator | None = None,
+) -> SplitBatchNorm:
     """A :class:`SplitBatchNorm` in place of a norm: every branch starts as a copy of it; children and hooks are its own."""
     site = SplitBatchNorm(*_settings(norm, route), share=share, sync=_sync(norm, sync), route=route, device="meta")
     _filled(site, norm)
+    if init != "identity":
+        site.initialize_(init, generator)
     return site
 
 
 def sandwich(
-    norm: Any, route: Route, share: Iterable[str], sync: Any, init: str, generator: torch.Generator | None
+    norm: Any, route: Route, share: Iterable[str], sync: Sync, init: str, generator: Generator | None
 ) -> SandwichBatchNorm:
     """A :class:`SandwichBatchNorm` in place of a norm, whose affine becomes the shared one."""
     site = SandwichBatchNorm(*_settings(norm, route), share=share, sync=_sync(norm, sync), route=route, device="meta")
@@ -79,7 +87,7 @@ def _settings(norm: Any, route: Route) -> tuple[Any, ...]:
     return norm.num_features, route.branches, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
 
 
-def _sync(norm: nn.Module, sync: Any) -> Any:
+def _sync(norm: nn.Module, sync: Sync) -> Sync:
     if sync is None and isinstance(norm, nn.SyncBatchNorm):
         return "world" if norm.process_group is None else norm.process_group
     return sync

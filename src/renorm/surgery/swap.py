@@ -47,7 +47,7 @@ def keep_tied(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
         for key, own in new._parameters.items():
             sources = _sources(old, key.removeprefix("branch_"))
             if own is not None and sources:
-                new._parameters[key] = made.setdefault((key, *sources), own)
+                new._parameters[key] = made.setdefault((key, own.numel(), *sources), own)
 
 
 def _sources(module: nn.Module, key: str) -> tuple[int, ...]:
