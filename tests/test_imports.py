@@ -47,11 +47,6 @@ AGAINST_THE_ORDER: set[tuple[str, str]] = {  # file and room; each goes as soon 
 }
 PAST_THE_DOOR: set[str] = {  # modules that other rooms import from; each goes as soon as its room gives what they need
     "adapt.evidence",
-    "banks.bank",
-    "banks.exclusive",
-    "banks.forward",
-    "banks.install",
-    "banks.sites",
     "evaluate.averages",
     "evaluate.curve",
     "evaluate.curve_points",

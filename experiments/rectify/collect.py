@@ -21,8 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import renorm
-from renorm.banks.forward import observed
-from renorm.banks.sites import View, views
+from renorm.banks import SiteTensors, observed, site_tensors
 from renorm.corruptions import CORRUPTIONS, HELD_OUT, SEVERITIES, STANDARD, corrupt
 from renorm.data import load
 from renorm.seeds import stable_seed
@@ -104,25 +103,25 @@ def evidence(model: nn.Module, x: Tensor, *, sequential: bool) -> Tensor:
     Args:
         sequential: whether earlier sites normalize by the batch already, or by the source.
     """
-    targets, rows = views(model, None), []
-    saved = [(t, t.clone()) for view in targets.values() for t in (view.mean, view.var)]
+    targets, rows = site_tensors(model, None), []
+    saved = [(t, t.clone()) for site in targets.values() for t in (site.mean, site.var)]
 
-    def observe(name: str, view: View, x: Tensor) -> None:
+    def observe(name: str, site: SiteTensors, x: Tensor) -> None:
         n = len(x)
         flat = x.float().flatten(2)
         mean_i = flat.mean(2)
         mean = mean_i.mean(0)
         square_i = (flat - mean[None, :, None]).square().mean(2)
         var = square_i.mean(0)
-        source = view.var.clone()
-        gap = (mean - view.mean).square() / source
+        source = site.var.clone()
+        gap = (mean - site.mean).square() / source
         noise = mean_i.var(0) / n / source
         gap_sd = (var.sqrt() - source.sqrt()).square() / source
         noise_sd = square_i.var(0) / n / (4 * var.clamp(min=1e-12)) / source
         rows.append(torch.stack([t.nan_to_num().mean() for t in (gap, noise, gap_sd, noise_sd)]))
         if sequential:
-            view.mean.copy_(mean)
-            view.var.copy_(var)
+            site.mean.copy_(mean)
+            site.var.copy_(var)
 
     try:
         with observed(model, targets, None, observe):

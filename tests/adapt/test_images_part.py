@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.adapt.images import blended
-from renorm.banks.bank import Statistics
+from renorm.banks import Statistics
 from renorm.functional import Moments
 from tests.banks.models import Unknown, randomize, rectified, small, unchanged
 from tests.oracles.numbers import inp, summary

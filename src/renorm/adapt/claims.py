@@ -11,21 +11,20 @@ import torch
 from torch import nn
 
 from renorm.adapt.step import Source
-from renorm.banks.bank import Statistics
-from renorm.banks.sites import View, unwrap, views
+from renorm.banks import SiteTensors, Statistics, site_tensors, unwrap
 
 
-def values(targets: Mapping[str, View]) -> dict[str, Statistics]:
+def values(targets: Mapping[str, SiteTensors]) -> dict[str, Statistics]:
     """What a model has now, as copies."""
-    return {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
+    return {name: Statistics(site.mean.clone(), site.var.clone()) for name, site in targets.items()}
 
 
-def fill(targets: Mapping[str, View], given: Mapping[str, Statistics | Source]) -> None:
+def fill(targets: Mapping[str, SiteTensors], given: Mapping[str, Statistics | Source]) -> None:
     """Write statistics into a model, in place."""
     with torch.no_grad():
-        for name, view in targets.items():
-            view.mean.copy_(given[name].mean)
-            view.var.copy_(given[name].var)
+        for name, site in targets.items():
+            site.mean.copy_(given[name].mean)
+            site.var.copy_(given[name].var)
 
 
 def same(a: Statistics, b: Statistics) -> bool:
@@ -49,14 +48,14 @@ class Claim:
     source: Mapping[str, Source]
     installed: Mapping[str, Statistics]
 
-    def found(self, model: nn.Module) -> dict[str, View]:
+    def found(self, model: nn.Module) -> dict[str, SiteTensors]:
         """The sites, none where the model has lost the branch."""
         try:
-            return views(model, self.branch)
+            return site_tensors(model, self.branch)
         except ValueError:
             return {}
 
-    def left(self, targets: Mapping[str, View]) -> bool:
+    def left(self, targets: Mapping[str, SiteTensors]) -> bool:
         """Whether a model has just what the owner wrote last."""
         now = values(targets)
         return now.keys() == self.installed.keys() and all(same(now[name], self.installed[name]) for name in now)
@@ -71,11 +70,11 @@ def claim(model: nn.Module, branch: str | None, owner: object) -> Claim:
     Raises:
         RuntimeError: another owner moves the same statistics: each would take what the other wrote for the source.
     """
-    targets, claims = views(model, branch), _CLAIMS.setdefault(unwrap(model), [])
-    mine = {view.mean.data_ptr() for view in targets.values()}
+    targets, claims = site_tensors(model, branch), _CLAIMS.setdefault(unwrap(model), [])
+    mine = {site.mean.data_ptr() for site in targets.values()}
     for other in list(claims):
         theirs, holder = other.found(model), other.owner()
-        if not mine & {view.mean.data_ptr() for view in theirs.values()}:
+        if not mine & {site.mean.data_ptr() for site in theirs.values()}:
             continue
         if holder is not None:
             raise RuntimeError(
@@ -86,8 +85,8 @@ def claim(model: nn.Module, branch: str | None, owner: object) -> Claim:
             fill(theirs, other.source)
         claims.remove(other)
     source = {
-        name: Source(view.mean.clone(), view.var.clone(), float(getattr(view.module, "eps", 1e-5)))
-        for name, view in targets.items()
+        name: Source(site.mean.clone(), site.var.clone(), float(getattr(site.module, "eps", 1e-5)))
+        for name, site in targets.items()
     }
     claims.append(Claim(weakref.ref(owner), branch, source, values(targets)))
     return claims[-1]

@@ -12,8 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from renorm.banks.forward import Forward, call, num_samples, observed
-from renorm.banks.sites import View
+from renorm.banks import Forward, SiteTensors, call, num_samples, observed
 from renorm.functional import Moments, all_merge, instance_moments, pool
 
 SINGLE = 16.0  # prior for one image, which cannot tell a shift from chance: that of single-image normalization
@@ -87,7 +86,7 @@ def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
 def evidence(
     model: nn.Module,
     images: Any,
-    targets: Mapping[str, View],
+    targets: Mapping[str, SiteTensors],
     branch: str | None,
     samples: int,
     *,
@@ -107,12 +106,12 @@ def evidence(
     everyone = None if group is None else partial(all_merge, group=group)
     num_local = num_samples(images)
 
-    def observe(name: str, view: View, x: Tensor) -> None:
+    def observe(name: str, site: SiteTensors, x: Tensor) -> None:
         means = image_means(x, num_local)
         m = pool(Moments(means, torch.zeros_like(means), 1))  # no image on this rank: zeros that count nothing
         if everyone is not None:
             m = everyone(m)
-        rows[name].append(compared(m, view))
+        rows[name].append(compared(m, site))
 
     with observed(model, targets, branch, observe):
         call(model, images, forward)
@@ -137,10 +136,10 @@ def image_means(x: Tensor, num_images: int) -> Tensor:
     return means
 
 
-def compared(m: Moments, view: View) -> Tensor:
+def compared(m: Moments, site: SiteTensors) -> Tensor:
     """The gap and the noise of one site, given the moments of its images' means. Shape: ``(2,)``."""
     count = torch.as_tensor(m.count, dtype=m.mean.dtype, device=m.mean.device).flatten()[0]
-    scale = view.var + float(getattr(view.module, "eps", 1e-5))
-    gap = (m.mean[0] - view.mean).square() / scale
+    scale = site.var + float(getattr(site.module, "eps", 1e-5))
+    gap = (m.mean[0] - site.mean).square() / scale
     noise = m.var[0] / (count - 1).clamp(min=0) / scale  # infinite for one image
     return torch.stack([gap.mean(), noise.mean() if count > 1 else noise.new_tensor(torch.inf)])

@@ -19,7 +19,7 @@ from renorm.adapt.change import Change
 from renorm.adapt.memory import Look, Memory, SiteRecord, Weights
 from renorm.adapt.state import State, StreamEvent, StreamSettings
 from renorm.adapt.step import ADAPTED, Source
-from renorm.banks.sites import View, fingerprint
+from renorm.banks import SiteTensors, fingerprint
 from renorm.files import write_atomically
 
 FORMAT = "renorm.adapter/1"
@@ -36,12 +36,12 @@ class StoredStream:
     identity: str
 
 
-def identity(model: nn.Module, targets: Mapping[str, View], source: Mapping[str, Source]) -> str:
+def identity(model: nn.Module, targets: Mapping[str, SiteTensors], source: Mapping[str, Source]) -> str:
     """A hash of the model as it is without the stream: its weights, and the source statistics and affine of its sites."""
     digest = hashlib.sha256(fingerprint(model).encode())
-    for name, site in source.items():
-        view = targets[name]
-        for tensor in (site.mean, site.var, view.weight, view.bias):
+    for name, own in source.items():
+        site = targets[name]
+        for tensor in (own.mean, own.var, site.weight, site.bias):
             value = None if tensor is None else tensor.detach().cpu().contiguous()
             digest.update(f"{name} {None if value is None else value.dtype}".encode())
             digest.update(b"" if value is None else value.view(-1).view(torch.uint8).numpy().tobytes())

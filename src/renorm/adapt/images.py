@@ -10,11 +10,25 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.adapt.evidence import Evidence, evidence
-from renorm.banks.bank import Bank, Statistics, check_all_finite, interpolate, source_weight
-from renorm.banks.exclusive import exclusive
-from renorm.banks.forward import Forward, Observer, call, check_reached, nothing, num_samples, observed
-from renorm.banks.install import Installation
-from renorm.banks.sites import View, resolve, views
+from renorm.banks import (
+    Bank,
+    Forward,
+    Installation,
+    Observer,
+    SiteTensors,
+    Statistics,
+    call,
+    check_all_finite,
+    check_reached,
+    exclusive,
+    interpolate,
+    nothing,
+    num_samples,
+    observed,
+    resolve,
+    site_tensors,
+    source_weight,
+)
 from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
 
 Only = Literal["mean", "variance"]
@@ -113,7 +127,7 @@ def adapt_(
         >>> adaptation.undo()
     """
     branch = resolve(model, branch)
-    targets = views(model, branch)
+    targets = site_tensors(model, branch)
     _check_only(only)
     with exclusive(model):
         samples = _count(model, images, group)
@@ -123,7 +137,7 @@ def adapt_(
             check_reached(targets, found.sites)
         chosen = _chosen_weight(prior, weight, samples, found)
         report = Adaptation(model, branch, chosen, samples, only, found)
-        report._source = {name: Statistics(view.mean.clone(), view.var.clone()) for name, view in targets.items()}
+        report._source = {name: Statistics(site.mean.clone(), site.var.clone()) for name, site in targets.items()}
         try:
             seen: dict[str, int] = {}
             with observed(model, targets, branch, _observer(report, group, seen)):
@@ -144,7 +158,7 @@ def _observer(report: Adaptation, group: dist.ProcessGroup | None, uses: dict[st
     seen: dict[str, Moments] = {}
     everyone = None if group is None else partial(all_merge, group=group)
 
-    def observe(name: str, view: View, x: Tensor) -> None:
+    def observe(name: str, site: SiteTensors, x: Tensor) -> None:
         batch = batch_moments(x)
         if everyone is not None:
             row = Moments(batch.mean[None], batch.var[None], torch.as_tensor(batch.count).reshape(1, 1))
@@ -160,8 +174,8 @@ def _observer(report: Adaptation, group: dist.ProcessGroup | None, uses: dict[st
             )
         installed = blended(report._source[name], batch, report.source_weight, report.only)
         report._installed[name] = installed
-        report.write(view.mean, installed.mean)
-        report.write(view.var, installed.var)
+        report.write(site.mean, installed.mean)
+        report.write(site.var, installed.var)
 
     return observe
 

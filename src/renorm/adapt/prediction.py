@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from renorm.banks.bank import Statistics, check_all_finite, source_weight
-from renorm.banks.exclusive import exclusive
-from renorm.banks.sites import resolve, unwrap, views
+from renorm.banks import Statistics, check_all_finite, exclusive, resolve, site_tensors, source_weight, unwrap
 from renorm.functional import Moments, at_least_float32, branch_norm, positions
 from renorm.layers import Site
 from renorm.routing import Visit, route, route_of
@@ -121,9 +119,9 @@ def _sites(model: nn.Module) -> list[tuple[str, nn.Module]]:
     route = route_of(unwrap(model))
     found: dict[int, tuple[str, nn.Module]] = {}
     for branch in (None,) if route is None else route.branches:
-        targets = views(model, branch)
-        check_all_finite({name: Statistics(view.mean, view.var) for name, view in targets.items()})
-        found |= {id(view.module): (name, view.module) for name, view in targets.items()}
+        targets = site_tensors(model, branch)
+        check_all_finite({name: Statistics(site.mean, site.var) for name, site in targets.items()})
+        found |= {id(site.module): (name, site.module) for name, site in targets.items()}
     for name, site in found.values():
         if not isinstance(getattr(site, "eps", None), float | int):
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from renorm.adapt.change import Change
 from renorm.adapt.memory import Memory
-from renorm.banks.bank import source_weight
+from renorm.banks import source_weight
 
 LATEST = 1000  # events that are kept
 What = Literal["changed", "abstained", "resumed", "skipped", "reset"]

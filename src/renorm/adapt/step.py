@@ -24,8 +24,7 @@ from renorm.adapt.memory import (
     weights_of,
 )
 from renorm.adapt.state import State, StreamEvent, StreamSettings, What
-from renorm.banks.bank import Statistics, interpolate, source_weight
-from renorm.banks.sites import View
+from renorm.banks import SiteTensors, Statistics, interpolate, source_weight
 from renorm.functional import Moments, instance_moments
 from renorm.functional import merge as merge_moments
 
@@ -73,23 +72,23 @@ class StreamStep:
         self.changed = False
         self.weight: float | None = None
 
-    def look(self, name: str, view: View, x: Tensor) -> None:
+    def look(self, name: str, site: SiteTensors, x: Tensor) -> None:
         """Observe a site that normalizes by the source."""
-        self._record(SOURCE, name, view, x)
+        self._record(SOURCE, name, site, x)
 
     def reached(self, kind: str) -> list[str]:
         """The sites that a forward of a kind has come to."""
         return [key.removeprefix(kind) for key in self.seen if key.startswith(kind)]
 
-    def install(self, name: str, view: View, x: Tensor) -> None:
+    def install(self, name: str, site: SiteTensors, x: Tensor) -> None:
         """Observe a site behind adapted ones, and give it what it is to normalize by."""
-        record = self._record(ADAPTED, name, view, x)
+        record = self._record(ADAPTED, name, site, x)
         if self.weight is None:
             self.weight = self._decided()
         source = self.source[name]
         blend = blended(source, record, self.whole.weights, self.positions[ADAPTED + name], self.weight)
-        view.mean.copy_(blend.mean)
-        view.var.copy_(blend.var)
+        site.mean.copy_(blend.mean)
+        site.var.copy_(blend.var)
 
     def read(self, output: Any) -> None:
         """Remember what classes the images were taken for, where the output is a table of their scores, ``(N, K)``."""
@@ -102,7 +101,7 @@ class StreamStep:
             taken = torch.nn.functional.one_hot(output.argmax(1), output.shape[1]).double()
             self._remember(CLASSES, Moments(taken, torch.zeros_like(taken), 1))
 
-    def _record(self, kind: str, name: str, view: View, x: Tensor) -> SiteRecord:
+    def _record(self, kind: str, name: str, site: SiteTensors, x: Tensor) -> SiteRecord:
         images = by_image(instance_moments(x.detach()), self.num_images, name)
         if self.block.look is None:
             self._compare(name, images)

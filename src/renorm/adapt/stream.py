@@ -17,9 +17,18 @@ from renorm.adapt.file import StoredStream, check_fits, identity, read, write
 from renorm.adapt.memory import Memory, pooled
 from renorm.adapt.state import Distance, State, StreamEvent, StreamSettings
 from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, StreamStep, blended, worth
-from renorm.banks.exclusive import exclusive
-from renorm.banks.forward import Forward, call, check_reached, nothing, num_samples, observed
-from renorm.banks.sites import View, resolve, views
+from renorm.banks import (
+    Forward,
+    SiteTensors,
+    call,
+    check_reached,
+    exclusive,
+    nothing,
+    num_samples,
+    observed,
+    resolve,
+    site_tensors,
+)
 
 
 class EmptyBatchError(ValueError):
@@ -118,7 +127,7 @@ class Adapter:
         """
         self._check_open()
         with exclusive(self._model):
-            targets = views(self._model, self._branch)
+            targets = site_tensors(self._model, self._branch)
             self._check_untouched(targets)
             num_images = num_samples(images)
             try:
@@ -132,7 +141,7 @@ class Adapter:
                 with observed(self._model, targets, self._branch, nothing):
                     return call(self._model, images, self._forward)
 
-    def _adapted(self, images: Any, targets: dict[str, View], num_images: int) -> Any:
+    def _adapted(self, images: Any, targets: dict[str, SiteTensors], num_images: int) -> Any:
         step = StreamStep(self._state, self._settings, self._source, num_images)
         try:
             if self._settings.prior == "auto":
@@ -203,7 +212,7 @@ class Adapter:
         """Empty the memory and give the model its source statistics back; the next batch starts anew."""
         self._check_open()
         with exclusive(self._model):
-            targets = views(self._model, self._branch)
+            targets = site_tensors(self._model, self._branch)
             self._check_untouched(targets)
             old = self._state
             state = State(images=old.images, resets=old.resets + 1, events=old.events).noted(
@@ -224,7 +233,7 @@ class Adapter:
         if self._closed:
             return
         with exclusive(self._model):
-            targets = views(self._model, self._branch)
+            targets = site_tensors(self._model, self._branch)
             if not discard:
                 self._check_untouched(targets)
             fill(targets, self._source)
@@ -238,7 +247,7 @@ class Adapter:
             OSError: the file cannot be written; a former one is kept.
         """
         self._check_open()
-        model = identity(self._model, views(self._model, self._branch), self._source)
+        model = identity(self._model, site_tensors(self._model, self._branch), self._source)
         return write(path, StoredStream(self._settings, self._branch, self._state, model))
 
     @classmethod
@@ -260,7 +269,7 @@ class Adapter:
         return adapter
 
     def _resume(self, stored: StoredStream, path: Path) -> None:
-        targets = views(self._model, self._branch)
+        targets = site_tensors(self._model, self._branch)
         if stored.identity != identity(self._model, targets, self._source):
             raise ValueError(
                 f"{path} is of a model with other weights or statistics. What it remembers would not fit these features. "
@@ -290,7 +299,7 @@ class Adapter:
                 "Start a new one by renorm.Adapter(model), or load a saved one."
             )
 
-    def _check_untouched(self, targets: dict[str, View]) -> None:
+    def _check_untouched(self, targets: dict[str, SiteTensors]) -> None:
         if not self._claim.left(targets):
             raise RuntimeError(
                 f"the model's statistics are no longer those that the adapter installed: {self!r}. Going on would lose that "

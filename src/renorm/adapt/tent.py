@@ -14,9 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from renorm.adapt.claims import noted
 from renorm.adapt.prediction import prediction_time
-from renorm.banks.exclusive import exclusive
-from renorm.banks.forward import Forward, call, evaluating, num_samples
-from renorm.banks.sites import View, resolve, views
+from renorm.banks import Forward, SiteTensors, call, evaluating, exclusive, num_samples, resolve, site_tensors
 
 
 class Tent:
@@ -67,7 +65,7 @@ class Tent:
             raise ValueError(f"rate={rate} was given. A step has a positive, finite length. Use 1e-3, as published.")
         self.model, self.branch, self.steps = model, resolve(model, branch), 0
         self._rate, self._betas, self._forward = rate, betas, forward
-        sites = views(model, self.branch)
+        sites = site_tensors(model, self.branch)
         self._num_sites = len(sites)
         self._names, self._parameters = _affines(sites)
         self._source = [p.detach().clone() for p in self._parameters]
@@ -179,11 +177,11 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log.exp() * log).sum(1).mean()
 
 
-def _affines(sites: dict[str, View]) -> tuple[list[str], list[nn.Parameter]]:
+def _affines(sites: dict[str, SiteTensors]) -> tuple[list[str], list[nn.Parameter]]:
     """The scales and biases of sites by name, each once."""
     found: dict[int, tuple[str, nn.Parameter]] = {}
-    for name, view in sites.items():
-        for key, parameter in view.parameters().items():
+    for name, site in sites.items():
+        for key, parameter in site.parameters().items():
             found.setdefault(id(parameter), (f"{name}.{key}", parameter))
     if not found:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from renorm.banks.sites import resolve
+from renorm.banks import resolve
 from renorm.routing import route, route_of
 
 Mode = Literal["eval", "train"]

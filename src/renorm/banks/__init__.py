@@ -1,19 +1,41 @@
 """Banks: the statistics of every site for one branch, as values and small files."""
 
-from renorm.banks.bank import Bank, Statistics, blend, merge
+from renorm.banks.bank import Bank, Statistics, blend, check_all_finite, interpolate, merge, source_weight
 from renorm.banks.choice import Choice
+from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_, using
 from renorm.banks.measure import measure, recalibrate_
+from renorm.banks.observe import Forward, Observer, call, check_reached, evaluating, nothing, num_samples, observed
+from renorm.banks.sites import SiteTensors, fingerprint, hash_of, resolve, site_tensors, tracked, unwrap
 
 __all__ = [
     "Bank",
     "Choice",
+    "Forward",
     "Installation",
+    "Observer",
+    "SiteTensors",
     "Statistics",
     "blend",
+    "call",
+    "check_all_finite",
+    "check_reached",
+    "evaluating",
+    "exclusive",
+    "fingerprint",
+    "hash_of",
     "install_",
+    "interpolate",
     "measure",
     "merge",
+    "nothing",
+    "num_samples",
+    "observed",
     "recalibrate_",
+    "resolve",
+    "site_tensors",
+    "source_weight",
+    "tracked",
+    "unwrap",
     "using",
 ]

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from renorm.banks.sites import fingerprint, resolve, versions, views
+from renorm.banks.sites import fingerprint, resolve, site_tensors, versions
 from renorm.files import write_atomically
 from renorm.functional import Moments, unbiased
 from renorm.functional import merge as merge_moments
@@ -67,10 +67,10 @@ class Bank:
         """
         branch = resolve(model, branch)
         sites = {}
-        for name, view in views(model, branch).items():
-            own = (view.weight, view.bias) if affine else (None, None)
+        for name, site in site_tensors(model, branch).items():
+            own = (site.weight, site.bias) if affine else (None, None)
             weight, bias = (None if t is None else t.detach().clone() for t in own)
-            sites[name] = Statistics(view.mean.clone(), view.var.clone(), None, weight, bias)
+            sites[name] = Statistics(site.mean.clone(), site.var.clone(), None, weight, bias)
         return cls(sites, branch=branch).from_model(model)
 
     def from_model(self, model: nn.Module) -> Bank:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from renorm.banks.bank import Bank, Statistics, check_finite
-from renorm.banks.exclusive import exclusive
-from renorm.banks.sites import View, fingerprint, resolve, views
+from renorm.banks.hold import exclusive
+from renorm.banks.sites import SiteTensors, fingerprint, resolve, site_tensors
 
 
 class Installation:
@@ -54,7 +54,7 @@ class Installation:
         self.give_back()
 
     def _memories(self) -> set[int]:
-        modules = [view.module for view in views(self._model, self._branch).values()]
+        modules = [site.module for site in site_tensors(self._model, self._branch).values()]
         tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values())]
         return {_memory(t) for t in tensors if t is not None}
 
@@ -81,11 +81,11 @@ def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict:
         RuntimeError: another thread measures the model or changes its statistics at the time.
     """
     branch = resolve(model, branch)
-    targets = views(model, branch)
+    targets = site_tensors(model, branch)
     with exclusive(model):
         _check(model, bank, targets, strict)
         report = Installation(model, branch, f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
-        for own, value in [pair for name, view in targets.items() for pair in _writes(view, bank.sites[name])]:
+        for own, value in [pair for name, site in targets.items() for pair in _writes(site, bank.sites[name])]:
             report.write(own, value)
     return report
 
@@ -104,22 +104,22 @@ def using(model: nn.Module, bank: Bank, branch: str | None = None, *, strict: bo
             installed.give_back()
 
 
-def _pairs(view: View, given: Statistics) -> list[tuple[Tensor | None, Tensor]]:
+def _pairs(site: SiteTensors, given: Statistics) -> list[tuple[Tensor | None, Tensor]]:
     """The tensors of a site, each with the value a bank has for it."""
-    own, values = (view.mean, view.var, view.weight, view.bias), (given.mean, given.var, given.weight, given.bias)
+    own, values = (site.mean, site.var, site.weight, site.bias), (given.mean, given.var, given.weight, given.bias)
     return [(tensor, value) for tensor, value in zip(own, values, strict=True) if value is not None]
 
 
-def _writes(view: View, given: Statistics) -> list[tuple[Tensor, Tensor]]:
+def _writes(site: SiteTensors, given: Statistics) -> list[tuple[Tensor, Tensor]]:
     """Where to write what, for a site to use what a bank has for it."""
-    return [(view.mean, given.mean), (view.var, given.var), *view.writes(given.weight, given.bias)]
+    return [(site.mean, given.mean), (site.var, given.var), *site.writes(given.weight, given.bias)]
 
 
-def _described(site: View | Statistics) -> str:
+def _described(site: SiteTensors | Statistics) -> str:
     return f"{len(site.mean)} channels" + (" and no affine" if site.weight is None and site.bias is None else "")
 
 
-def _check(model: nn.Module, bank: Bank, targets: dict[str, View], strict: bool) -> None:
+def _check(model: nn.Module, bank: Bank, targets: dict[str, SiteTensors], strict: bool) -> None:
     missing, unexpected = sorted(targets.keys() - bank.sites.keys()), sorted(bank.sites.keys() - targets.keys())
     if missing or unexpected:
         close = difflib.get_close_matches(missing[0], unexpected, n=1) if missing else []
@@ -128,11 +128,11 @@ def _check(model: nn.Module, bank: Bank, targets: dict[str, View], strict: bool)
             f"{unexpected[:3]}. A bank fits one architecture. "
             + (f"Was {close[0]!r} renamed to {missing[0]!r}?" if close else "Measure it again on this model.")
         )
-    for name, view in targets.items():
+    for name, site in targets.items():
         given = bank.sites[name]
-        if any(own is None or own.shape != value.shape for own, value in _pairs(view, given)):
+        if any(own is None or own.shape != value.shape for own, value in _pairs(site, given)):
             raise ValueError(
-                f"site {name!r} of the bank has {_described(given)}, the model's {_described(view)}. "
+                f"site {name!r} of the bank has {_described(given)}, the model's {_described(site)}. "
                 f"A bank fits one architecture. Measure it again on this model."
             )
         check_finite(name, given)

@@ -11,10 +11,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.banks.bank import Bank, Statistics, check_finite
-from renorm.banks.exclusive import exclusive
-from renorm.banks.forward import Forward, call, num_samples, observed
+from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_
-from renorm.banks.sites import View, resolve, views
+from renorm.banks.observe import Forward, call, num_samples, observed
+from renorm.banks.sites import SiteTensors, resolve, site_tensors
 from renorm.functional import Moments, batch_moments, merge, unbiased
 
 Group = dist.ProcessGroup | None
@@ -74,13 +74,13 @@ def measure(
     if passes == 2 and iter(batches) is batches:
         raise ValueError("an iterator was given for two passes. It can be read once. Pass a list or a DataLoader.")
     branch = resolve(model, branch)
-    targets = views(model, branch)
+    targets = site_tensors(model, branch)
     with exclusive(model), _kept(targets):
         bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=True)
         if passes == 2:
-            for name, view in targets.items():
-                view.mean.copy_(bank.sites[name].mean)
-                view.var.copy_(bank.sites[name].var)
+            for name, site in targets.items():
+                site.mean.copy_(bank.sites[name].mean)
+                site.var.copy_(bank.sites[name].var)
             bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=False)
     return Bank(bank.sites, bank.samples, branch, data).from_model(model)
 
@@ -104,9 +104,9 @@ def recalibrate_(
 
 
 @contextmanager
-def _kept(targets: Mapping[str, View]) -> Iterator[None]:
+def _kept(targets: Mapping[str, SiteTensors]) -> Iterator[None]:
     """Give the statistics back at the end, whatever happens."""
-    saved = [(t, t.clone()) for view in targets.values() for t in (view.mean, view.var)]
+    saved = [(t, t.clone()) for site in targets.values() for t in (site.mean, site.var)]
     try:
         yield
     finally:
@@ -118,7 +118,7 @@ def _one_pass(
     model: nn.Module,
     batches: Iterable[Any],
     branch: str | None,
-    targets: Mapping[str, View],
+    targets: Mapping[str, SiteTensors],
     group: Group,
     forward: Forward | None,
     *,
@@ -126,11 +126,11 @@ def _one_pass(
 ) -> Bank:
     pooled: dict[str, Moments] = {}
 
-    def observe(name: str, view: View, x: Tensor) -> None:
+    def observe(name: str, site: SiteTensors, x: Tensor) -> None:
         batch = batch_moments(x)
         if by_batch:
-            view.mean.copy_(batch.mean)
-            view.var.copy_(batch.var)
+            site.mean.copy_(batch.mean)
+            site.var.copy_(batch.var)
         batch = Moments(batch.mean.double(), batch.var.double(), batch.count)
         pooled[name] = merge(pooled[name], batch) if name in pooled else batch
 
@@ -149,7 +149,7 @@ def _one_pass(
     return Bank(_finished(pooled, targets, samples), samples)
 
 
-def _finished(pooled: Mapping[str, Moments], targets: Mapping[str, View], samples: int) -> dict[str, Statistics]:
+def _finished(pooled: Mapping[str, Moments], targets: Mapping[str, SiteTensors], samples: int) -> dict[str, Statistics]:
     if samples == 0:
         raise ValueError(
             "the batches were empty. Measuring needs at least one image. Check the loader, or its drop_last."
@@ -161,20 +161,20 @@ def _finished(pooled: Mapping[str, Moments], targets: Mapping[str, View], sample
             f"made up. Give batches that use the whole model, or pass forward= that calls it as a whole."
         )
     sites = {}
-    for name, view in targets.items():
+    for name, site in targets.items():
         m = pooled[name]
         if m.count < 2:
             raise ValueError(
                 f"site {name!r} got a single value per channel. A variance needs at least two. Give more or larger images."
             )
-        sites[name] = Statistics(m.mean.to(view.mean), unbiased(m).to(view.var), int(m.count))
+        sites[name] = Statistics(m.mean.to(site.mean), unbiased(m).to(site.var), int(m.count))
         check_finite(name, sites[name])
     return sites
 
 
 def _over_ranks(
     pooled: dict[str, Moments],
-    targets: Mapping[str, View],
+    targets: Mapping[str, SiteTensors],
     samples: int,
     failure: Exception | None,
     group: dist.ProcessGroup,
@@ -182,8 +182,8 @@ def _over_ranks(
     """Merge over ranks in one collective, which also carries whether a rank failed."""
     device = next(iter(targets.values())).mean.device
     parts = [torch.tensor([float(samples), float(failure is not None)], dtype=torch.float64, device=device)]
-    for name, view in targets.items():
-        zeros = torch.zeros_like(view.mean, dtype=torch.float64)
+    for name, site in targets.items():
+        zeros = torch.zeros_like(site.mean, dtype=torch.float64)
         m = pooled.get(name, Moments(zeros, zeros, 0.0))
         parts += [torch.as_tensor(m.count, dtype=torch.float64, device=device).reshape(1), m.mean, m.var]
     flat = torch.cat(parts)
@@ -199,8 +199,8 @@ def _over_ranks(
     merged: dict[str, Moments] = {}
     for row in ranks:
         at = 2
-        for name, view in targets.items():
-            channels = view.mean.numel()
+        for name, site in targets.items():
+            channels = site.mean.numel()
             m = Moments(row[at + 1 : at + 1 + channels], row[at + 1 + channels : at + 1 + 2 * channels], row[at])
             merged[name] = merge(merged[name], m) if name in merged else m
             at += 1 + 2 * channels

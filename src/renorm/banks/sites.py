@@ -14,7 +14,7 @@ from renorm.layers import Site, running
 from renorm.routing import route_of
 
 
-class View(NamedTuple):
+class SiteTensors(NamedTuple):
     """One site's tensors for a branch, as views: what is written to them is in the model. Shapes ``(C,)``.
 
     The affine of a sandwich is merged from two, so it is a copy. ``module`` is what the branch's samples are normalized by.
@@ -78,7 +78,7 @@ def resolve(model: nn.Module, branch: str | None) -> str | None:
     return branch
 
 
-def views(model: nn.Module, branch: str | None) -> dict[str, View]:
+def site_tensors(model: nn.Module, branch: str | None) -> dict[str, SiteTensors]:
     """Every site with running statistics by name, through a branch (resolved already).
 
     Raises:
@@ -94,9 +94,9 @@ def views(model: nn.Module, branch: str | None) -> dict[str, View]:
     return found
 
 
-def tracked(model: nn.Module, branch: str | None) -> dict[str, View]:
+def tracked(model: nn.Module, branch: str | None) -> dict[str, SiteTensors]:
     """The same, of a model that may have none."""
-    found: dict[str, View] = {}
+    found: dict[str, SiteTensors] = {}
     inside: set[int] = set()
     for name, module in unwrap(model).named_modules():
         if id(module) in inside:
@@ -119,15 +119,15 @@ def _tracks(module: nn.Module) -> bool:
     return like and not frozen and running(module) is not None
 
 
-def _of_plain(module: nn.Module) -> View:
+def _of_plain(module: nn.Module) -> SiteTensors:
     weight, bias = (module._parameters.get(key) for key in ("weight", "bias"))
-    return View(module, module.get_buffer("running_mean"), module.get_buffer("running_var"), weight, bias)
+    return SiteTensors(module, module.get_buffer("running_mean"), module.get_buffer("running_var"), weight, bias)
 
 
-def _of_site(site: Site, row: int) -> View:
+def _of_site(site: Site, row: int) -> SiteTensors:
     now = site.statistics(row)
     assert now is not None
-    return View(site.called(row), now.mean, now.var, *site.affine_of(row), site, row)
+    return SiteTensors(site.called(row), now.mean, now.var, *site.affine_of(row), site, row)
 
 
 def versions(model: nn.Module) -> int:

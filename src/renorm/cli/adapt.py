@@ -73,12 +73,12 @@ class Adapt:
 
     def run(self) -> None:
         """Run the command."""
-        from renorm.banks.sites import views
+        from renorm.banks import site_tensors
 
         self.check()
         named = self.source.open(self.model)
         branch = named.branch(self.branch)
-        views(named.classifier.model, branch)  # says at once that there is nothing to move
+        site_tensors(named.classifier.model, branch)  # says at once that there is nothing to move
         images = named.images(self.images)
         if self.curve:
             name = f"{self.model} {self.source.weights}" if self.source.weights else self.model
@@ -96,12 +96,12 @@ class Adapt:
         """Adapt the model, and tell what was found and what changes."""
         import renorm
         from renorm.adapt import evidence
-        from renorm.banks.sites import views
+        from renorm.banks import site_tensors
         from renorm.data import sample
 
         model, x = named.classifier.model, pixels(named, few)
         source, automatic = renorm.Bank.of(model, branch=branch), self.prior in (None, "auto") and self.weight is None
-        fixed = None if automatic else evidence(model, x, views(model, branch), branch, len(few))
+        fixed = None if automatic else evidence(model, x, site_tensors(model, branch), branch, len(few))
         prior = "auto" if automatic else self.prior
         adaptation = renorm.adapt_(model, x, prior, branch, weight=self.weight, only=self.only)
         tell_shift(adaptation, fixed, few.name)

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import renorm
-from renorm.banks import Choice
-from renorm.banks.sites import hash_of, unwrap
+from renorm.banks import Choice, hash_of, unwrap
 from renorm.corruptions import CORRUPTIONS, nearest_scale
 from renorm.data import Images, Origin
 from renorm.models import Classifier

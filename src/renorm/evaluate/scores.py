@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from renorm import metrics
-from renorm.banks import Choice
-from renorm.banks.forward import evaluating
+from renorm.banks import Choice, evaluating
 from renorm.data import Images
 from renorm.metrics import Scores
 from renorm.models import Classifier

@@ -15,7 +15,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_leaves
 
 import renorm
-from renorm.banks.sites import unwrap
+from renorm.banks import unwrap
 from renorm.export.formats import BATCH, LIBRARIES, File, to_onnx, to_program
 from renorm.extras import require
 from renorm.files import write_atomically

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from renorm.attacks import Attack, Ball, radius
-from renorm.banks import Choice
-from renorm.banks.forward import evaluating
+from renorm.banks import Choice, evaluating
 from renorm.extras import require
 from renorm.models import Classifier
 from renorm.seeds import stable_seed

@@ -12,7 +12,7 @@ from renorm.layers import SHARABLE, Site, Sync, check_sandwich, check_share, che
 from renorm.routing import Route, check_names
 from renorm.surgery import rules
 from renorm.surgery.conversion import Conversion
-from renorm.surgery.plan import Plan, Sites, plan
+from renorm.surgery.plan import Norms, Sites, plan
 from renorm.surgery.swap import keep_tied, swap_, unwrapped
 
 Make = Callable[[nn.Module], Site]
@@ -130,7 +130,7 @@ def sandwich_(
     return convert_(plan(unwrapped(model), sites, WHOLE), route, make, optimizer, sync)
 
 
-def convert_(found: Plan, route: Route, make: Make, optimizer: Optimizer | None, sync: Sync) -> Conversion:
+def convert_(found: Norms, route: Route, make: Make, optimizer: Optimizer | None, sync: Sync) -> Conversion:
     """Put what ``make`` makes in the place of every chosen norm, and a synchronized site without branches in that of others."""
     report = Conversion(found.root, route, optimizer)
     report.left = found.left

@@ -15,7 +15,7 @@ from renorm.surgery import rules
 Sites = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
 
 
-class Plan(NamedTuple):
+class Norms(NamedTuple):
     """Norms of a model by name: to convert, of known classes but not among the sites, and left, with the reason."""
 
     root: nn.Module
@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     left: dict[str, str]
 
 
-def plan(root: nn.Module, sites: Sites, whole: str | None) -> Plan:
+def plan(root: nn.Module, sites: Sites, whole: str | None) -> Norms:
     """Which modules to convert, and which norms are left and why; refuses before anything is changed.
 
     Args:
@@ -50,7 +50,7 @@ def plan(root: nn.Module, sites: Sites, whole: str | None) -> Plan:
             f"Wrap it: nn.Sequential(norm)."
         )
     rest = {n: module for n, (module, rule) in found.items() if rule.action == "split" and n not in chosen}
-    return Plan(root, {name: module for name, (module, _) in chosen.items()}, rest, left)
+    return Norms(root, {name: module for name, (module, _) in chosen.items()}, rest, left)
 
 
 def _walk(root: nn.Module) -> Iterable[tuple[str, tuple[nn.Module, rules.Rule]]]:

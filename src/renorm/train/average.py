@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 import renorm
-from renorm.banks.sites import resolve, tracked
+from renorm.banks import resolve, tracked
 
 WARMUP = 10  # steps: while there are few, older weights count less
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from renorm.banks.sites import tracked
+from renorm.banks import tracked
 from renorm.functional import Moments, all_merge
 from renorm.routing import route_of
 

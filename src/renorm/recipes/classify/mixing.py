@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from renorm.banks.forward import evaluating
+from renorm.banks import evaluating
 from renorm.data import SMALL
 from renorm.mix import CutMix, Mix, Mixup, MomentExchange
 from renorm.seeds import stable_seed

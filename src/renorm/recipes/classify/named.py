@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from renorm.banks import Bank
-from renorm.banks.sites import tracked
+from renorm.banks import Bank, tracked
 from renorm.data import CIFAR, Images, load
 from renorm.evaluate import SOURCE
 from renorm.models import Classifier, create, load_weights

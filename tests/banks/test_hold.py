@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.banks import exclusive, forward
+from renorm.banks import hold, observe
 from tests.banks.models import small, unchanged
 
 
@@ -126,12 +126,12 @@ def test_an_error_lets_go_and_nothing_is_kept_of_a_model():
     with pytest.raises(KeyError), renorm.using(model, renorm.Bank.of(model)):
         raise KeyError
     elsewhere(lambda: renorm.adapt_(model, images()))
-    assert not exclusive._HOLDS
+    assert not hold._HOLDS
 
 
 def test_the_law_needs_the_guard(monkeypatch: pytest.MonkeyPatch):
     """Unguarded, adapting in another thread while one measures changes what is measured, or what is left behind."""
-    for module in (exclusive, forward):
+    for module in (hold, observe):
         monkeypatch.setattr(module, "threading", SimpleNamespace(get_ident=lambda: 0))
     model = small()
     before = renorm.Bank.of(model)

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from renorm.banks.sites import View, unwrap
+from renorm.banks.sites import SiteTensors, unwrap
 from renorm.routing import route, route_of
 
 Forward = Callable[[nn.Module, Any], Any]
-Observer = Callable[[str, View, Tensor], None]
+Observer = Callable[[str, SiteTensors, Tensor], None]
 
 
 @contextmanager
-def observed(model: nn.Module, targets: Mapping[str, View], branch: str | None, observer: Observer) -> Iterator[None]:
-    """Run ``observer(name, view, x)`` before every forward of a site, in evaluation mode and without gradients.
+def observed(
+    model: nn.Module, targets: Mapping[str, SiteTensors], branch: str | None, observer: Observer
+) -> Iterator[None]:
+    """Run ``observer(name, site, x)`` before every forward of a site, in evaluation mode and without gradients.
 
     In evaluation a site normalizes by its running statistics, so an observer that fills them decides what it normalizes by:
     that works for any class of norm, fused or unknown. Modes are given back; dropout stays off; compiled code runs eagerly.
@@ -34,9 +36,9 @@ def observed(model: nn.Module, targets: Mapping[str, View], branch: str | None, 
         if route_of(model) is not None:
             stack.enter_context(route(model, branch or ""))
         try:
-            for name, view in targets.items():
-                hook = _hook(name, view, observer)
-                handles.append(view.module.register_forward_pre_hook(hook, with_kwargs=True))
+            for name, site in targets.items():
+                hook = _hook(name, site, observer)
+                handles.append(site.module.register_forward_pre_hook(hook, with_kwargs=True))
             stack.enter_context(evaluating(model))
             yield
         finally:
@@ -57,7 +59,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _hook(name: str, view: View, observer: Observer) -> Callable[..., None]:
+def _hook(name: str, site: SiteTensors, observer: Observer) -> Callable[..., None]:
     owner = threading.get_ident()
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -66,7 +68,7 @@ def _hook(name: str, view: View, observer: Observer) -> Callable[..., None]:
                 f"site {name!r} was called by one thread while another measures or adapts the model. Its features would be "
                 f"counted among the other's. Call the model afterwards, or give each thread a copy by copy.deepcopy."
             )
-        observer(name, view, args[0] if args else next(iter(kwargs.values())))
+        observer(name, site, args[0] if args else next(iter(kwargs.values())))
 
     return hook
 
@@ -117,11 +119,11 @@ def _alike(a: Any, b: Any) -> bool:
     return isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim > 2 and a.shape == b.shape
 
 
-def nothing(name: str, view: View, x: Tensor) -> None:
+def nothing(name: str, site: SiteTensors, x: Tensor) -> None:
     """Observe nothing: the model normalizes by what it has."""
 
 
-def check_reached(targets: Mapping[str, View], seen: Collection[str]) -> None:
+def check_reached(targets: Mapping[str, SiteTensors], seen: Collection[str]) -> None:
     """Refuse a forward that left out sites."""
     missing = [name for name in targets if name not in seen]
     if missing:
