@@ -195,19 +195,7 @@ def test_broken_batches_are_refused_or_skipped_and_change_nothing(case: str, pri
     assert_close(adapter(images(seed=2)), other(images(seed=2)), rtol=0, atol=0)
 
 
-class Sometimes(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.always, self.never = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.always(x)
-
-
 def test_what_cannot_be_adapted_is_refused_and_changes_nothing():
-    model = Sometimes()
-    with unchanged(model), pytest.raises(ValueError, match=r"1 of 2 sites were not reached .* 'never' first"):
-        Adapter(model)(images())
     with pytest.raises(ValueError, match=r"Sequential has no running statistics; its norms are none\."):
         Adapter(nn.Sequential(nn.Conv2d(3, 3, 1)))
     with pytest.raises(TypeError, match=r"type str without tensors was given"):

@@ -95,14 +95,22 @@ def test_a_model_in_evaluation_mode_is_adapted_too(method: str):
 
 
 @pytest.mark.parametrize("method", ["fixed weight", "mean only", "variance only", "TENT"])
-def test_a_layer_that_is_not_reached_is_an_error(method: str):
+def test_a_layer_that_is_not_reached_keeps_what_it_has(method: str):
     model = small()
     model.add_module("unused", nn.BatchNorm2d(7))
     model.forward = lambda x: model[:7](x)  # type: ignore[method-assign]
+    with unchanged(model.get_submodule("unused")), METHODS[method](model, None) as call:
+        call(images())
+
+
+@pytest.mark.parametrize("method", ["fixed weight", "mean only", "variance only", "TENT"])
+def test_no_layer_that_is_reached_is_an_error(method: str):
+    model = small()
+    model.forward = lambda x: x.mean((2, 3)).requires_grad_()  # type: ignore[method-assign]
     with (
         unchanged(model),
         METHODS[method](model, None) as call,
-        pytest.raises((ValueError, RuntimeError), match="'unused"),
+        pytest.raises((ValueError, RuntimeError), match=r"reached by the images"),
     ):
         call(images())
 

@@ -135,12 +135,17 @@ def test_a_model_in_evaluation_mode_is_measured_too():
         assert_close(statistics(model), before, rtol=0.02, atol=0.02)
 
 
-def test_a_layer_that_no_batch_reaches_is_an_error():
+def test_a_layer_that_no_batch_reaches_keeps_what_it_has_and_is_said():
     model = small()
     model.add_module("unused", nn.BatchNorm2d(3))
     first: Any = lambda m, x: m[:7](x)  # noqa: E731
-    with unchanged(model), pytest.raises(ValueError, match=r"1 of 3 sites were reached by no batch, 'unused' first"):
-        renorm.recalibrate_(model, images(4), forward=first)
+    with unchanged(model.get_submodule("unused")):
+        report = renorm.recalibrate_(model, images(4), forward=first)
+    assert report.unreached == ("unused",)
+    assert "without 1 that nothing reached (unused)" in repr(report)
+    report.undo()
+    with unchanged(model), pytest.raises(ValueError, match=r"1 of 3 sites were not reached .* 'unused' first"):
+        renorm.recalibrate_(model, images(4), forward=first, strict=True)
 
 
 def test_buffers_are_filled_where_they_are():

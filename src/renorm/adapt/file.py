@@ -107,7 +107,10 @@ def check_fits(path: str | PathLike[str], state: State, source: Mapping[str, Sou
     for memory in (state.memory, state.block):
         named = {key.partition(":")[2]: record for key, record in memory.records.items() if key.startswith(ADAPTED)}
         wrong = [site for site in named if site not in source or named[site].mean.shape != source[site].mean.shape]
-        missing = [site for site in source if memory.weights.images and site not in named]
+        reached = [site for site in source if ADAPTED + site in state.positions]
+        missing = [site for site in reached if memory.weights.images and site not in named]
+        if memory.weights.images and not reached:
+            raise refused(path, "no site is known to be reached")
         if wrong or missing:
             raise refused(path, f"site {(wrong or missing)[0]!r} is missing or of another size")
 

@@ -19,7 +19,6 @@ from renorm.banks import (
     Statistics,
     call,
     check_all_finite,
-    check_reached,
     exclusive,
     interpolate,
     nothing,
@@ -28,6 +27,8 @@ from renorm.banks import (
     resolve,
     site_tensors,
     source_weight,
+    unreached,
+    without,
 )
 from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
 
@@ -43,6 +44,7 @@ class Adaptation(Installation):
         samples: how many images there were.
         only: which of the two moments moved, ``None`` for both.
         evidence: what the weight was chosen by, under ``prior="auto"``; else ``None``.
+        unreached: sites that keep the source bit for bit, as the model's evaluation does not reach them.
         output: what the model returned for the images, equal to evaluating it on them now.
     """
 
@@ -65,17 +67,18 @@ class Adaptation(Installation):
     @cached_property
     def distance(self) -> dict[str, float]:
         """How far each site moved, in standard deviations of the source; see :meth:`renorm.Bank.distance`."""
-        return Bank(self._source).distance(Bank(self._installed))
+        return Bank(self._source).distance(Bank(self._installed, unreached=self.unreached))
 
     def __repr__(self) -> str:
         if not self._saved:
             return f"adaptation to {self.samples} images, undone"
         if self.evidence is not None and self.source_weight == 1:
-            return f"kept the source: what {self.samples} images show may be chance"
+            return f"kept the source: what {self.samples} images show may be chance{without(self.unreached)}"
         top = max(self.distance, key=self.distance.__getitem__)
         what = f"{self.only} only, " if self.only else ""
         return (
-            f"adapted {len(self.distance)} sites to {self.samples} images, {what}source weight {self.source_weight:.3g}; "
+            f"adapted {len(self.distance)} sites to {self.samples} images{without(self.unreached)}, "
+            f"{what}source weight {self.source_weight:.3g}; "
             f"moved most: {top!r} by {self.distance[top]:.3g} sd"
         )
 
@@ -90,6 +93,7 @@ def adapt_(
     only: Only | None = None,
     group: dist.ProcessGroup | None = None,
     forward: Forward | None = None,
+    strict: bool = False,
 ) -> Adaptation:
     r"""Move a model's statistics towards those of a few unlabelled images, as far as these show a shift.
 
@@ -98,7 +102,7 @@ def adapt_(
 
     with n images and m values per channel. Every site normalizes by exactly what it installs, so the forward's output equals
     evaluation afterwards. (A norm used several times is pooled over its uses, and one more forward makes the output.) Weights,
-    modes and dropout are left alone.
+    modes and dropout are left alone. Sites that the model's evaluation does not reach keep the source bit for bit and are listed.
 
     Args:
         images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
@@ -110,9 +114,10 @@ def adapt_(
         only: move the ``"mean"`` or the ``"variance"`` alone; the other stays the source's, bit for bit.
         group: ranks that hold the batch together; every one must call. ``None`` is no communication.
         forward: ``forward(model, images)`` for images of another form.
+        strict: refuse images that do not reach every site.
 
     Raises:
-        ValueError: no image, one value per channel, numbers that are not finite, a site that was not reached, a prior and a
+        ValueError: no image, one value per channel, numbers that are not finite, no site that was reached, a prior and a
             weight. The model is unchanged.
         RuntimeError: another thread measures the model or changes its statistics at the time.
 
@@ -134,7 +139,7 @@ def adapt_(
         found = None
         if weight is None and prior in (None, "auto"):
             found = evidence(model, images, targets, branch, samples, group=group, forward=forward)
-            check_reached(targets, found.sites)
+            unreached(targets, found.sites, strict)
         chosen = _chosen_weight(prior, weight, samples, found)
         report = Adaptation(model, branch, chosen, samples, only, found)
         report._source = {name: Statistics(site.mean.clone(), site.var.clone()) for name, site in targets.items()}
@@ -145,7 +150,7 @@ def adapt_(
             if max(seen.values(), default=1) > 1:  # an earlier use of a norm saw less than is installed now
                 with observed(model, {}, branch, nothing):
                     report.output = call(model, images, forward)
-            check_reached(targets, report._installed)
+            report.unreached = unreached(targets, report._installed, strict)
             check_all_finite(report._installed)
         except BaseException:
             report.give_back()

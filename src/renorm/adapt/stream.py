@@ -21,13 +21,14 @@ from renorm.banks import (
     Forward,
     SiteTensors,
     call,
-    check_reached,
     exclusive,
     nothing,
     num_samples,
     observed,
     resolve,
     site_tensors,
+    unreached,
+    without,
 )
 
 
@@ -122,7 +123,7 @@ class Adapter:
             images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
 
         Raises:
-            ValueError: no image, NaN or infinity (unless they are skipped), a site that was not reached.
+            ValueError: no image, NaN or infinity (unless they are skipped), no site that was reached, or others than before.
             RuntimeError: the adapter is closed, or somebody else has changed the statistics or uses the model right now.
         """
         self._check_open()
@@ -148,10 +149,10 @@ class Adapter:
                 fill(targets, self._source)
                 with observed(self._model, targets, self._branch, step.look):
                     call(self._model, images, self._forward)
-                check_reached(targets, step.reached(SOURCE))
+                unreached(targets, step.reached(SOURCE))
             with observed(self._model, targets, self._branch, step.install):
                 output = call(self._model, images, self._forward)
-            check_reached(targets, step.reached(ADAPTED))
+            self._check_same(unreached(targets, step.reached(ADAPTED)))
             step.read(output)
             state, installed = step.result(), values(targets)
         except BaseException:
@@ -159,6 +160,21 @@ class Adapter:
             raise
         self._state, self._claim.installed = state, installed
         return output
+
+    def _check_same(self, left_out: tuple[str, ...]) -> None:
+        if self._state.positions and left_out != self.unreached:
+            now, then = (", ".join(names) or "none" for names in (left_out, self.unreached))
+            raise ValueError(
+                f"this batch did not reach the sites {now}, those before it did not reach {then}. A memory is of the same sites "
+                f"throughout. Call the model in one way, or reset() the adapter."
+            )
+
+    @property
+    def unreached(self) -> tuple[str, ...]:
+        """Sites that keep the source bit for bit, as the model's evaluation does not reach them; none before the first batch."""
+        return tuple(
+            name for name in self._source if self._state.positions and ADAPTED + name not in self._state.positions
+        )
 
     @property
     def source_weight(self) -> float:
@@ -285,8 +301,9 @@ class Adapter:
                 site, memory.records[ADAPTED + name], memory.weights, positions[ADAPTED + name], self.source_weight
             )
             for name, site in self._source.items()
+            if name not in self.unreached
         }
-        fill(targets, blends)
+        fill({name: targets[name] for name in blends}, blends)
         self._claim.installed = values(targets)
 
     def _remembered(self) -> Memory:
@@ -320,6 +337,7 @@ class Adapter:
             return f"adapter, closed after {self.num_images} images"
         there = self.overall
         return (
-            f"adapter of {len(self._source)} sites after {self.num_images} images and {self.num_resets} resets: source weight "
-            f"{self.source_weight:.3g}, {there.value:.3g} sd away (noise {there.noise:.2g})"
+            f"adapter of {len(self._source)} sites{without(self.unreached)} after {self.num_images} images and "
+            f"{self.num_resets} resets: source weight {self.source_weight:.3g}, {there.value:.3g} sd away "
+            f"(noise {there.noise:.2g})"
         )

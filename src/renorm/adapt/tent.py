@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from renorm.adapt.claims import noted
 from renorm.adapt.prediction import prediction_time
-from renorm.banks import Forward, SiteTensors, call, evaluating, exclusive, num_samples, resolve, site_tensors
+from renorm.banks import Forward, SiteTensors, call, evaluating, exclusive, num_samples, resolve, site_tensors, without
 
 
 class Tent:
@@ -26,6 +26,8 @@ class Tent:
     A call normalizes by the batch (:func:`renorm.prediction_time`), takes one step on the scales and biases of all sites, and
     returns the logits z of before the step, as published. Statistics and all other weights stay as they are; dropout is off.
     Between calls only the scales and biases differ from the source.
+
+    Sites that the last batch did not reach, as the model's evaluation leaves them out, are listed as ``unreached``.
 
     Steps add up: on a long stream, small or sorted batches can end in one class for every image. :meth:`reset` is the way back.
 
@@ -40,7 +42,7 @@ class Tent:
         ValueError: a model without running statistics or without affine parameters, parameters of a half type; from a call:
             no image, NaN or infinity, a single value per channel. Nothing is changed then.
         TypeError: from a call: an output that is no tensor ``(N, K, *)`` of logits.
-        RuntimeError: from a call: closed already, another thread at the model, a site that was not reached.
+        RuntimeError: from a call: closed already, another thread at the model, no site that was reached.
 
     Reference: Wang, Shelhamer, Liu, Olshausen & Darrell, *Tent: fully test-time adaptation by entropy minimization*, ICLR 2021.
 
@@ -70,6 +72,7 @@ class Tent:
         self._names, self._parameters = _affines(sites)
         self._source = [p.detach().clone() for p in self._parameters]
         self._present = self._source
+        self.unreached: tuple[str, ...] = ()
         self._optimizer: torch.optim.Adam | None = self._fresh()
 
     def __call__(self, images: Any) -> Tensor:
@@ -128,18 +131,19 @@ class Tent:
             f"{n} {word}{'s' if n != 1 else ''}" for n, word in ((self._num_sites, "site"), (self.steps, "step"))
         )
         state = steps if self._optimizer is not None else "closed"
-        return f"Tent over {sites} and {len(self._parameters)} parameters, {state}"
+        return f"Tent over {sites} and {len(self._parameters)} parameters{without(self.unreached)}, {state}"
 
     def _fresh(self) -> torch.optim.Adam:
         return torch.optim.Adam(self._parameters, lr=self._rate, betas=self._betas)
 
     def _check(self, loss: Tensor, gradients: tuple[Tensor | None, ...]) -> None:
         missing = [name for name, g in zip(self._names, gradients, strict=True) if g is None]
-        if missing:
+        if len(missing) == len(gradients):
             raise RuntimeError(
-                f"{len(missing)} of {len(self._names)} scales and biases were not reached by the images, {missing[0]!r} first. "
-                f"They would stay behind the others unnoticed. Call the model as a whole, or pass forward= that does."
+                f"none of the {len(missing)} scales and biases was reached by the images, {missing[0]!r} for one. They would "
+                f"stay as they are unnoticed. Call the model as a whole, or pass forward= that does."
             )
+        self.unreached = tuple(dict.fromkeys(name.rpartition(".")[0] for name in missing))
         if not torch.stack([loss.detach(), *(g.sum() for g in gradients if g is not None)]).isfinite().all():
             raise ValueError(
                 "the entropy or its gradient is not finite. A step would break the model. Look for NaN in the weights, or for "

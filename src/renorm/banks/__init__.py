@@ -5,7 +5,7 @@ from renorm.banks.choice import Choice
 from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_, using
 from renorm.banks.measure import measure, recalibrate_
-from renorm.banks.observe import Forward, Observer, call, check_reached, evaluating, nothing, num_samples, observed
+from renorm.banks.observe import Forward, Observer, call, evaluating, nothing, num_samples, observed, unreached, without
 from renorm.banks.sites import SiteTensors, fingerprint, hash_of, resolve, site_tensors, tracked, unwrap
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "blend",
     "call",
     "check_all_finite",
-    "check_reached",
     "evaluating",
     "exclusive",
     "fingerprint",
@@ -36,6 +35,8 @@ __all__ = [
     "site_tensors",
     "source_weight",
     "tracked",
+    "unreached",
     "unwrap",
     "using",
+    "without",
 ]

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from renorm.banks.observe import without
 from renorm.banks.sites import fingerprint, resolve, site_tensors, versions
 from renorm.files import write_atomically
 from renorm.functional import Moments, unbiased
@@ -43,6 +44,7 @@ class Bank:
         branch: whose affine they were measured through, or whose they are; ``None`` for a plain model.
         data: what they were measured on, in words.
         weights: hash of the model's other weights, known for a bank that was loaded.
+        unreached: sites of the model that nothing reached when it was measured, so that the bank lacks them.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
@@ -55,6 +57,7 @@ class Bank:
     branch: str | None = None
     data: str | None = None
     weights: str | None = None
+    unreached: tuple[str, ...] = ()
     _model: weakref.ref[nn.Module] | None = field(default=None, repr=False)
     _version: int = field(default=0, repr=False)
 
@@ -93,9 +96,11 @@ class Bank:
         r"""How far another bank is from this one, per site, in standard deviations of this one.
 
         .. math:: \sqrt{\operatorname{mean}_c \frac{(\mu_a - \mu_b)^2 + (\sigma_a - \sigma_b)^2}{\sigma_a^2}}
+
+        Sites that one of them lacks, as nothing reached them, have none.
         """
         _same_sites(self, other)
-        return {name: _distance(a, other.sites[name]) for name, a in self.sites.items()}
+        return {name: _distance(a, other.sites[name]) for name, a in self.sites.items() if name in other.sites}
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the bank as a safetensors file, with a hash of the model's other weights while that model exists.
@@ -116,6 +121,7 @@ class Bank:
             "branch": self.branch,
             "data": self.data,
             "weights": self.weights or self._fingerprint(),
+            "unreached": list(self.unreached),
             "torch": torch.__version__,
         }
         metadata = {"format": FORMAT, "renorm": json.dumps(about)}
@@ -135,7 +141,21 @@ class Bank:
             name, _, part = key.rpartition(".")
             sites.setdefault(name, {})[part] = tensor
         made = {name: _statistics(Path(path), name, parts) for name, parts in sites.items()}
-        return cls(made, about.get("samples"), about.get("branch"), about.get("data"), about.get("weights"))
+        known = (about.get(key) for key in ("samples", "branch", "data", "weights"))
+        return cls(made, *known, unreached=tuple(about.get("unreached", ())))
+
+    def check_complete(self) -> Bank:
+        """The bank itself, where it has every site of its model.
+
+        Raises:
+            ValueError: nothing reached some when it was measured.
+        """
+        if self.unreached:
+            raise ValueError(
+                f"the bank lacks {len(self.unreached)} sites that nothing reached when it was measured, {self.unreached[0]!r} "
+                f"first. A model to fold or to export needs all. Measure a bank by forwards that reach them."
+            )
+        return self
 
     def _fingerprint(self) -> str | None:
         model = self._model() if self._model is not None else None
@@ -152,7 +172,7 @@ class Bank:
         sites = f"{len(self.sites)} site{'s' if len(self.sites) != 1 else ''}"
         through = f" of branch {self.branch!r}" if self.branch else ""
         samples = "samples unknown" if self.samples is None else f"{self.samples} samples"
-        return f"Bank{through} of {sites}, {samples}" + (f", {self.data}" if self.data else "")
+        return f"Bank{through} of {sites}, {samples}{without(self.unreached)}" + (f", {self.data}" if self.data else "")
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_model": None, "weights": self.weights or self._fingerprint()}
@@ -164,6 +184,8 @@ def blend(source: Bank, target: Bank, prior: float = 64) -> Bank:
     .. math:: s \cdot \text{source} + (1 - s) \cdot \text{target}, \qquad s = \frac{\text{prior}}{\text{prior} + n}
 
     for means and (unbiased) variances alike. The affine, if any, is the source's.
+
+    Sites that the target lacks, as nothing reached them, are the source's bit for bit.
 
     Args:
         prior: images the source is worth; ``inf`` is the source bit for bit, 0 the target.
@@ -182,7 +204,7 @@ def blend(source: Bank, target: Bank, prior: float = 64) -> Bank:
     s = source_weight(prior, target.samples)
     sites = {}
     for name, a in source.sites.items():
-        b = target.sites[name]
+        b = target.sites.get(name, a)
         mean, var = (interpolate(p, q.to(p), s) for p, q in ((a.mean, b.mean), (a.var, b.var)))
         sites[name] = replace(a, mean=mean, var=var, count=None)
     return replace(source, sites=sites, samples=None, data=f"blend, source weight {s:.3g}")
@@ -218,9 +240,11 @@ def merge(banks: Sequence[Bank]) -> Bank:
     for other in banks[1:]:
         _same_sites(first, other)
         _same_features(first, other)
-    sites = {name: _merged(name, [bank.sites[name] for bank in banks]) for name in first.sites}
+    names = dict.fromkeys(name for bank in banks for name in bank.sites)
+    sites = {name: _merged(name, [bank.sites[name] for bank in banks if name in bank.sites]) for name in names}
+    lost = tuple(name for name in first.unreached if name not in names)
     known = [bank.samples for bank in banks if bank.samples is not None]
-    return replace(first, sites=sites, samples=sum(known) if len(known) == len(banks) else None)
+    return replace(first, sites=sites, samples=sum(known) if len(known) == len(banks) else None, unreached=lost)
 
 
 def _same_features(a: Bank, b: Bank) -> None:
@@ -255,8 +279,9 @@ def _distance(a: Statistics, b: Statistics) -> float:
 
 
 def _same_sites(a: Bank, b: Bank) -> None:
-    if a.sites.keys() != b.sites.keys():
-        apart = sorted(a.sites.keys() ^ b.sites.keys())
+    names, others = ({*bank.sites, *bank.unreached} for bank in (a, b))
+    if names != others:
+        apart = sorted(names ^ others)
         raise ValueError(
             f"two banks of {len(a.sites)} and {len(b.sites)} sites were given that differ in {apart[:3]}. "
             f"They must be of one model. Measure both on it."

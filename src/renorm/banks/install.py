@@ -15,10 +15,14 @@ from renorm.banks.sites import SiteTensors, fingerprint, resolve, site_tensors
 
 
 class Installation:
-    """What was written into a model; ``undo()`` writes the former values back."""
+    """What was written into a model; ``undo()`` writes the former values back.
 
-    def __init__(self, model: nn.Module, branch: str | None, what: str = "") -> None:
-        self._model, self._branch, self._what = model, branch, what
+    Attributes:
+        unreached: sites that keep what they had, bit for bit, as nothing has reached them.
+    """
+
+    def __init__(self, model: nn.Module, branch: str | None, what: str = "", unreached: tuple[str, ...] = ()) -> None:
+        self._model, self._branch, self._what, self.unreached = model, branch, what, unreached
         self._saved: list[tuple[Tensor, Tensor, Tensor]] = []  # where, what was there, what was written
 
     def write(self, target: Tensor, value: Tensor) -> None:
@@ -72,6 +76,8 @@ class Installation:
 def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict: bool = True) -> Installation:
     """Give a branch of a model the statistics of a bank (and its affine, where the bank has one), in place.
 
+    Sites that nothing reached when the bank was measured keep what they have; the result lists them as ``unreached``.
+
     Args:
         branch: whose statistics to replace: by default the active route's, else the only one.
         strict: refuse a bank that was saved for a model with other weights.
@@ -84,8 +90,9 @@ def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict:
     targets = site_tensors(model, branch)
     with exclusive(model):
         _check(model, bank, targets, strict)
-        report = Installation(model, branch, f"{bank!r} installed" + (f" as branch {branch!r}" if branch else ""))
-        for own, value in [pair for name, site in targets.items() for pair in _writes(site, bank.sites[name])]:
+        what = f"{bank!r} installed" + (f" as branch {branch!r}" if branch else "")
+        report = Installation(model, branch, what, tuple(name for name in targets if name not in bank.sites))
+        for own, value in [pair for name, given in bank.sites.items() for pair in _writes(targets[name], given)]:
             report.write(own, value)
     return report
 
@@ -120,7 +127,8 @@ def _described(site: SiteTensors | Statistics) -> str:
 
 
 def _check(model: nn.Module, bank: Bank, targets: dict[str, SiteTensors], strict: bool) -> None:
-    missing, unexpected = sorted(targets.keys() - bank.sites.keys()), sorted(bank.sites.keys() - targets.keys())
+    known = {*bank.sites, *bank.unreached}
+    missing, unexpected = sorted(targets.keys() - known), sorted(known - targets.keys())
     if missing or unexpected:
         close = difflib.get_close_matches(missing[0], unexpected, n=1) if missing else []
         raise ValueError(
@@ -128,8 +136,8 @@ def _check(model: nn.Module, bank: Bank, targets: dict[str, SiteTensors], strict
             f"{unexpected[:3]}. A bank fits one architecture. "
             + (f"Was {close[0]!r} renamed to {missing[0]!r}?" if close else "Measure it again on this model.")
         )
-    for name, site in targets.items():
-        given = bank.sites[name]
+    for name, given in bank.sites.items():
+        site = targets[name]
         if any(own is None or own.shape != value.shape for own, value in _pairs(site, given)):
             raise ValueError(
                 f"site {name!r} of the bank has {_described(given)}, the model's {_described(site)}. "

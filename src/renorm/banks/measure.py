@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from renorm.banks.bank import Bank, Statistics, check_finite
 from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_
-from renorm.banks.observe import Forward, call, num_samples, observed
+from renorm.banks.observe import Forward, call, num_samples, observed, unreached
 from renorm.banks.sites import SiteTensors, resolve, site_tensors
 from renorm.functional import Moments, batch_moments, merge, unbiased
 
@@ -29,6 +29,7 @@ def measure(
     group: Group = None,
     forward: Forward | None = None,
     data: str | None = None,
+    strict: bool = False,
 ) -> Bank:
     """The statistics of every site over data, pooled exactly; the model is left as it was.
 
@@ -37,6 +38,8 @@ def measure(
     batching; deeper sites see features that depend on the batches' composition. A second pass measures under the result of
     the first in place of each batch's own moments: the next site is exact as well, and the others depend on the batches
     through the first pass only (on a trained ResNet-20 the largest difference is halved).
+
+    Sites that no batch reaches, such as heads that run in training only, are not in the bank, which lists them as ``unreached``.
 
     Reduces to: PyTorch's batch statistics for one batch (unbiased variance), which :func:`install_` then makes the
     published rectification; precise BN over many batches.
@@ -48,10 +51,11 @@ def measure(
         group: ranks to pool over; every one must call, also one without batches. ``None`` is no communication.
         forward: ``forward(model, batch)`` for batches of another form.
         data: what the batches are, in words, for the bank's file.
+        strict: refuse batches that do not reach every site.
 
     Raises:
         TypeError: one tensor in place of batches, or a batch of no known form.
-        ValueError: no batch, a site that no batch reached, numbers that are not finite. The model is unchanged.
+        ValueError: no batch, no site that a batch reached, numbers that are not finite. The model is unchanged.
         RuntimeError: another thread measures the model or changes its statistics at the time.
 
     Reference: Benz et al., *Revisiting batch normalization for improving corruption robustness*, 2021;
@@ -77,12 +81,13 @@ def measure(
     targets = site_tensors(model, branch)
     with exclusive(model), _kept(targets):
         bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=True)
+        lost = unreached(targets, bank.sites, strict)
         if passes == 2:
-            for name, site in targets.items():
-                site.mean.copy_(bank.sites[name].mean)
-                site.var.copy_(bank.sites[name].var)
+            for name, given in bank.sites.items():
+                targets[name].mean.copy_(given.mean)
+                targets[name].var.copy_(given.var)
             bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=False)
-    return Bank(bank.sites, bank.samples, branch, data).from_model(model)
+    return Bank(bank.sites, bank.samples, branch, data, unreached=lost).from_model(model)
 
 
 def recalibrate_(
@@ -93,14 +98,17 @@ def recalibrate_(
     passes: int = 1,
     group: Group = None,
     forward: Forward | None = None,
+    strict: bool = False,
 ) -> Installation:
     """:func:`measure` the statistics of a branch over data and install them, for weights that have changed or were averaged.
 
-    An error half way leaves the model as it was. The result has ``undo()``.
+    Sites that no batch reaches keep theirs bit for bit; the result lists them as ``unreached`` and has ``undo()``. An error half
+    way leaves the model as it was.
     """
     branch = resolve(model, branch)
     with exclusive(model):
-        return install_(model, measure(model, batches, branch, passes=passes, group=group, forward=forward), branch)
+        bank = measure(model, batches, branch, passes=passes, group=group, forward=forward, strict=strict)
+        return install_(model, bank, branch)
 
 
 @contextmanager
@@ -154,20 +162,16 @@ def _finished(pooled: Mapping[str, Moments], targets: Mapping[str, SiteTensors],
         raise ValueError(
             "the batches were empty. Measuring needs at least one image. Check the loader, or its drop_last."
         )
-    missing = [name for name in targets if name not in pooled or pooled[name].count == 0]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(targets)} sites were reached by no batch, {missing[0]!r} first. Their statistics would be "
-            f"made up. Give batches that use the whole model, or pass forward= that calls it as a whole."
-        )
     sites = {}
-    for name, site in targets.items():
-        m = pooled[name]
+    for name, m in pooled.items():
+        if m.count == 0:
+            continue
         if m.count < 2:
             raise ValueError(
                 f"site {name!r} got a single value per channel. A variance needs at least two. Give more or larger images."
             )
-        sites[name] = Statistics(m.mean.to(site.mean), unbiased(m).to(site.var), int(m.count))
+        own = targets[name]
+        sites[name] = Statistics(m.mean.to(own.mean), unbiased(m).to(own.var), int(m.count))
         check_finite(name, sites[name])
     return sites
 

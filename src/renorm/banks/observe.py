@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -123,11 +123,23 @@ def nothing(name: str, site: SiteTensors, x: Tensor) -> None:
     """Observe nothing: the model normalizes by what it has."""
 
 
-def check_reached(targets: Mapping[str, SiteTensors], seen: Collection[str]) -> None:
-    """Refuse a forward that left out sites."""
-    missing = [name for name in targets if name not in seen]
-    if missing:
+def unreached(targets: Mapping[str, SiteTensors], seen: Collection[str], strict: bool = False) -> tuple[str, ...]:
+    """The sites that the forwards left out.
+
+    Raises:
+        ValueError: all of them, or any where ``strict``.
+    """
+    missing = tuple(name for name in targets if name not in seen)
+    if missing and (strict or len(missing) == len(targets)):
         raise ValueError(
             f"{len(missing)} of {len(targets)} sites were not reached by the images, {missing[0]!r} first. They would keep the "
-            f"source statistics unnoticed. Call the model as a whole, or pass forward= that does."
+            f"statistics they have. Call the model as a whole, or pass forward= that does"
+            + ("; or leave strict out." if len(missing) < len(targets) else ".")
         )
+    return missing
+
+
+def without(missing: Sequence[str]) -> str:
+    """What a report says of sites that the forwards left out."""
+    names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    return f", without {len(missing)} that nothing reached ({names})" if missing else ""

@@ -59,7 +59,8 @@ class Export:
         check_name(self.out)
         named = self.sized(self.source.open(self.model))
         choice = self.choice(named)
-        borrowed = renorm.using(named.classifier.model, choice.bank, choice.branch) if choice.bank else nullcontext()
+        bank = choice.bank and choice.bank.check_complete()
+        borrowed = renorm.using(named.classifier.model, bank, choice.branch) if bank else nullcontext()
         with borrowed:
             about = {"model": self.model, "bank": self.bank or choice.branch or "source", "made": choice.made}
             write_exported(named, named.classifier.folded(choice.branch), self.out, about, normalize=self.normalize)

@@ -42,7 +42,7 @@ class Fold:
         named = self.source.open(self.model)
         branch = named.branch(self.branch)
         if self.bank:
-            renorm.install_(named.classifier.model, renorm.Bank.load(self.bank), branch=branch)
+            renorm.install_(named.classifier.model, renorm.Bank.load(self.bank).check_complete(), branch=branch)
         write_folded(named, branch, self.out)
 
 
