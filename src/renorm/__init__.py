@@ -8,6 +8,8 @@ a report with ``undo()``.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from renorm.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from renorm import (
         adapt,
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from renorm.routing import interleave, route, route_, stack, unstack
     from renorm.surgery import add_branch_, fold, sandwich_, split_
 
-__version__ = "0.1.0"
 __all__ = [
     "Adaptation",
     "Adapter",

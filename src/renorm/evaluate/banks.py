@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import renorm
-from renorm.adapt import Auto
-from renorm.banks import Choice, Statistics
+from renorm.adapt import Auto, adapt_
+from renorm.banks import Bank, Choice, Statistics, measure, using
 from renorm.data import VIEWS, Images, View, sample, seeded_batch, view
 from renorm.models import Classifier
 from renorm.routing import route_of
@@ -169,10 +168,10 @@ class Adapted:
         return {f"adapted@{name}": name for name in self.branches} or {"adapted": None}
 
 
-def _adapted_bank(classifier: Classifier, x: Tensor, prior: float | Auto, branch: str | None) -> renorm.Bank:
-    adaptation = renorm.adapt_(classifier.model, x, prior=prior, branch=branch)
+def _adapted_bank(classifier: Classifier, x: Tensor, prior: float | Auto, branch: str | None) -> Bank:
+    adaptation = adapt_(classifier.model, x, prior=prior, branch=branch)
     try:
-        return renorm.Bank.of(classifier.model, branch=branch)
+        return Bank.of(classifier.model, branch=branch)
     finally:
         adaptation.undo()
 
@@ -188,7 +187,7 @@ def _choice(classifier: Classifier, name: str, known: Sequence[str], training: T
     if view not in VIEWS or owner not in known:
         raise _unknown(name, known)
     branch = _branch(owner)
-    bank = renorm.measure(classifier.model, training.batches(classifier, view), branch=branch)
+    bank = measure(classifier.model, training.batches(classifier, view), branch=branch)
     return Choice(branch, bank, training.made(view))
 
 
@@ -197,9 +196,9 @@ def _branch(name: str) -> str | None:
 
 
 def _from_file(classifier: Classifier, path: str, known: Sequence[str]) -> Choice:
-    bank = renorm.Bank.load(path)
+    bank = Bank.load(path)
     branch = bank.branch if bank.branch in known else _branch(known[0])
-    with renorm.using(classifier.model, bank, branch=branch):  # refuses another model's bank, once
+    with using(classifier.model, bank, branch=branch):  # refuses another model's bank, once
         pass
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
     return Choice(branch, replace(bank, weights=None), f"file {digest}: {bank!r}")
@@ -210,9 +209,9 @@ def _mixture(classifier: Classifier, text: str, known: Sequence[str]) -> Choice:
     for name in weights:
         if name not in known:
             raise _unknown(name, known)
-    banks = [renorm.Bank.of(classifier.model, branch=_branch(name), affine=True) for name in weights]
+    banks = [Bank.of(classifier.model, branch=_branch(name), affine=True) for name in weights]
     sites = {site: _mixed([bank.sites[site] for bank in banks], list(weights.values())) for site in banks[0].sites}
-    return Choice(_branch(next(iter(weights))), renorm.Bank(sites), "mixture of the model's banks")
+    return Choice(_branch(next(iter(weights))), Bank(sites), "mixture of the model's banks")
 
 
 def _weights(text: str) -> Mapping[str, float]:

@@ -7,8 +7,8 @@ from typing import get_args
 
 from torch import Tensor
 
-import renorm
-from renorm.adapt import Auto, Only
+from renorm.adapt import Auto, Only, adapt_
+from renorm.banks import Bank
 from renorm.models import Classifier
 
 USUAL = ("source", "auto", "16", "64", "replacement")
@@ -64,17 +64,17 @@ class Method:
         text = self.prior if isinstance(self.prior, str) else f"{self.prior:g}"
         return f"adapted to images of the shift, prior {text}" + (f", {self.only} only" if self.only else "")
 
-    def bank(self, classifier: Classifier, x: Tensor, branch: str | None) -> tuple[renorm.Bank | None, float]:
+    def bank(self, classifier: Classifier, x: Tensor, branch: str | None) -> tuple[Bank | None, float]:
         """The statistics that this method would install for some input, and the source's weight; no bank where it keeps those.
 
         Shape: ``(n, 3, H, W)``, normalized.
         """
         if self.is_source:
             return None, 1.0
-        adaptation = renorm.adapt_(classifier.model, x, prior=self.prior, branch=branch, only=self.only)
+        adaptation = adapt_(classifier.model, x, prior=self.prior, branch=branch, only=self.only)
         try:
             kept = adaptation.source_weight == 1
-            return None if kept else renorm.Bank.of(classifier.model, branch=branch), adaptation.source_weight
+            return None if kept else Bank.of(classifier.model, branch=branch), adaptation.source_weight
         finally:
             adaptation.undo()
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import renorm
 from renorm.banks import Choice, hash_of, unwrap
 from renorm.corruptions import CORRUPTIONS, nearest_scale
 from renorm.data import Images, Origin
 from renorm.models import Classifier
 from renorm.shifts import Shift
+from renorm.version import __version__
 
 STORED = "stored"  # the rounding of images that were read, not made
 
@@ -236,7 +236,7 @@ def versions(device: torch.device) -> dict[str, str]:
     """What computed."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     python = sys.version.split()[0]
-    return {"renorm": renorm.__version__, "torch": str(torch.__version__), "python": python, "device": name}
+    return {"renorm": __version__, "torch": str(torch.__version__), "python": python, "device": name}
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_leaves
 
-import renorm
 from renorm.banks import unwrap
 from renorm.export.formats import BATCH, LIBRARIES, File, to_onnx, to_program
 from renorm.extras import require
 from renorm.files import write_atomically
 from renorm.routing import route_of
+from renorm.version import __version__
 
 TOLERANCE = 1e-4  # between the model and the file, of float32 whose norms are fused into convolutions
 LARGEST = 2**31 - 2**20  # bytes of weights: a file of protocol buffers holds 2 GiB, the graph included
@@ -82,7 +82,7 @@ def write(
     """
     path = check_name(path)
     model, probe = _prepared(model, path, probe)
-    versions = {"renorm": renorm.__version__, "torch": str(torch.__version__)}
+    versions = {"renorm": __version__, "torch": str(torch.__version__)}
     with torch.no_grad():
         program = _traced(model, probe)
         file = FORMATS[path.suffix](program, {**(about or {}), "versions": versions})

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-import renorm
 from renorm.data import Images
 from renorm.extras import require
 from renorm.files import write_atomically
 from renorm.shifts.settings import CorruptionSettings, completed
+from renorm.version import __version__
 
 NAME = "manifest.json"
 SCRATCH = ".unfinished"  # folder of what is not whole yet
@@ -164,4 +164,4 @@ def _hash_of(folder: Path | None) -> str:
 
 def _versions(layout: str) -> dict[str, str]:
     names = ["numpy", "PIL", *(["pyarrow"] if layout == "parquet" else [])]
-    return {"renorm": renorm.__version__, "torch": str(torch.__version__)} | {n: require(n).__version__ for n in names}
+    return {"renorm": __version__, "torch": str(torch.__version__)} | {n: require(n).__version__ for n in names}
