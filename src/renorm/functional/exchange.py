@@ -226,24 +226,24 @@ def _with_moments(
     z = at_least_float32(x)
     z = _parts_as_channels(z, grouping.groups) if grouping.positional else z
     merged = 1 if grouping.positional else x.shape[1] // grouping.groups  # channels that make a part
-    shape, count = (len(x), grouping.parts(x), merged), grouping.values(x)
+    shape, count = (len(x), grouping.parts(x)), grouping.values(x)
 
     def rule(mean: Tensor, var: Tensor) -> tuple[Tensor, ...]:
-        own = (t.detach() if detach else t for t in (mean, var))
-        m = Moments(*_merged(*(t.reshape(shape) for t in own)), count)
-        std = (unbiased(m) + eps).sqrt()
-        new_mean, new_std = new(m.mean, std)
-        tables = around(m.mean, new_std / std, new_mean)
-        return *(t.unsqueeze(2).expand(shape).reshape(mean.shape) for t in tables), m.mean, m.var
+        own = _merged(mean, var, merged) if merged > 1 else (mean.reshape(shape), var.reshape(shape))
+        m_mean, m_var = (t.detach() if detach else t for t in own)
+        std = (unbiased(Moments(m_mean, m_var, count)) + eps).sqrt()
+        new_mean, new_std = new(m_mean, std)
+        tables = around(m_mean, new_std / std, new_mean)
+        spread = (t.repeat_interleave(merged, 1) if merged > 1 else t.reshape(mean.shape) for t in tables)
+        return *spread, m_mean, m_var
 
     y, mean, var = renormalize(z, rule)
     return (_parts_as_they_were(y, x) if grouping.positional else y).to(x.dtype), mean, var
 
 
-def _merged(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-    """Moments of groups of channels, each from those of its channels. Shape: ``(N, M, D)`` to ``(N, M)``."""
-    if mean.shape[2] == 1:
-        return mean.squeeze(2), var.squeeze(2)
+def _merged(mean: Tensor, var: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """Moments of groups of channels, each from those of its channels."""
+    mean, var = mean.unflatten(1, (-1, channels)), var.unflatten(1, (-1, channels))
     merged = mean.mean(2)
     return merged, (var + (mean - merged.unsqueeze(2)).square()).mean(2)
 

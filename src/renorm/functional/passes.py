@@ -11,6 +11,7 @@ code on a CPU: ``var_mean``, ``x.var`` and strided slices take 10 to 20 times as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -91,7 +92,9 @@ class _Renormalize(Function):
         # Activation checkpointing would have what autograd keeps of the rule computed again; it is small, so it just stays.
         with torch.enable_grad(), saved_tensors_hooks(_same, _same):
             scale, offset, centre, *others = rule(*leaves) if rule else leaves[2:]
-            scale, offset = torch.broadcast_tensors(scale.to(x.dtype), offset.to(x.dtype))
+            scale, offset = scale.to(x.dtype), offset.to(x.dtype)
+            if scale.shape != offset.shape:
+                scale, offset = torch.broadcast_tensors(scale, offset)
         centre = centre.detach().to(x.dtype)
         ctx.save_for_backward(x, *tables)
         ctx.rule, ctx.leaves, ctx.found = rule, leaves, (scale, offset, centre, *others)
@@ -106,7 +109,7 @@ class _Renormalize(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Table) -> tuple[Table, ...]:
         x, *tables = ctx.saved_tensors
-        if torch.is_grad_enabled() or not able(x):  # a second derivative is asked for, or many gradients by vmap
+        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():  # differentiable, or many by vmap
             gx, *found = _gradients_by_formula(ctx.rule, (x, *tables), grads)
             return gx, None, None, *found
         g = torch.zeros_like(x) if grads[0] is None else like(grads[0], x)
@@ -174,10 +177,9 @@ def sample_moments(x: Tensor, scratch: Tensor | None = None) -> tuple[Tensor, Te
     written again and again, as a walk through all of it would push ``x`` out of the cache.
     """
     z, axis = _pixels(x)
-    step = _per_chunk(z)
-    square = _pixels(torch.empty_like(x[:step]) if scratch is None else scratch[:step])[0]
+    square = _pixels(torch.empty_like(x[: _step(x)]) if scratch is None else scratch[: _step(x)])[0]
     mean, var = x.new_empty(x.shape[:2]), x.new_empty(x.shape[:2])
-    for part, m, v in zip(*(t.split(step) for t in (z, mean, var)), strict=True):
+    for part, m, v in _chunks(z, mean, var):
         deviation = square[: len(part)]
         torch.sum(part, axis, out=m).div_(z.shape[axis])
         torch.ops.aten.mse_loss.out(part, m.unsqueeze(axis), 0, out=deviation)  # (part - m) ** 2 in one pass
@@ -196,10 +198,9 @@ def sample_products(g: Tensor, x: Tensor, centre: Tensor, scratch: Tensor) -> tu
             *flat, ones, None, None, centre, ones, True, 0.0, [False, True, True]
         )
         return total.view(x.shape[:2]), dot.view(x.shape[:2])
-    step = _per_chunk(z)
-    product = _pixels(scratch[:step])[0]
+    product = _pixels(scratch[: _step(x)])[0]
     total, dot = x.new_empty(x.shape[:2]), x.new_empty(x.shape[:2])
-    for part, grad, t, d in zip(*(t.split(step) for t in (z, u, total, dot)), strict=True):
+    for part, grad, t, d in _chunks(z, u, total, dot):
         torch.sum(torch.mul(part, grad, out=product[: len(part)]), 1, out=d)
         torch.sum(grad, 1, out=t)
     return total, dot.addcmul_(total, centre, value=-1)
@@ -211,10 +212,7 @@ def affine(x: Tensor, scale: Tensor, offset: Tensor, out: Tensor, g: Table = Non
     if g is None or gain is None:
         _affine_into(into, z, axis, scale, offset)
         return out
-    step = _per_chunk(z)
-    chunks = (t.split(step) for t in (into, z, _pixels(g)[0]))
-    rows = (t.split(step) if len(t) == len(z) else (t,) * -(-len(z) // step) for t in (scale, offset, gain))
-    for to, part, grad, a, b, c in zip(*chunks, *rows, strict=True):
+    for part, to, grad, a, b, c in _chunks(z, into, _pixels(g)[0], scale, offset, gain):
         _affine_into(to, part, axis, a, b)
         to.addcmul_(grad, c.unsqueeze(axis))
     return out
@@ -242,5 +240,14 @@ def _pixels(x: Tensor) -> tuple[Tensor, int]:
     return (x.flatten(2), 2) if x.is_contiguous() else (x.movedim(1, -1).flatten(1, -2), 1)
 
 
-def _per_chunk(z: Tensor) -> int:
-    return max(1, CHUNK // max(1, z[0].numel() * z.element_size()))
+def _step(x: Tensor) -> int:
+    """How many samples a chunk has."""
+    return max(1, CHUNK // max(1, x[0].numel() * x.element_size()))
+
+
+def _chunks(z: Tensor, *others: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Chunks of ``z`` and of what belongs to it; a table of one row belongs to all samples."""
+    step = _step(z)
+    if step >= len(z):
+        return [(z, *others)]
+    return zip(z.split(step), *(t.split(step) if len(t) == len(z) else repeat(t) for t in others), strict=False)
