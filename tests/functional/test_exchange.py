@@ -263,9 +263,10 @@ def test_vectors_have_groups_of_channels_only():
         exchange_moments(x, donors(2, 0, 1), "in")
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 @pytest.mark.parametrize("over", PARTS)
-def test_tensors_with_gaps_and_broadcast_ones(over):
-    wide = features((3, 8, 6, 4))
+def test_tensors_with_gaps_and_broadcast_ones(over, dtype):
+    wide = features((3, 8, 6, 4), dtype=dtype)
     for x in (wide[:, ::2, ::2], wide[:, :4].expand(3, 4, 6, 4), wide[:1, :4].expand(3, 4, 6, 4)):
         y = exchange_moments(x, donors(2, 0, 1), over, **PARTS[over])
         assert_close(y, exchange_moments(x.contiguous(), donors(2, 0, 1), over, **PARTS[over]))

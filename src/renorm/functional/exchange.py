@@ -223,8 +223,8 @@ def _with_moments(
     x: Tensor, grouping: Grouping, eps: float, detach: bool, new: Tables
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``x`` with new moments in place of its own; and the means and variances of its M parts, ``(N, M)``."""
-    z = at_least_float32(x)
-    z = _parts_as_channels(z, grouping.groups) if grouping.positional else z
+    dtype, x = x.dtype, at_least_float32(x)
+    z = _parts_as_channels(x, grouping.groups) if grouping.positional else x
     merged = 1 if grouping.positional else x.shape[1] // grouping.groups  # channels that make a part
     shape, count = (len(x), grouping.parts(x)), grouping.values(x)
 
@@ -238,7 +238,7 @@ def _with_moments(
         return *spread, m_mean, m_var
 
     y, mean, var = renormalize(z, rule)
-    return (_parts_as_they_were(y, x) if grouping.positional else y).to(x.dtype), mean, var
+    return (_parts_as_they_were(y, x) if grouping.positional else y).to(dtype), mean, var
 
 
 def _merged(mean: Tensor, var: Tensor, channels: int) -> tuple[Tensor, Tensor]:
