@@ -139,7 +139,9 @@ def factor_affine(inner: Affine, merged: Affine) -> Affine:
 class _BlockNorm(Function):
     """Consecutive blocks of samples, each normalized by the native kernel, into one output: no copy of any block.
 
-    Takes weight and bias ``(len(sizes), C)``; returns y, and the blocks' means and unbiased variances, zeros where empty.
+    Not a rule, as in channels_last the native kernel takes two thirds of the time of the passes: 1.2 to 1.4 of a plain norm
+    where these take 1.8 to 1.9. Takes weight and bias ``(len(sizes), C)``; returns y, and the blocks' means and unbiased
+    variances, zeros where empty.
     """
 
     @staticmethod

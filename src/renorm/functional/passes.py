@@ -20,9 +20,7 @@ from torch.autograd import Function
 from torch.autograd.graph import saved_tensors_hooks
 
 CHUNK = 4 * 2**20  # bytes of x handled at a time, so that a second read of them hits the cache
-FEWEST = (
-    1_500_000  # elements below which one call of the native batch norm, where it can serve, costs less than the tables
-)
+FEWEST = 1_500_000  # elements below which one call of the native norm, where it can serve, costs less than the tables
 Table = Tensor | None
 Rule = Callable[..., tuple[Any, ...]]
 
@@ -32,8 +30,8 @@ def renormalize(x: Tensor, rule: Rule | None, *tables: Table) -> tuple[Any, ...]
 
     .. math:: y = s\,(x - c) + o, \qquad s, o, c, \ldots = \text{rule}(\mu, \sigma^2, \text{tables})
 
-    with the mean and biased variance of each sample and channel. The centre c must be a constant (detached): around it no
-    gradient of s cancels where means are large. Gradients flow through everything else.
+    with the mean and biased variance of each sample and channel. The centre c is a constant (detached) close to the mean, so that
+    the sums of backward, of g and of g (x - c), cancel as little as can be. Gradients flow through everything else.
 
     Shape: x ``(N, C, *)``; the rule gets two tables ``(N, C)`` and returns s, o and c, of ``(N, C)`` or ``(1, C)``.
 
