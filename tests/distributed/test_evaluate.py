@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from renorm.data import Images, load
 from renorm.evaluate import Adapted, Choice, Classifier, Results, evaluate
-from renorm.shifts import Shift, shifts
+from renorm.shifts import Shift, make_shifts
 from tests.distributed.ranks import on_ranks
 from tests.evaluate.conftest import BRANCHES, make_classifier, make_view
 
@@ -20,7 +20,11 @@ CHOICES = {name: Choice(name) for name in BRANCHES}
 def setting() -> tuple[Classifier, Images, list[Shift]]:
     images = load("digits", split="test").subset(range(40))
     other = Shift("other", images=images.subset(range(20)))
-    return make_classifier(images), images, [*shifts(["clean", "gaussian_noise:1", "contrast:2"], make_view), other]
+    return (
+        make_classifier(images),
+        images,
+        [*make_shifts(["clean", "gaussian_noise:1", "contrast:2"], make_view), other],
+    )
 
 
 def plain(results: Results) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 
 from renorm.data import Images
 from renorm.evaluate import Adapted, Choice, Classifier, Results, describe, evaluate, former, read_results, table
-from renorm.shifts import Shift, shifts
+from renorm.shifts import Shift, make_shifts
 from tests.evaluate.conftest import BRANCHES, make_view
 
 CHOICES = {name: Choice(name) for name in BRANCHES}
@@ -20,7 +20,7 @@ CHOICES = {name: Choice(name) for name in BRANCHES}
 @pytest.fixture
 def chosen(images: Images) -> list[Shift]:
     other = Shift("other", images=images.subset(range(20)), outputs=torch.arange(10))
-    return [*shifts(["clean", "gaussian_noise:1", "contrast:2", "contrast:3"], make_view), other]
+    return [*make_shifts(["clean", "gaussian_noise:1", "contrast:2", "contrast:3"], make_view), other]
 
 
 @pytest.fixture

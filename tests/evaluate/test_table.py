@@ -11,7 +11,7 @@ from renorm import metrics
 from renorm.data import Images, load
 from renorm.evaluate import Adapted, Choice, Classifier, TrainingImages, choose, evaluate, logits, usual
 from renorm.models import create
-from renorm.shifts import Shift, shifts
+from renorm.shifts import Shift, make_shifts
 from tests.evaluate.conftest import BRANCHES, make_view
 
 
@@ -20,7 +20,7 @@ def outputs(classifier: Classifier, images: Images, choice: Choice) -> Tensor:
 
 
 def test_a_cell_is_what_a_plain_loop_gives(classifier: Classifier, images: Images):
-    (shift,) = shifts(["contrast:4"], make_view, seed=3)
+    (shift,) = make_shifts(["contrast:4"], make_view, seed=3)
     results = evaluate(classifier, images, {"strong": Choice("strong")}, [shift])
     x = classifier.normalize(renorm.corruptions.corrupt(images.batch(range(48))[0], "contrast", 4, range(48)))
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_a_bank_file_is_used_and_another_models_is_refused(classifier: Classifie
 
 def test_adapted_banks_are_those_of_adapt_(classifier: Classifier, images: Images):
     before = {name: tensor.clone() for name, tensor in classifier.model.state_dict().items()}
-    (shift,) = shifts(["gaussian_noise:5"], make_view)
+    (shift,) = make_shifts(["gaussian_noise:5"], make_view)
     made = Adapted(classifier, images, BRANCHES, num_images=32, prior=64)(shift)
     assert list(made) == ["adapted@weak", "adapted@strong"]
     assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.model.state_dict().items())
@@ -105,7 +105,7 @@ def test_a_plain_model_has_one_bank(images: Images):
     assert usual([]) == ["source"]
     made = choose(classifier, ["source", "clean@source"], [], TrainingImages(images))
     adapt = Adapted(classifier, images, [], num_images=16)
-    found = evaluate(classifier, images, made, shifts(["clean"], make_view), adapt=adapt)
+    found = evaluate(classifier, images, made, make_shifts(["clean"], make_view), adapt=adapt)
     assert found.banks == ["source", "clean@source", "adapted"]
 
 
@@ -182,7 +182,7 @@ def test_of_a_part_of_the_classes_only_their_outputs_compete(classifier: Classif
 
 
 def test_the_protocol_says_what_was_done(classifier: Classifier, images: Images):
-    chosen = shifts(["clean", "strong", "contrast:1"], make_view, seed=5, rounding="jpeg")
+    chosen = make_shifts(["clean", "strong", "contrast:1"], make_view, seed=5, rounding="jpeg")
     adapt = Adapted(classifier, images, BRANCHES, num_images=8, prior=64)
     protocol = evaluate(classifier, images, {"weak": Choice("weak", made="own")}, chosen, adapt=adapt).protocol
     assert protocol.data is not None
@@ -205,7 +205,7 @@ def test_adapting_to_more_images_than_there_are_is_refused(classifier: Classifie
 def test_progress_counts_cells(classifier: Classifier, images: Images):
     told: list[tuple[float, int, str]] = []
     choices = {name: Choice(name) for name in BRANCHES}
-    chosen = shifts(["contrast:1", "contrast:2"], make_view)
+    chosen = make_shifts(["contrast:1", "contrast:2"], make_view)
     evaluate(
         classifier, images, choices, chosen, callback=lambda done, total, shift: told.append((done, total, shift.label))
     )

@@ -16,7 +16,7 @@ from renorm.evaluate import ImageSet, Protocol, Results
 from renorm.recipes.classify import Config
 from renorm.report.examples import NUM, SIDE, Strip, find_images, find_stored, illustrate
 from renorm.report.records import Record
-from renorm.shifts import shifts
+from renorm.shifts import make_shifts
 from tests.report.made import record, results
 
 TEST = load("digits", split="test")
@@ -48,7 +48,7 @@ def test_strips_show_what_evaluation_saw():
     ]  # fmt: skip
     by_name = {strip.name: strip.pixels for strip in strips}
     config = Config(data="digits")
-    strong, fog = shifts(["strong", "fog:2"], lambda name: config.view(name, 16), 7, scale=32)
+    strong, fog = make_shifts(["strong", "fog:2"], lambda name: config.view(name, 16), 7, scale=32)
     indices = torch.linspace(0, 59, NUM).long()
     pixels = images.batch(indices)[0]
     assert torch.equal(by_name["clean"], pixels)

@@ -16,7 +16,7 @@ from renorm.data import Images
 from renorm.evaluate import Adapted, Choice, Classifier, TrainingImages, choose, evaluate
 from renorm.report.grid import family_of
 from renorm.seeds import stable_seed
-from renorm.shifts import Shift, Threat, shifts
+from renorm.shifts import Shift, Threat, make_shifts
 from tests.evaluate.conftest import BRANCHES, make_view
 
 CHOICES = {name: Choice(name) for name in BRANCHES}
@@ -24,7 +24,7 @@ EPS = "16/255"
 
 
 def attacked(name: str, **threat: Any) -> Shift:
-    (shift,) = shifts([name], make_view, seed=3, threat=Threat(**{"eps": EPS, **threat}))
+    (shift,) = make_shifts([name], make_view, seed=3, threat=Threat(**{"eps": EPS, **threat}))
     return shift
 
 
@@ -88,7 +88,7 @@ def test_a_bank_is_adapted_to_attacks_on_its_branch(classifier: Classifier, imag
 
 def test_what_attacks_say_of_themselves():
     def said(name: str, **threat: Any) -> str:
-        (shift,) = shifts([name], make_view, threat=Threat(**threat))
+        (shift,) = make_shifts([name], make_view, threat=Threat(**threat))
         assert shift.adversary is not None
         return shift.adversary.description
 
@@ -102,7 +102,7 @@ def test_what_attacks_say_of_themselves():
 @pytest.mark.parametrize("name", ["pgd:0", "pgd:x", "fgsm:3", "torchattacks", "autoattack:x"])
 def test_attacks_that_do_not_exist(name: str):
     with pytest.raises(ValueError, match=rf"unknown attack '{name}': one of fgsm, pgd:STEPS.*is needed. Try pgd:20"):
-        shifts([name], make_view)
+        make_shifts([name], make_view)
 
 
 def test_numbers_and_calls_that_cannot_be(images: Images):
@@ -113,7 +113,7 @@ def test_numbers_and_calls_that_cannot_be(images: Images):
     with pytest.raises(TypeError, match=r"the shift pgd:20 was called with images alone: .*needs a model and labels"):
         attacked("pgd")(images.batch(range(2))[0], torch.arange(2))
     with pytest.raises(ValueError, match=r"unknown shift 'pgdd'.*Did you mean pgd"):
-        shifts(["pgdd"], make_view)
+        make_shifts(["pgdd"], make_view)
 
 
 class FakeAutoAttack:

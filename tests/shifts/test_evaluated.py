@@ -8,7 +8,7 @@ import torch
 
 from renorm.data import Images, sample
 from renorm.evaluate import Choice, Classifier, differences, evaluate, mean_accuracy
-from renorm.shifts import read_shifts, shifts
+from renorm.shifts import make_shifts, read_shifts
 from tests.evaluate.conftest import make_view
 
 CHOICES = {"weak": Choice("weak")}
@@ -17,7 +17,7 @@ CHOICES = {"weak": Choice("weak")}
 @pytest.fixture
 def folder(images: Images, tmp_path: Path) -> Path:
     """The images under contrast as CIFAR-10-C has them."""
-    made = [shift(images.batch(range(48))[0], torch.arange(48)) for shift in shifts(["contrast"], make_view)]
+    made = [shift(images.batch(range(48))[0], torch.arange(48)) for shift in make_shifts(["contrast"], make_view)]
     np.save(tmp_path / "contrast.npy", torch.cat(made).permute(0, 2, 3, 1).numpy())
     np.save(tmp_path / "labels.npy", images.labels.repeat(5).numpy())
     return tmp_path
@@ -29,7 +29,7 @@ def test_a_written_copy_gives_the_table_of_the_images_it_was_made_of(
     read = read_shifts(folder, classes=images.classes)
     assert [shift.label for shift in read] == [f"contrast {severity}" for severity in range(1, 6)]
     again = evaluate(classifier, None, CHOICES, read)
-    made = evaluate(classifier, images, CHOICES, shifts(["contrast"], make_view))
+    made = evaluate(classifier, images, CHOICES, make_shifts(["contrast"], make_view))
     assert again.rows == made.rows
     assert all(torch.equal(hits, made.hits[cell]) for cell, hits in again.hits.items())
     assert mean_accuracy(again, "weak", ["contrast"]) == mean_accuracy(made, "weak", ["contrast"])

@@ -13,17 +13,17 @@ from renorm import corruptions
 from renorm.corruptions import HELD_OUT, STANDARD
 from renorm.data import Images
 from renorm.seeds import stable_seed
-from renorm.shifts import DEFAULT, Rounding, Shift, is_made, shifts
+from renorm.shifts import DEFAULT, Rounding, Shift, is_made, make_shifts
 from tests.evaluate.conftest import make_view
 
 
 def labels(*names: str) -> list[str]:
-    return [shift.label for shift in shifts(names, make_view)]
+    return [shift.label for shift in make_shifts(names, make_view)]
 
 
 @pytest.mark.parametrize("name", ["clean", "weak", "strong", "gaussian_noise:2", "contrast:5"])
 def test_a_shift_depends_on_the_index_and_the_seed_only(images: Images, name: str):
-    (shift,) = shifts([name], make_view)
+    (shift,) = make_shifts([name], make_view)
     pixels, order = images.batch(range(9))[0], torch.randperm(9)
     together = shift(pixels, torch.arange(9))
     assert together.dtype == torch.uint8
@@ -48,7 +48,7 @@ def test_groups_are_their_corruptions():
 
 @pytest.mark.parametrize("scale", [32, 64, 224])
 def test_the_scale_chooses_the_severities(images: Images, scale: int):
-    (shift,) = shifts(["gaussian_noise:3"], make_view, seed=2, scale=scale)
+    (shift,) = make_shifts(["gaussian_noise:3"], make_view, seed=2, scale=scale)
     pixels, seeds = images.batch(range(4))[0], [stable_seed(2, i) for i in range(4)]
     expected = corruptions.corrupt(pixels, "gaussian_noise", 3, seeds, scale)
     assert torch.equal(shift(pixels, torch.arange(4)), expected)
@@ -65,7 +65,7 @@ def test_rounding(images: Images):
     pixels, indices = images.batch(range(4))[0], torch.arange(4)
 
     def shown(rounding: Rounding) -> Tensor:
-        (shift,) = shifts(["contrast:3"], make_view, rounding=rounding)
+        (shift,) = make_shifts(["contrast:3"], make_view, rounding=rounding)
         return shift(pixels, indices)
 
     kept, rounded, coded = shown("none"), shown("8-bit"), shown("jpeg")
@@ -80,7 +80,7 @@ def test_rounding(images: Images):
 @pytest.mark.parametrize("name", ["contrst", "contrast:6", "clean:1", "standrd", "held-out:0"])
 def test_unknown_shifts_say_what_there_is(name: str):
     with pytest.raises(ValueError, match=rf"unknown shift '{name}': one of clean, weak, .* is needed.*Did you mean"):
-        shifts([name], make_view)
+        make_shifts([name], make_view)
 
 
 def test_what_is_made_and_what_is_read():

@@ -16,8 +16,7 @@ from renorm.corruptions import corrupt
 from renorm.data import Images, load
 from renorm.extras import require
 from renorm.seeds import stable_seed
-from renorm.shifts import CorruptionSettings, Manifest
-from renorm.shifts import shifts as named_shifts
+from renorm.shifts import CorruptionSettings, Manifest, make_shifts
 from renorm.shifts.layouts import WRITERS, Piece, Writer
 from renorm.shifts.manifest import read_manifest
 from renorm.shifts.stored import StoredShift, read_shifts
@@ -77,7 +76,7 @@ def test_what_is_read_is_what_was_corrupted(layout: str, images: Images, tmp_pat
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_it_is_what_an_evaluation_in_memory_sees(layout: str, images: Images, tmp_path: Path):
     write_shifts(images, tmp_path, settings(layout))
-    (shift,) = named_shifts(["gaussian_noise:4"], lambda name: lambda image: image, seed=5)
+    (shift,) = make_shifts(["gaussian_noise:4"], lambda name: lambda image: image, seed=5)
     pixels, _ = images.batch(range(7))
     stored = next(each for each in read_shifts(tmp_path) if (each.name, each.severity) == ("gaussian_noise", 4))
     assert torch.equal(in_order(stored, layout, images), shift(pixels, torch.arange(7)))

@@ -108,9 +108,9 @@ class Drawing:
             ValueError: For an unknown name, or one that is no change of the images alone.
         """
         from renorm.recipes.classify.score import views_of
-        from renorm.shifts import shifts
+        from renorm.shifts import make_shifts
 
-        found = shifts(self.shifts or ("clean",), views_of(named, images), seed)
+        found = make_shifts(self.shifts or ("clean",), views_of(named, images), seed)
         attacks = [shift.name for shift in found if shift.adversary is not None]
         if attacks:
             raise ValueError(

@@ -106,10 +106,10 @@ def adapt(named: NamedModel, path: Path, seed: int) -> None:
     from renorm.cli.adapt import divided, pixels
     from renorm.cli.adaptation import judge, tell_change
     from renorm.report import tables
-    from renorm.shifts import shifts
+    from renorm.shifts import make_shifts
 
     images = named.images(CONFIG.data)
-    (shift,) = shifts([SHIFT], lambda name: named.config.view(name, images[0][0].shape[-1]), seed)
+    (shift,) = make_shifts([SHIFT], lambda name: named.config.view(name, images[0][0].shape[-1]), seed)
     pixels_of_all = shift(images.batch(range(len(images)))[0], torch.arange(len(images)))
     few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
     source = renorm.Bank.of(named.classifier.model, branch=BRANCH)

@@ -24,7 +24,7 @@ from renorm.recipes import config_of
 from renorm.recipes.classify.recipe import HOLDOUT
 from renorm.report.grid import family_of, ordered
 from renorm.report.records import Record
-from renorm.shifts import is_attack, shifts
+from renorm.shifts import is_attack, make_shifts
 
 NUM, SIDE = 6, 96  # images of a view; pixels of the larger side
 READ_ERRORS = (OSError, ValueError, ImportError)
@@ -116,7 +116,7 @@ def _changed(record: Record, images: Images, name: str, made: Sequence[tuple[str
     options: dict[str, Any] = {"scale": protocol.scale, "rounding": protocol.rounding or "8-bit"}
     wanted = [name] if name in VIEWS else [f"{name}:{severity}" for each, severity in sorted(made) if each == name]
     side = images[0][0].shape[-1]
-    changes = shifts(wanted, lambda view: config.view(view, side), protocol.seed, **options)
+    changes = make_shifts(wanted, lambda view: config.view(view, side), protocol.seed, **options)
     if name in VIEWS:
         indices = torch.linspace(0, len(images) - 1, min(NUM, len(images))).long()
         return Strip(name, "", (), _bytes(changes[0](images.batch(indices)[0], indices)))

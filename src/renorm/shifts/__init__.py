@@ -4,7 +4,7 @@ from renorm.shifts.attacks import Adversary, Threat, is_attack, seeds_of
 from renorm.shifts.domains import domains
 from renorm.shifts.manifest import Manifest
 from renorm.shifts.settings import CorruptionSettings
-from renorm.shifts.shift import DEFAULT, Rounding, Shift, is_made, shifts
+from renorm.shifts.shift import DEFAULT, Rounding, Shift, is_made, make_shifts
 from renorm.shifts.stored import StoredShift, read_shifts
 from renorm.shifts.write import write_shifts
 
@@ -20,8 +20,8 @@ __all__ = [
     "domains",
     "is_attack",
     "is_made",
+    "make_shifts",
     "read_shifts",
     "seeds_of",
-    "shifts",
     "write_shifts",
 ]

@@ -101,7 +101,7 @@ def coded(image: Tensor) -> Tensor:
     return torch.frombuffer(pixels, dtype=torch.uint8).view(*image.shape[1:], 3).permute(2, 0, 1).contiguous()
 
 
-def shifts(
+def make_shifts(
     names: Iterable[str],
     make_view: Callable[[str], View],
     seed: int = 0,
@@ -126,7 +126,7 @@ def shifts(
         ImportError: If an attack needs a library that is missing.
 
     Example:
-        >>> [shift.label for shift in shifts(["contrast:2", "contrast:5"], make_view=lambda name: None)]
+        >>> [shift.label for shift in make_shifts(["contrast:2", "contrast:5"], make_view=lambda name: None)]
         ['contrast 2', 'contrast 5']
     """
     made = Shift("", 0, seed, scale, rounding)

@@ -23,7 +23,7 @@ from renorm.evaluate import (
 from renorm.recipes.classify.config import changed
 from renorm.recipes.classify.recipe import read
 from renorm.recipes.classify.threat import ThreatOptions
-from renorm.shifts import DEFAULT, Shift, Threat, domains, is_made, read_shifts, shifts
+from renorm.shifts import DEFAULT, Shift, Threat, domains, is_made, make_shifts, read_shifts
 
 if TYPE_CHECKING:
     import torch.distributed as dist
@@ -214,7 +214,7 @@ def _shifts_of(name: str, named: NamedModel, asked: Evaluation, images: Images |
         origin = Origin(name, str(Path(name).resolve()), size=size, drawn=(asked.num_images, asked.seed))
         return [replace(shift, images=replace(shift.images, origin=origin)) for shift in read]
     make_view = views_of(named, images) if images is not None else _unviewed
-    return shifts([name], make_view, asked.seed, scale=asked.scale, rounding=asked.rounding, threat=threat)
+    return make_shifts([name], make_view, asked.seed, scale=asked.scale, rounding=asked.rounding, threat=threat)
 
 
 def _check_used(asked: Evaluation, chosen: Sequence[Shift]) -> None:
