@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
+ROOMS = ("adapt", "attacks", "banks", "evaluate", "mix", "recipes.classify", "surgery")  # what ranks import most
 TIMEOUT = 300.0  # seconds until ranks that wait for each other are a failure; a busy machine needs many
 
 
@@ -22,7 +23,7 @@ def on_ranks(num_ranks: int, work: Callable[..., Any], *args: Any) -> list[Any]:
     that has imported torch, which is several times faster than importing it in each.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "torch.distributed", "renorm"])
+    context.set_forkserver_preload(["torch._dynamo", "torch.distributed", *(f"renorm.{room}" for room in ROOMS)])
     with tempfile.TemporaryDirectory() as folder:
         started = start_processes(
             _one_rank, (num_ranks, folder, work, args), nprocs=num_ranks, join=False, start_method="forkserver"

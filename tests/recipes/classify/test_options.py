@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._dynamo.backends.registry import lookup_backend
 from torch.testing import assert_close
 
 import renorm
@@ -120,14 +119,14 @@ def test_bf16_keeps_weights_statistics_and_the_loss_in_float32():
 
 
 class Counting:
-    """The aot_eager backend, counting the graphs it is given."""
+    """A backend that runs the graphs it is given as they are, and counts them."""
 
     def __init__(self) -> None:
         self.graphs = 0
 
     def __call__(self, graph: Any, inputs: Any) -> Any:
         self.graphs += 1
-        return lookup_backend("aot_eager")(graph, inputs)
+        return graph.forward
 
 
 @pytest.mark.parametrize(
