@@ -292,8 +292,7 @@ def test_affine_false_and_no_running_statistics(share):
 
 
 @pytest.mark.parametrize("share", [(), *SANDWICHES], ids=str)
-def test_time_folded_into_the_batch_repeats_each_sample(share):
-    """A site that sees m * N samples gives each frame its sample's branch."""
+def test_time_folded_into_the_batch_gives_each_frame_its_clips_branch(share):
 
     class Video(nn.Module):
         def __init__(self):
@@ -310,9 +309,7 @@ def test_time_folded_into_the_batch_repeats_each_sample(share):
         model = Video()
         renorm_route = model.stem.route
         model.frames.route = renorm_route
-        model.register_forward_pre_hook(renorm_route.begin)
-        model.register_forward_hook(renorm_route.end)
-        with renorm.route(model, *spec):
+        with renorm.route(model, *spec, folded="sample"):
             y = model(x)
         alone = layer(share)
         with renorm.route(alone, *spec):
@@ -324,11 +321,11 @@ def test_time_folded_into_the_batch_repeats_each_sample(share):
         assert_close(y.flatten(0, 1), want, rtol=1e-4, atol=1e-4)
 
 
-def test_frames_that_are_no_multiple_are_refused_by_name():
+def test_a_route_of_another_batch_is_refused_by_name():
     norm = layer()
     norm.name = "encoder.bn1"
     with (
-        pytest.raises(ValueError, match=r"'encoder.bn1' got 7 samples where the route divides 6"),
+        pytest.raises(ValueError, match=r"the route divides 6 samples, of a batch of 7 \(site 'encoder.bn1'\)"),
         renorm.route(norm, {"a": 2, "b": 4}),
     ):
         norm(features(7, 5, 2, 3))
@@ -336,10 +333,9 @@ def test_frames_that_are_no_multiple_are_refused_by_name():
 
 @pytest.mark.parametrize("spec", [{"a": 1, "b": 2}, torch.tensor([0, 1, 1])], ids=["blocks", "labels"])
 def test_a_route_of_half_the_batch_is_refused(spec: Any):
-    """Folded time is told from a wrong route by the batch that the model is called with."""
     model = nn.Sequential(nn.BatchNorm2d(5))
     renorm.split_(model, ["a", "b"])
-    x, message = features(6, 5, 2, 3), r"divides 3, of a batch of 6\. .*divides the whole batch"
+    x, message = features(6, 5, 2, 3), r"divides 3 samples, of a batch of 6 \(site '0'\)\. A route divides the whole"
     for args, kwargs in (((x,), {}), ((), {"input": x})):
         with renorm.route(model, spec), pytest.raises(ValueError, match=message):
             model(*args, **kwargs)

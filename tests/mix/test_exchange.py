@@ -322,19 +322,23 @@ def test_a_lasting_route_counts_and_a_missing_or_other_one_is_an_error():
 # Batches in other forms
 
 
-def test_samples_that_arrive_several_times_in_a_row():
-    """Time folded into the batch: frame t of a clip gets the moments of frame t of its donor."""
+class Clips(nn.Module):
+    """A network of clips ``(N, T, C, H, W)`` whose layer sees frames, clip by clip or time by time."""
 
-    class Clips(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.frame = nn.Conv2d(3, 6, 3)
+    def __init__(self, folded: str) -> None:
+        super().__init__()
+        self.frame, self.by_time = nn.Conv2d(3, 6, 3), folded != "sample"
 
-        def forward(self, clips: Tensor) -> Tensor:
-            return self.frame(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+    def forward(self, clips: Tensor) -> Tensor:
+        clips = clips.transpose(0, 1) if self.by_time else clips
+        frames = self.frame(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        return frames.transpose(0, 1) if self.by_time else frames
 
-    model, clips = Clips(), torch.randn(4, 5, 3, 6, 6)
-    mix = MomentExchange(model, after="frame")
+
+@pytest.mark.parametrize("folded", ["sample", "time", "copies"])
+def test_frames_get_the_moments_of_their_donors_frames(folded):
+    model, clips = Clips(folded), torch.randn(4, 5, 3, 6, 6)
+    mix = MomentExchange(model, after="frame", folded=folded)
     y = model(mix(clips))
     assert mix.draw is not None
     pi = mix.draw.permutation
@@ -342,6 +346,15 @@ def test_samples_that_arrive_several_times_in_a_row():
     plain = model(clips)
     for t in range(5):
         assert_close(y[:, t], exchange_moments(plain[:, t], pi))
+
+
+def test_the_order_of_frames_is_never_guessed():
+    model, clips = Clips("sample"), torch.randn(4, 5, 3, 6, 6)
+    mix = MomentExchange(model, after="frame")
+    with pytest.raises(ValueError, match=r"after 'frame': 20 rows arrive.*batch of 4.*Which 5 belong.*folded='sample'"):
+        model(mix(clips))
+    with pytest.raises(ValueError, match=r"folded='frames' was given"):
+        MomentExchange(Clips("sample"), after="frame", folded="frames")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

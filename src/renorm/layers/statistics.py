@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from renorm.routing import Route
@@ -13,12 +14,34 @@ from renorm.routing import Route
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
+class Paused:
+    """What a norm's ``track_running_stats`` is for a while, PyTorch's own way to normalize by the batch and update nothing.
+
+    It is false, and a copy of it is ``True``: for a copy of the model nobody ends the block.
+    """
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> bool:
+        return True
+
+    def __reduce__(self) -> tuple[type[bool], tuple[int]]:
+        return bool, (1,)
+
+    def __repr__(self) -> str:
+        return "False"
+
+
+PAUSED = Paused()
+
+
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """Forwards inside move no running statistics, of branched sites and plain norms alike.
 
-    In training mode sites still normalize by the batch. Under activation checkpointing of plain norms call ``backward``
-    inside the block as well: its recomputation would update them.
+    In training mode sites still normalize by the batch. A copy of the model that is made inside is not frozen. Under
+    activation checkpointing of plain norms call ``backward`` inside the block as well: its recomputation would update them.
 
     Example:
         >>> norm = torch.nn.BatchNorm1d(3).train()
@@ -35,7 +58,7 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
         for each in routes.values():
             each.frozen += 1
         for norm in plain:
-            norm.track_running_stats = False  # PyTorch's own way to normalize by the batch and update nothing
+            norm.track_running_stats = PAUSED  # pyright: ignore[reportAttributeAccessIssue]
         with borrowed_statistics(others):
             yield
     finally:
@@ -57,8 +80,15 @@ def borrowed_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
     owned = [(m, k, b) for m in modules for k, b in m._buffers.items() if k in STATISTICS and b is not None]
     try:
         for module, key, buffer in owned:
-            module._buffers[key] = buffer.clone()
+            module._buffers[key] = _lent(buffer)
         yield
     finally:
         for module, key, buffer in owned:
             module._buffers[key] = buffer
+
+
+def _lent(buffer: Tensor) -> Tensor:
+    """A clone, to be written to, of which a copy is one of the original: the clone is for the block alone."""
+    clone: Any = buffer.clone()
+    clone.__deepcopy__, clone.__reduce_ex__ = buffer.__deepcopy__, buffer.__reduce_ex__
+    return clone

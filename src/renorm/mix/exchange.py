@@ -40,6 +40,8 @@ class MomentExchange(Mixing):
         per_sample: decide for every sample by itself; the loss then needs a criterion of ``reduction="none"``, or
             :meth:`probabilities`. As published, one decision serves the batch.
         across_branches: exchange between the branches of a model too.
+        folded: where the layer sees several rows for each sample, time or patches folded into the batch, their order, as in
+            :func:`renorm.route`; row t of a sample gets the moments of its donor's row t.
 
     Raises:
         ValueError: no such layer, a position inside a norm, an exchange that is there already, a compiled model, settings
@@ -73,10 +75,11 @@ class MomentExchange(Mixing):
         positive_only: bool = False,
         detach: bool = False,
         channel_dim: int = 1,
+        folded: str | None = None,
     ) -> None:
         self.settings = Settings(
             after, before, over, groups, group_size, weight, probability, per_sample, across_branches,
-            eps, positive_only, detach, channel_dim,
+            eps, positive_only, detach, channel_dim, folded,
         )  # fmt: skip
         self.model = _inner(model)
         for _, switch in switches_of(self.model):

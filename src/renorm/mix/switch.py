@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from renorm import functional
 from renorm.functional import check_over
 from renorm.mix.draws import Draw
-from renorm.routing import Forwards, rerun
+from renorm.routing import Forwards, order_of, rerun
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Settings:
     positive_only: bool
     detach: bool
     channel_dim: int
+    folded: str | None
 
     def __post_init__(self) -> None:
         if (self.after is None) == (self.before is None):
@@ -40,6 +41,7 @@ class Settings:
                 f"Name one layer, for example after='maxpool'."
             )
         check_over(self.over, self.groups, self.group_size)
+        order_of(self.folded)
         for name in ("weight", "probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} was given. It is a share. Pass a number from 0 to 1.")
@@ -57,7 +59,7 @@ class Settings:
     def exchange(self, x: Tensor, donors: Tensor) -> Tensor:
         """The features with the moments of their donors; an input error names the position."""
         if len(x) != len(donors):
-            donors = _repeated(donors, len(x), self.position)
+            donors = _folded(donors, len(x), self.folded, self.position)
         try:
             return functional.exchange_moments(
                 x,
@@ -163,13 +165,21 @@ def switches_of(model: nn.Module) -> Iterator[tuple[nn.Module, Switch]]:
                 yield module, hook.__self__  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def _repeated(donors: Tensor, rows: int, position: str) -> Tensor:
-    """Donors for rows that stand for the samples, several in a row for each: time or patches folded into the batch."""
-    size = len(donors)
+def _folded(donors: Tensor, rows: int, folded: str | None, position: str) -> Tensor:
+    """Donors for rows of which several stand for each sample: row t gets the moments of the donor's row t."""
+    size, order = len(donors), order_of(folded)
     if size == 0 or rows % size:
         raise ValueError(
             f"exchange {position}: {rows} samples arrive there, and the step was drawn for {size}. The layer needs that many, "
-            f"or a multiple (time or patches folded into the batch, in order). Call x = mix(x) with the batch of the forward."
+            f"or as many rows for each. Call x = mix(x) with the batch of the forward."
         )
-    repeats = rows // size
-    return (donors.unsqueeze(1) * repeats + torch.arange(repeats, device=donors.device)).flatten()
+    if order is None:
+        raise ValueError(
+            f"exchange {position}: {rows} rows arrive there, in a batch of {size} samples. Which {rows // size} belong to which "
+            f"sample is not guessed. Say it: folded='sample' where those of a sample follow each other, 'time' (or 'copies') "
+            f"where whole batches do."
+        )
+    times = torch.arange(rows // size, device=donors.device)
+    if order == "sample":
+        return (donors.unsqueeze(1) * len(times) + times).flatten()
+    return (donors + times.unsqueeze(1) * size).flatten()

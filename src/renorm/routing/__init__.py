@@ -5,7 +5,8 @@ so that nothing has to be passed through the model's own ``forward``.
 """
 
 from renorm.routing.batch import Stacked, interleave, stack, unstack
-from renorm.routing.contexts import Lasting, route, route_
+from renorm.routing.contexts import Lasting, route, route_, through
+from renorm.routing.folding import order_of
 from renorm.routing.names import UNKNOWN, check_names, shown
 from renorm.routing.recompute import Forwards, rerun
 from renorm.routing.route import Route, Visit, route_of, routes_of
@@ -24,6 +25,7 @@ __all__ = [
     "Visit",
     "check_names",
     "interleave",
+    "order_of",
     "rerun",
     "route",
     "route_",
@@ -31,5 +33,6 @@ __all__ = [
     "routes_of",
     "shown",
     "stack",
+    "through",
     "unstack",
 ]

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from renorm.routing.folding import followed
 from renorm.routing.names import Branches
 from renorm.routing.recompute import Forwards, rerun
-from renorm.routing.selection import Alternating, BySample, Selection
+from renorm.routing.selection import Alternating, Selection
 from renorm.routing.spec import Labels, told
 
 
@@ -36,21 +38,44 @@ class Route(Branches):
 
     def __init__(self, branches: Sequence[str], unknown: bool = False) -> None:
         super().__init__(branches, unknown)
-        self.first = Alternating((0,), torch.tensor([0]))
-        self.open: Selection | None = None
+        self.first = Alternating((0,), torch.tensor([0], device="cpu"))
         self.sticky: dict[bool, Selection | None] = {True: None, False: None}
+        self._clear()
+
+    def _clear(self) -> None:
+        """Without a context: no block is open, no forward runs or may be run again."""
+        self.open: Selection | None = None
+        self.demanded: int | None = None  # the branch that labels given by hand must be of
         self.frozen = 0
         self.size: int | None = None
+        self.outermost: nn.Module | None = None
         self._forwards: Forwards[tuple[Selection, int | None]] = Forwards()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: no block ends for it, so it takes only what lasts."""
+        return {key: vars(self)[key] for key in ("branches", "unknown", "first", "sticky")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._clear()
+
+    def watch(self, root: nn.Module) -> list[RemovableHandle]:
+        """Learn the size of batches from the calls of a module, by hooks; none where it is watched already."""
+        if any(getattr(hook, "__self__", None) is self for hook in root._forward_pre_hooks.values()):
+            return []
+        return [root.register_forward_pre_hook(self.begin, with_kwargs=True), root.register_forward_hook(self.end)]
+
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
-        """Forward pre-hook of the model's root: remember how many samples this forward has, by its first argument."""
-        first = args[0] if args else next(iter((kwargs or {}).values()), None)
-        self.size = first.shape[0] if isinstance(first, Tensor) and first.ndim else None
+        """Forward pre-hook: the batch is what the outermost of the watched modules is given first, if that is a tensor."""
+        if self.outermost is None or self.outermost is module:
+            first = args[0] if args else next(iter((kwargs or {}).values()), None)
+            self.size = first.shape[0] if isinstance(first, Tensor) and first.ndim else None
+            self.outermost = module
 
     def end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Forward hook of the model's root."""
-        self.size = None
+        """Forward hook."""
+        if self.outermost is module:
+            self.size, self.outermost = None, None
 
     def visit(self, num_samples: int, training: bool, site: str) -> Visit:
         """The selection a site that sees ``num_samples`` must follow now."""
@@ -60,11 +85,18 @@ class Route(Branches):
         )
         if not again and not torch.compiler.is_compiling():
             self._forwards.remember((selection, size))
-        return Visit(_followed(selection, num_samples, size, site), again)
+        return Visit(followed(selection, num_samples, size, site), again)
 
     def told(self, labels: Labels, num_samples: int, site: str) -> Visit:
         """The selection of a site that is given labels in place of a route; they are checked once per tensor."""
-        return Visit(told(labels, self, num_samples, site), rerun())
+        selection = told(labels, self, num_samples, site)
+        if self.demanded is not None and not torch.compiler.is_compiling() and not selection.all_of(self.demanded):
+            raise ValueError(
+                f"site {site!r} is given its labels by the model itself, and they are not all of the branch that was asked for, "
+                f"{self.name_of(self.demanded)!r}. Another one would be used unnoticed. Call the model with labels of "
+                f"that branch alone, for instance by forward=."
+            )
+        return Visit(selection, rerun())
 
     def selected(self, training: bool) -> Selection | None:
         """The open selection, else the lasting one."""
@@ -82,29 +114,6 @@ class Route(Branches):
             f"one of {list(self.branches)}. Call the model inside `with renorm.route(model, ...)`, "
             f"or set a lasting one by renorm.route_(model, train=..., eval=...)."
         )
-
-
-def _followed(selection: Selection, n: int, batch: int | None, site: str) -> Selection:
-    """How the ``n`` rows of a site are divided, in a batch of so many samples (unknown if None)."""
-    if selection.beside == 1:
-        return selection
-    size = len(selection.labels) if isinstance(selection, BySample) else n if batch is None else batch
-    if not isinstance(selection, BySample) and not torch.compiler.is_compiling() and size % selection.beside:
-        raise ValueError(
-            f"a batch of {size} cannot be interleaved over {selection.beside} branches (site {site!r}). "
-            f"Interleaving needs a multiple of {selection.beside}. Set drop_last=True in the DataLoader, or route "
-            f"blocks: route(model, {{name: size, ...}})."
-        )
-    if n == size:
-        return selection
-    if size == 0 or n % size or batch not in (None, size):
-        raise ValueError(
-            f"site {site!r} got {n} samples where the route divides {size}"
-            + (f", of a batch of {batch}. " if batch not in (None, size) else ". ")
-            + "A route divides the whole batch, by sizes or labels; a site then sees as many samples, or a multiple "
-            "(time or patches folded into the batch, sample by sample). Give the route the sizes of this batch."
-        )
-    return selection.folded(n // size, "sample", size)
 
 
 def routes_of(model: nn.Module) -> list[Route]:

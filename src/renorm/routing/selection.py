@@ -25,10 +25,16 @@ class Selection(ABC):
         rows: the branches, as indices, in the order in which they are routed.
         beside: how many branches take turns, sample by sample: a batch viewed as ``(N/K, K*C, *)`` has them side by side as
             channels. 1 is one branch for the whole batch, 0 a partition of another form.
+        size: how many samples a batch has, where the user said so.
+        order: of rows where a site sees several for each sample, where the user said so.
     """
+
+    sized = False  # whether it says of how many samples a batch consists
 
     def __init__(self, rows: tuple[int, ...], beside: int) -> None:
         self.rows, self.beside = rows, beside
+        self.size: int | None = None
+        self.order: Order | None = None
 
     @abstractmethod
     def index(self, n: int, device: torch.device | None = None) -> Tensor:
@@ -56,6 +62,10 @@ class Selection(ABC):
         """The branch of the whole batch, if it is one."""
         return None
 
+    def all_of(self, row: int) -> bool:
+        """Whether every sample is of a branch, which may wait for the device."""
+        return self.only == row
+
     @property
     def kind(self) -> str:
         """The form of the route."""
@@ -80,10 +90,13 @@ class Selection(ABC):
         """What two selections that divide a batch alike have in common; of labels the tensor, as values are on the device."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Selection) and type(self) is type(other) and self._key() == other._key()
+        return isinstance(other, Selection) and type(self) is type(other) and self._whole() == other._whole()
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(self._whole())
+
+    def _whole(self) -> Hashable:
+        return self._key(), self.size, self.order
 
 
 class Alternating(Selection):
@@ -91,16 +104,16 @@ class Alternating(Selection):
 
     Args:
         rows: the branches; none, where only the device knows the one of the whole batch.
-        order: ``rows`` as a tensor ``(K,)``.
+        table: ``rows`` as a tensor ``(K,)``.
     """
 
-    def __init__(self, rows: tuple[int, ...], order: Tensor) -> None:
-        super().__init__(rows, len(order))
-        self.order = order
+    def __init__(self, rows: tuple[int, ...], table: Tensor) -> None:
+        super().__init__(rows, len(table))
+        self.table = table
 
     def index(self, n: int, device: torch.device | None = None) -> Tensor:
-        order = self.order.to(device)
-        return order.expand(n) if self.beside == 1 else order[torch.arange(n, device=order.device) % self.beside]
+        table = self.table.to(device)
+        return table.expand(n) if self.beside == 1 else table[torch.arange(n, device=table.device) % self.beside]
 
     def sizes(self, n: int) -> tuple[int, ...]:
         return (n // self.beside,) * self.beside
@@ -110,16 +123,16 @@ class Alternating(Selection):
 
     @property
     def take(self) -> slice | Tensor:
-        return self.order if torch.compiler.is_compiling() or not self.rows else _taken(self.rows)
+        return self.table if torch.compiler.is_compiling() or not self.rows else _taken(self.rows)
 
     @property
     def only(self) -> int | None:
         if self.beside != 1:
             return None
-        return self.rows[0] if self.rows else int(self.order)
+        return self.rows[0] if self.rows else int(self.table)
 
     def _key(self) -> Hashable:
-        return self.rows or id(self.order)
+        return self.rows or id(self.table)
 
     def folded(self, times: int, order: Order, size: int) -> Selection:
         if self.beside == 1 or order == "time":
@@ -152,6 +165,9 @@ class BySample(Selection):
     def take(self) -> slice | Tensor:
         return slice(None)
 
+    def all_of(self, row: int) -> bool:
+        return bool((self.labels == row).all())
+
     def folded(self, times: int, order: Order, size: int) -> BySample:
         labels = self.labels.repeat_interleave(times) if order == "sample" else self.labels.repeat(times)
         return BySample(self.rows, labels, None if self.counts is None else tuple(times * n for n in self.counts))
@@ -162,6 +178,8 @@ class BySample(Selection):
 
 class Blocks(BySample):
     """The samples of each branch follow each other."""
+
+    sized = True
 
     def slices(self, n: int) -> tuple[slice, ...] | None:
         sizes = self.sizes(n)

@@ -143,6 +143,5 @@ def convert_(found: Norms, route: Route, make: Make, optimizer: Optimizer | None
     if optimizer is not None:
         report.carry_over(optimizer)
     swap_(found.root, {id(module): site for module, site in report.pairs})
-    found.root.register_forward_pre_hook(route.begin, with_kwargs=True)
-    found.root.register_forward_hook(route.end)
+    route.watch(found.root)
     return report
