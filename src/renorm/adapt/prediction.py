@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from renorm.banks import Statistics, check_all_finite, exclusive, resolve, site_tensors, source_weight, unwrap
 from renorm.functional import Moments, at_least_float32, branch_norm, positions
 from renorm.layers import Site
-from renorm.routing import Visit, route, route_of
+from renorm.routing import Visit, route_of, through
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def prediction_time(
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and loading it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         if branch is not None:
-            stack.enter_context(route(model, branch))
+            stack.enter_context(through(model, branch))
         try:
             for name, site in _sites(model):
                 hook = ByBatch(name, float(prior), per_image)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.banks import resolve
-from renorm.routing import route, route_of
+from renorm.routing import route_of, through
 
 Mode = Literal["eval", "train"]
 Logits = Callable[[Tensor], Tensor]
@@ -71,7 +71,7 @@ def _enter_route(stack: ExitStack, model: nn.Module, branch: str | None, mode: M
         return
     branch = resolve(model, branch)
     if branch is not None:
-        stack.enter_context(route(model, branch))
+        stack.enter_context(through(model, branch))
 
 
 def _checked(logits: Tensor, images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from renorm.banks.bank import Bank
 from renorm.banks.install import using
-from renorm.routing import route
+from renorm.routing import through
 
 
 @dataclass(frozen=True)
@@ -32,5 +32,5 @@ class Choice:
             if self.bank is not None:
                 stack.enter_context(using(model, self.bank, branch=self.branch))
             if self.branch is not None:
-                stack.enter_context(route(model, self.branch))
+                stack.enter_context(through(model, self.branch))
             yield

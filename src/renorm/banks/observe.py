@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from renorm.banks.sites import SiteTensors, unwrap
-from renorm.routing import route, route_of
+from renorm.routing import route_of, through
 
 Forward = Callable[[nn.Module, Any], Any]
 Observer = Callable[[str, SiteTensors, Tensor], None]
@@ -34,7 +34,7 @@ def observed(
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and loading it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         if route_of(model) is not None:
-            stack.enter_context(route(model, branch or ""))
+            stack.enter_context(through(model, branch or ""))
         try:
             for name, site in targets.items():
                 hook = _hook(name, site, observer)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from renorm.layers import Site, sites_of
-from renorm.routing import route, routes_of
+from renorm.routing import routes_of, through
 from renorm.surgery.swap import keep_tied, swap_, unhook_
 
 Probe = Tensor | tuple[Any, ...] | dict[str, Any] | None
@@ -112,7 +112,7 @@ def _evaluating(model: nn.Module, folded: nn.Module, branch: str) -> Iterator[No
     try:
         model.eval()
         folded.eval()
-        with torch.no_grad(), route(model, branch):
+        with torch.no_grad(), through(model, branch):
             yield
     finally:
         for module, training in modes:
