@@ -37,6 +37,7 @@ def specs(kind):
         "interleaved": [("b0", "b1"), ("b3", "b2"), ("b5", "b7")],
         "blocks": [({"b0": n, "b4": 12 - n},) for n in (6, 3, 10)] + [({"b0": 2, "b9": 2, "b1": 8},)],
         "labels": [(torch.randint(0, 12, (12,), generator=g),) for _ in range(4)],
+        "label": [(torch.tensor(k),) for k in (3, 7, 1, 11)],
     }[kind]
 
 
@@ -55,7 +56,7 @@ CONVERSIONS = {
 }
 
 
-KINDS = ["whole", "interleaved", "blocks", "labels"]
+KINDS = ["whole", "interleaved", "blocks", "labels", "label"]
 USUAL = [("split", kind) for kind in KINDS] + [("sandwich of shared statistics", "labels"), ("affine", "blocks")]
 
 
@@ -117,6 +118,7 @@ def test_batches_of_changing_size(kind):
             "interleaved": ("b1", "b0"),
             "blocks": ({"b1": 3, "b2": n - 3},),
             "labels": (torch.arange(n) % 3,),
+            "label": (torch.tensor(n - 4),),
         }[kind]
         eager = copy.deepcopy(net)
         x = torch.randn(n, 3, 7, 5)
@@ -125,6 +127,71 @@ def test_batches_of_changing_size(kind):
         with renorm.route(eager, *spec):
             assert_close(y, eager(x), rtol=1e-4, atol=1e-5)
     assert backend.graphs <= 2
+
+
+class Clips(nn.Module):
+    """A network of one's own, whose norm sees the frames of clips ``(N, T, C, H, W)``."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 5, 1), renorm.layers.SplitBatchNorm(5, BRANCHES)
+
+    def forward(self, clips):
+        clips = clips["video"] if isinstance(clips, dict) else clips
+        return self.bn(self.conv(clips.flatten(0, 1)))
+
+
+@pytest.mark.parametrize("folded", ["sample", "time"])
+@pytest.mark.parametrize("kind", ["interleaved", "blocks", "labels"])
+def test_frames_of_clips(kind, folded):
+    net, backend = Clips(), Counting()
+    compiled = torch.compile(net, backend=backend, fullgraph=True)
+    for n in (4, 6, 10, 14):
+        spec = {"interleaved": ("b1", "b0"), "blocks": ({"b1": 3, "b2": n - 3},), "labels": (torch.arange(n) % 3,)}[
+            kind
+        ]
+        eager, clips = copy.deepcopy(net), torch.randn(n, 3, 3, 7, 5)
+        with renorm.route(net, *spec, folded=folded):
+            y = compiled(clips)
+        with renorm.route(eager, *spec, folded=folded):
+            assert_close(y, eager(clips), rtol=1e-4, atol=1e-5)
+        assert_close(net.bn.running_mean, eager.bn.running_mean)
+    assert backend.graphs <= 2
+
+
+def test_the_size_of_a_batch_that_is_said():
+    net, backend = Clips(), Counting()
+    compiled = torch.compile(net, backend=backend, fullgraph=True)
+    for n in (4, 6, 10, 14):
+        eager, clips = copy.deepcopy(net), {"video": torch.randn(n, 3, 3, 7, 5)}
+        spec = (f"b{n // 2}", "b0")
+        with renorm.route(net, *spec, folded="sample", size=n):
+            y = compiled(clips)
+        with renorm.route(eager, *spec, folded="sample", size=n):
+            assert_close(y, eager(clips), rtol=1e-4, atol=1e-5)
+    assert backend.graphs <= 2
+
+
+@pytest.mark.parametrize("share", [(), "statistics"])
+@pytest.mark.parametrize("training", [True, False])
+def test_one_label_by_hand_for_the_batch_is_no_constant(share, training):
+    class Conditional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = renorm.layers.SplitBatchNorm(3, BRANCHES, share=share)
+            nn.init.normal_(self.bn.weight)
+
+        def forward(self, x, label):
+            return self.bn(x, label)
+
+    net, backend = Conditional().train(training), Counting()
+    eager, compiled = copy.deepcopy(net), torch.compile(net, backend=backend, fullgraph=True)
+    for k in range(12):
+        x = torch.randn(4, 3, 7, 5)
+        assert_close(compiled(x, torch.tensor(k)), eager(x, torch.tensor(k)), rtol=1e-4, atol=1e-5)
+        assert_close(compiled(x, torch.tensor(k)), eager(x, k), rtol=1e-4, atol=1e-5)
+    assert_close(net.state_dict(), eager.state_dict(), rtol=1e-4, atol=1e-5)
+    assert backend.graphs == 1
 
 
 def test_inductor():

@@ -108,7 +108,7 @@ def test_a_copy_of_a_model_inside_its_forward_is_at_rest(copied: Any) -> None:
         model[2].register_forward_pre_hook(Taking(lambda: taken.append(copied(model))))
         model(x())
     route = taken[0][1].route
-    assert (route.open, route.size, route.outermost, route.frozen) == (None, None, None, 0)
+    assert (route.open, route.batch, route.outermost, route.frozen) == (None, None, None, 0)
 
 
 def test_a_copy_is_not_frozen(copied: Any) -> None:

@@ -179,7 +179,7 @@ def test_a_forward_that_fails_leaves_no_batch_behind() -> None:
         with pytest.raises(ValueError, match="cannot be interleaved over 3"):
             model(video(4))
         model(video())
-    assert (model.bn.route.size, model.bn.route.outermost) == (None, None)
+    assert (model.bn.route.batch, model.bn.route.outermost) == (None, None)
 
 
 def test_watching_ends_with_the_block() -> None:

@@ -89,13 +89,13 @@ def _demanded(each: Route, row: int) -> Iterator[None]:
 
 @contextmanager
 def _opened(each: Route, selection: Selection, model: nn.Module) -> Iterator[None]:
-    before = each.open, each.size, each.outermost
+    before = each.open, each.batch, each.outermost
     handles = each.watch(_uncompiled(model))
     try:
-        each.open, each.size, each.outermost = selection, None, None
+        each.open, each.batch, each.outermost = selection, None, None
         yield
     finally:
-        each.open, each.size, each.outermost = before
+        each.open, each.batch, each.outermost = before
         for handle in handles:
             handle.remove()
 

@@ -21,7 +21,7 @@ def order_of(folded: str | None) -> Order | None:
 
 def said(selection: Selection, folded: str | None, size: int | None) -> Selection:
     """The selection with what the user said of rows and samples, checked."""
-    selection.order, selection.size = order_of(folded), size
+    selection.order = order_of(folded)
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
         raise ValueError(f"size={size!r} was given. It is the number of samples in a batch. Give an integer >= 0.")
     own = len(selection.labels) if isinstance(selection, BySample) else size
@@ -30,6 +30,7 @@ def said(selection: Selection, folded: str | None, size: int | None) -> Selectio
             f"size={size} was given to a route that divides {own} samples. They are the samples of one batch. "
             f"Give labels or block sizes for each of them."
         )
+    selection.samples = None if size is None else torch.empty(size, 0, device="cpu")
     return selection
 
 
@@ -56,7 +57,7 @@ def followed(selection: Selection, n: int, batch: int | None, site: str) -> Sele
 
 def _samples(selection: Selection, n: int, batch: int | None, site: str) -> int:
     """The number of samples that the selection divides, checked against the batch."""
-    batch = batch if selection.size is None else selection.size
+    batch = batch if selection.samples is None else selection.samples.shape[0]
     if batch is None and not selection.sized:
         raise ValueError(
             f"site {site!r} got {n} rows, and the size of the batch is not known: the model was called with something else than "

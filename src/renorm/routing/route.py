@@ -47,7 +47,7 @@ class Route(Branches):
         self.open: Selection | None = None
         self.demanded: int | None = None  # the branch that labels given by hand must be of
         self.frozen = 0
-        self.size: int | None = None
+        self.batch: Tensor | None = None  # its length is asked for; a number would be a constant of compiled code
         self.outermost: nn.Module | None = None
         self._forwards: Forwards[tuple[Selection, int | None]] = Forwards()
 
@@ -69,21 +69,21 @@ class Route(Branches):
         """Forward pre-hook: the batch is what the outermost of the watched modules is given first, if that is a tensor."""
         if self.outermost is None or self.outermost is module:
             first = args[0] if args else next(iter((kwargs or {}).values()), None)
-            self.size = first.shape[0] if isinstance(first, Tensor) and first.ndim else None
+            self.batch = first if isinstance(first, Tensor) and first.ndim else None
             self.outermost = module
 
     def end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook."""
         if self.outermost is module:
-            self.size, self.outermost = None, None
+            self.batch, self.outermost = None, None
 
     def visit(self, num_samples: int, training: bool, site: str) -> Visit:
         """The selection a site that sees ``num_samples`` must follow now."""
-        again = rerun()
-        selection, size = (
-            self._forwards.recall(f"site {site!r}") if again else (self.current(training, site), self.size)
-        )
-        if not again and not torch.compiler.is_compiling():
+        again, size = rerun(), None if self.batch is None else self.batch.shape[0]
+        selection = self.current(training, site) if not again else None
+        if selection is None:
+            selection, size = self._forwards.recall(f"site {site!r}")
+        elif not torch.compiler.is_compiling():
             self._forwards.remember((selection, size))
         return Visit(followed(selection, num_samples, size, site), again)
 

@@ -25,7 +25,7 @@ class Selection(ABC):
         rows: the branches, as indices, in the order in which they are routed.
         beside: how many branches take turns, sample by sample: a batch viewed as ``(N/K, K*C, *)`` has them side by side as
             channels. 1 is one branch for the whole batch, 0 a partition of another form.
-        size: how many samples a batch has, where the user said so.
+        samples: as many rows as a batch has samples, of no values, where the user said how many.
         order: of rows where a site sees several for each sample, where the user said so.
     """
 
@@ -33,7 +33,7 @@ class Selection(ABC):
 
     def __init__(self, rows: tuple[int, ...], beside: int) -> None:
         self.rows, self.beside = rows, beside
-        self.size: int | None = None
+        self.samples: Tensor | None = None
         self.order: Order | None = None
 
     @abstractmethod
@@ -96,7 +96,7 @@ class Selection(ABC):
         return hash(self._whole())
 
     def _whole(self) -> Hashable:
-        return self._key(), self.size, self.order
+        return self._key(), None if self.samples is None else len(self.samples), self.order
 
 
 class Alternating(Selection):
@@ -170,7 +170,8 @@ class BySample(Selection):
 
     def folded(self, times: int, order: Order, size: int) -> BySample:
         labels = self.labels.repeat_interleave(times) if order == "sample" else self.labels.repeat(times)
-        return BySample(self.rows, labels, None if self.counts is None else tuple(times * n for n in self.counts))
+        sizes = self.sizes(len(self.labels))
+        return BySample(self.rows, labels, None if sizes is None else tuple(times * n for n in sizes))
 
     def _key(self) -> Hashable:
         return id(self.labels)
