@@ -73,7 +73,7 @@ class Evaluate:
 
     def results(self, group: dist.ProcessGroup | None) -> Results:
         """What was asked for of the table, which is made under a progress bar and written shift by shift."""
-        from renorm.evaluate import former
+        from renorm.evaluate import read_former
         from renorm.recipes.classify import score
 
         weights = f" {self.source.weights}" if self.source.weights else ""
@@ -83,7 +83,7 @@ class Evaluate:
             check_standard(prepared.shifts)
         tell(prepared.protocol, prepared.shifts)
         if self.path is not None:
-            tell_former(self.path, former(self.path, prepared.protocol, prepared.shifts))
+            tell_former(self.path, read_former(self.path, prepared.protocol, prepared.shifts))
         with progress("cells") as bar:
             task = bar.add_task("evaluate", total=None, numbers="")
 
@@ -133,10 +133,10 @@ def tell(protocol: Protocol, chosen: Sequence[Shift]) -> None:
 
 def tell_former(path: Path, found: Former) -> None:
     """Say what becomes of a table that is there already."""
-    from renorm.evaluate import other_name
+    from renorm.evaluate import free_name
 
     if found.unlike:
-        say(f"{path} was made otherwise ({found.unlike}): it is kept as {other_name(path)}", style="yellow")
+        say(f"{path} was made otherwise ({found.unlike}): it is kept as {free_name(path)}", style="yellow")
     elif found.results is not None:
         say(f"adding to {path}, which has {len(found.results.shifts)} shifts of this protocol", style="dim")
 

@@ -12,9 +12,9 @@ from renorm.evaluate.averages import (
 )
 from renorm.evaluate.banks import SOURCE, Adapted, TrainingImages, choose, unknown, usual
 from renorm.evaluate.compare import Difference, check_alike, differences, mean_difference
-from renorm.evaluate.continued import Former, former, other_name
 from renorm.evaluate.curve import Curve
 from renorm.evaluate.curve_points import CurvePlan
+from renorm.evaluate.former import Former, free_name, read_former
 from renorm.evaluate.methods import Method
 from renorm.evaluate.predictions import prediction_change
 from renorm.evaluate.protocol import ImageSet, Protocol, describe
@@ -45,7 +45,7 @@ __all__ = [
     "describe",
     "differences",
     "evaluate",
-    "former",
+    "free_name",
     "known_reference",
     "lacking",
     "logits",
@@ -53,10 +53,10 @@ __all__ = [
     "mean_corruption_error",
     "mean_difference",
     "mean_interval",
-    "other_name",
     "outputs",
     "per_image",
     "prediction_change",
+    "read_former",
     "read_results",
     "relative_mean_corruption_error",
     "unknown",

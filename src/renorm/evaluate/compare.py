@@ -63,11 +63,11 @@ def differences(
     return [found[pair] for pair in pairs]
 
 
-def mean_difference(a: Results, b: Results, found: Sequence[Difference]) -> Interval:
+def mean_difference(a: Results, b: Results, cells: Sequence[Difference]) -> Interval:
     """Mean of some differences; images are drawn again for all their cells at once."""
-    one, other = ([(d.banks[i], d.shift, d.severity) for d in found] for i in (0, 1))
-    parts = zip(per_image(a, one), per_image(b, other), strict=True)
-    return metrics.bootstrap([y - x for x, y in parts], a.protocol.seed)
+    one, other = ([(d.banks[i], d.shift, d.severity) for d in cells] for i in (0, 1))
+    images = zip(per_image(a, one), per_image(b, other), strict=True)
+    return metrics.bootstrap([y - x for x, y in images], a.protocol.seed)
 
 
 def check_alike(a: Protocol, b: Protocol, shift: tuple[str, int], ignore: Collection[str] = ()) -> None:

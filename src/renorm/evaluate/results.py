@@ -95,10 +95,10 @@ class Results:
         """The rows of one measure."""
         return [row for row in self.rows if row.measure == measure]
 
-    def part(self, banks: Collection[str], shifts: Collection[tuple[str, int]]) -> Results:
+    def subset(self, banks: Collection[str], shifts: Collection[tuple[str, int]]) -> Results:
         """Some banks under some shifts."""
-        kept = [row for row in self.rows if row.bank in banks and (row.shift, row.severity) in shifts]
-        return replace(self, rows=kept)
+        rows = [row for row in self.rows if row.bank in banks and (row.shift, row.severity) in shifts]
+        return replace(self, rows=rows)
 
     def get(self, cell: Cell, measure: str = ACCURACY) -> Row | None:
         """One row, None where the table has none."""

@@ -16,7 +16,7 @@ from renorm.banks import Choice
 from renorm.data import Images
 from renorm.evaluate import ranks
 from renorm.evaluate.banks import Adapted
-from renorm.evaluate.continued import former, make_place, together
+from renorm.evaluate.former import make_place, read_former, together
 from renorm.evaluate.older import MEASURES
 from renorm.evaluate.protocol import ImageSet, Protocol, describe
 from renorm.evaluate.results import ACCURACY, Cell, Results, Row, write_results
@@ -44,7 +44,7 @@ def evaluate(
 
     With ``out`` the table is written after each shift. Called again after it was stopped, it goes on with the shifts that are
     not there; a table that was made in the same way gets further banks and shifts, and one that was made otherwise is kept
-    under another name (see :func:`renorm.evaluate.former`).
+    under another name (see :func:`renorm.evaluate.read_former`).
 
     Args:
         classifier: The model.
@@ -64,7 +64,7 @@ def evaluate(
     check(images, choices, shifts, adapt)
     adapted = adapt.made if adapt else {}
     protocol = protocol or describe(classifier, images, choices, shifts, adapted)
-    found = ranks.from_first(former(out, protocol, shifts), group)
+    found = ranks.from_first(read_former(out, protocol, shifts), group)
     results = found.results or Results(protocol, [])
     protocol = together(results.protocol, protocol)
     order = list(dict.fromkeys([*results.shifts, *((shift.name, shift.severity) for shift in shifts)]))
@@ -75,19 +75,21 @@ def evaluate(
     done = total - sum(map(len, wanted.values()))
     for first in range(0, len(waiting), num_ranks):
         mine = waiting[first + rank : first + num_ranks][:1]
-        parts: list[Results] = []
+        tables: list[Results] = []
         for shift in mine:
 
             def step(share: float, shift: Shift = shift, done: int = done) -> None:
                 if callback:
                     callback(done + share * len(wanted[shift.label]), total, shift)
 
-            parts.append(evaluate_shift(classifier, images, choices, shift, adapt, wanted[shift.label], step, protocol))
-        parts = [part for each in ranks.from_all(parts, group) for part in each]
+            tables.append(
+                evaluate_shift(classifier, images, choices, shift, adapt, wanted[shift.label], step, protocol)
+            )
+        tables = [table for each in ranks.from_all(tables, group) for table in each]
         finished = waiting[first : first + num_ranks]
         done += sum(len(wanted[shift.label]) for shift in finished)
         missing = tuple(shift.label for shift in waiting[first + num_ranks :])
-        results = joined(protocol, [results, *parts], order, missing)
+        results = joined(protocol, [results, *tables], order, missing)
         if out is not None and rank == 0:
             if found.unlike and first == 0:
                 make_place(out)
@@ -131,13 +133,13 @@ def changes(classifier: Classifier, shift: Shift) -> tuple[Change | None, Agains
     return None, against
 
 
-def summarized(shift: Shift, found: Mapping[str, Scores], seed: int) -> list[Row]:
+def summarized(shift: Shift, scores: Mapping[str, Scores], seed: int) -> list[Row]:
     """The numbers of all banks under one shift; shares of images with their intervals, whose resamples they share."""
-    shares = {(name, measure): values for name, each in found.items() for measure, values in _shares(each).items()}
+    shares = {(name, measure): values for name, each in scores.items() for measure, values in _shares(each).items()}
     intervals = metrics.bootstrap_columns(torch.stack(list(shares.values()), 1), seed)
     ends = {key: (interval.low, interval.high) for key, interval in zip(shares, intervals, strict=True)}
     rows = []
-    for name, each in found.items():
+    for name, each in scores.items():
         numbers = {measure: values.double().mean().item() for measure, values in _shares(each).items()}
         numbers["nll"] = each.nll.mean().item()
         numbers["ece"] = metrics.calibration_error(each.confidence, each.hits)
@@ -154,17 +156,17 @@ def _shares(found: Scores) -> dict[str, Tensor]:
 
 
 def joined(
-    protocol: Protocol, parts: Sequence[Results], order: Sequence[tuple[str, int]], missing: Sequence[str] = ()
+    protocol: Protocol, tables: Sequence[Results], order: Sequence[tuple[str, int]], missing: Sequence[str] = ()
 ) -> Results:
     """One table of several that were made in the same way, with shifts in an order and banks in the protocol's."""
     banks = list(protocol.banks)
     values: dict[str, dict[Cell, Tensor]] = {}
-    for part in parts:
-        for measure, cells in part.values.items():
+    for table in tables:
+        for measure, cells in table.values.items():
             values.setdefault(measure, {}).update(cells)
-    rows = [row for part in parts for row in part.rows]
+    rows = [row for table in tables for row in table.rows]
     rows.sort(key=lambda row: (order.index((row.shift, row.severity)), banks.index(row.bank)))
-    stored = {name: each for part in parts for name, each in part.protocol.stored.items()}
+    stored = {name: each for table in tables for name, each in table.protocol.stored.items()}
     return Results(replace(protocol, stored=stored), rows, values, tuple(missing))
 
 

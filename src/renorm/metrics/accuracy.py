@@ -37,11 +37,11 @@ def scores(logits: Tensor, labels: Tensor) -> Scores:
     return Scores(hits, near, losses, logits.softmax(1).amax(1))
 
 
-def joined(parts: Sequence[Scores]) -> Scores:
+def joined(batches: Sequence[Scores]) -> Scores:
     """Scores of several batches as those of one."""
-    near = [part.near for part in parts if part.near is not None]
+    near = [batch.near for batch in batches if batch.near is not None]
     hits, nll, confidence = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("hits", "nll", "confidence")
+        torch.cat([getattr(batch, name) for batch in batches]) for name in ("hits", "nll", "confidence")
     )
     return Scores(hits, torch.cat(near) if near else None, nll, confidence)
 

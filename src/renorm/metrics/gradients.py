@@ -70,7 +70,7 @@ def _layer(name: str, gradients: Mapping[str, Tensor]) -> LayerGradients:
     return LayerGradients(name, norms, cosines)
 
 
-def mean_gradients(found: list[list[LayerGradients]]) -> list[LayerGradients]:
+def mean_gradients(batches: list[list[LayerGradients]]) -> list[LayerGradients]:
     """The mean over batches of lengths and of cosines, weight by weight."""
     return [
         LayerGradients(
@@ -78,5 +78,5 @@ def mean_gradients(found: list[list[LayerGradients]]) -> list[LayerGradients]:
             {branch: sum(layer.norms[branch] for layer in layers) / len(layers) for branch in layers[0].norms},
             {pair: sum(layer.cosines[pair] for layer in layers) / len(layers) for pair in layers[0].cosines},
         )
-        for layers in zip(*found, strict=True)
+        for layers in zip(*batches, strict=True)
     ]

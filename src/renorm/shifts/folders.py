@@ -36,11 +36,11 @@ class Listed(Blobs):
 
 @dataclass(frozen=True)
 class Folders:
-    """Folders of classes by corruption and severity, and where they lie."""
+    """Folders of classes by corruption and severity, and where they lie; single where one severity alone was given."""
 
     path: Path
     cells: dict[tuple[str, int], Path]
-    partial: bool = False
+    single: bool = False
 
 
 def corruption_folders(path: Path) -> Folders | None:
@@ -48,7 +48,7 @@ def corruption_folders(path: Path) -> Folders | None:
     one corruption or one severity of it.
     """
     if path.name in NUMBERS and path.absolute().parent.name in CORRUPTIONS and any(subfolders(path)):
-        return Folders(path, {(path.absolute().parent.name, NUMBERS[path.name]): path}, partial=True)
+        return Folders(path, {(path.absolute().parent.name, NUMBERS[path.name]): path}, single=True)
     if severities(path):
         return Folders(path.parent, {(path.resolve().name, severity): folder for severity, folder in severities(path)})
     groups = [path, *subfolders(path)]
@@ -77,7 +77,7 @@ def read_class_folders(folders: Folders, manifest: Manifest | None, size: int | 
             f"{empty[0]} has no images. Files ending in {', '.join(sorted(SUFFIXES))}, in one folder per class, are needed. "
             "Extract or copy it again."
         )
-    if manifest is None and not folders.partial:
+    if manifest is None and not folders.single:
         check_alike({cell: len(each) for cell, each in names.items()}, folders.path)
     classes = manifest.classes if manifest else sorted({_class(name) for each in names.values() for name in each})
     return {cell: _images(str(folders.cells[cell]), names[cell], classes, manifest, size) for cell in names}

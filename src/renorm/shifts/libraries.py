@@ -96,20 +96,20 @@ def pictures(classifier: Classifier, seed: int) -> Iterator[nn.Module]:
         yield Pictures(logits, classifier.device).eval()
 
 
-def bounded(found: Tensor, images: Tensor, attack: Attack) -> Tensor:
+def bounded(attacked: Tensor, images: Tensor, attack: Attack) -> Tensor:
     """What a library made, if it is near enough to the images.
 
     Raises:
         ValueError: If it is not.
     """
-    change = found - images
+    change = attacked - images
     furthest = float((change.abs() if attack.ball == "linf" else lengths(change)).amax())
     if not furthest <= attack.eps + SLACK:
         raise ValueError(
             f"an attack of another library moved an image by {furthest:.4g} in {attack.ball}: at most eps {attack.eps:.4g} is "
             f"needed. Choose an attack that is bounded in this ball."
         )
-    return found
+    return attacked
 
 
 def _takes(kind: Any, name: str) -> bool:

@@ -131,7 +131,7 @@ def score(
     named, images, choices, chosen, adapt, protocol = prepared
     options = {"adapt": adapt, "protocol": protocol, "out": out, "group": group, "callback": callback}
     whole = evaluate(named.classifier, images, choices, chosen, **options)
-    return whole.part(protocol.banks, [(shift.name, shift.severity) for shift in chosen])
+    return whole.subset(protocol.banks, [(shift.name, shift.severity) for shift in chosen])
 
 
 def views_of(named: NamedModel, images: Images) -> Callable[[str], View]:

@@ -35,7 +35,7 @@ class Former(NamedTuple):
     unlike: str = ""
 
 
-def former(path: Path | None, protocol: Protocol, shifts: Sequence[Shift]) -> Former:
+def read_former(path: Path | None, protocol: Protocol, shifts: Sequence[Shift]) -> Former:
     """Read the table that an evaluation would write to, and tell whether it was made in the same way.
 
     Args:
@@ -93,18 +93,18 @@ def together(old: Protocol, new: Protocol) -> Protocol:
     )
 
 
-def other_name(path: Path) -> Path:
+def free_name(path: Path) -> Path:
     """Where a table goes that makes place for another: the first free one of ``results.1.csv``, ``results.2.csv``, ..."""
     number = 1
-    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists() or beside(kept).exists():
+    while (free := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists() or beside(free).exists():
         number += 1
-    return kept
+    return free
 
 
 def make_place(path: Path) -> None:
     """Rename a table and the file beside it."""
-    kept = other_name(path)
-    for old, new in ((beside(path), beside(kept)), (path, kept)):
+    free = free_name(path)
+    for old, new in ((beside(path), beside(free)), (path, free)):
         if old.exists():
             os.replace(old, new)
 

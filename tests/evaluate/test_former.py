@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from renorm.data import Images
-from renorm.evaluate import Adapted, Choice, Classifier, Results, describe, evaluate, former, read_results, table
+from renorm.evaluate import Adapted, Choice, Classifier, Results, describe, evaluate, read_former, read_results, table
 from renorm.shifts import Shift, make_shifts
 from tests.evaluate.conftest import BRANCHES, make_view
 
@@ -103,7 +103,7 @@ def test_a_table_that_was_made_otherwise_is_not_added_to(
     evaluate(classifier, images, CHOICES, chosen, out=out)
 
     def unlike(images: Images = images, choices: Any = CHOICES, chosen: list[Shift] = chosen, adapt: Any = None) -> str:
-        return former(out, describe(classifier, images, choices, chosen, adapt), chosen).unlike
+        return read_former(out, describe(classifier, images, choices, chosen, adapt), chosen).unlike
 
     assert unlike() == ""
     assert unlike(choices={"weak": CHOICES["weak"]}) == unlike(chosen=chosen[::-1]) == unlike(adapt=adapt) == ""
@@ -135,7 +135,7 @@ def test_adapted_banks_of_another_number_of_images_make_another_table(
     few = chosen[:1]
     evaluate(classifier, images, CHOICES, few, adapt=Adapted(classifier, images, BRANCHES, 8), out=out)
     protocol = describe(classifier, images, CHOICES, few, Adapted(classifier, images, BRANCHES, 9).made)
-    assert "another bank adapted@weak: adapted to 8 images" in former(out, protocol, few).unlike
+    assert "another bank adapted@weak: adapted to 8 images" in read_former(out, protocol, few).unlike
 
 
 def test_a_table_that_makes_place_is_kept(classifier: Classifier, images: Images, chosen: list[Shift], out: Path):
@@ -157,7 +157,7 @@ def test_a_table_gets_no_holes(classifier: Classifier, images: Images, chosen: l
     weak = {"weak": CHOICES["weak"]}
 
     def unlike(choices: Any, chosen: list[Shift]) -> str:
-        return former(out, describe(classifier, images, choices, chosen), chosen).unlike
+        return read_former(out, describe(classifier, images, choices, chosen), chosen).unlike
 
     assert unlike(weak, chosen[:1]) == unlike(weak, chosen[:2]) == unlike(CHOICES, chosen[2:]) == ""
     assert unlike(weak, chosen[1:]) == "other banks, weak strong, under other shifts"
