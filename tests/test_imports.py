@@ -48,14 +48,6 @@ AGAINST_THE_ORDER: set[tuple[str, str]] = {  # file and room; each goes as soon 
 }
 PAST_THE_DOOR: set[str] = {  # modules that other rooms import from; each goes as soon as its room gives what they need
     "adapt.evidence",
-    "evaluate.averages",
-    "evaluate.curve",
-    "evaluate.curve_points",
-    "evaluate.methods",
-    "evaluate.partial",
-    "evaluate.protocol",
-    "evaluate.ranks",
-    "evaluate.results",
     "functional.passes",
     "recipes.classify.adversarial",
     "recipes.classify.config",

@@ -14,22 +14,21 @@ import renorm
 from renorm.data import Images
 from renorm.evaluate import Choice, Classifier, Curve, CurvePlan, Method, describe, logits
 from renorm.evaluate import curve as module
-from renorm.evaluate.curve import curve, partial_under, read_points, write_curve
-from renorm.evaluate.curve_points import CurvePoint, Points, one_draw, plan
-from renorm.evaluate.partial import forget
+from renorm.evaluate.curve import forget_partial, make_curve, partial_under, read_points, write_curve
+from renorm.evaluate.curve_points import CurvePoint, Points, one_draw, plan_curve
 from renorm.metrics import over_runs
 from renorm.shifts import Shift
 
 METHODS = [Method.named(name) for name in ("source", "8", "replacement:mean")]
 SHIFTS = [Shift("contrast", 4, scale=32), Shift("gaussian_blur", 1, scale=32)]
-planned = partial(plan, methods=METHODS, sizes=(8, 2), draws=2, num_judged=10, seed=5)
+planned = partial(plan_curve, methods=METHODS, sizes=(8, 2), draws=2, num_judged=10, seed=5)
 
 
 def drawn(classifier: Classifier, images: Images, how: CurvePlan, root: Path | None = None) -> Curve:
     choices = {name: Choice("weak", made=method.made) for name, method in how.methods.items()}
     protocol = describe(classifier, images, choices, SHIFTS, model="net", command="renorm adapt")
     partial = None if root is None else partial_under(root, SHIFTS, how, protocol, "weak")
-    return curve(classifier, images, SHIFTS, how, protocol, branch="weak", partial=partial)
+    return make_curve(classifier, images, SHIFTS, how, protocol, branch="weak", partial=partial)
 
 
 def fake(classifier: Classifier, images: Images, shift: Shift, how: CurvePlan, draw: int, *rest: object) -> Points:
@@ -154,7 +153,7 @@ def test_it_goes_on_where_it_stopped_and_more_draws_use_the_former(
     assert drawn(classifier, images, planned(images, draws=3), tmp_path).draws[0][:2] == again.draws[0]
     other = drawn(classifier, images, planned(images, seed=9), tmp_path)
     assert other.draws[0][0]["source"][0].accuracy == 0.04
-    forget(folder)
+    forget_partial(folder)
     assert len(list(tmp_path.iterdir())) == 1
-    forget(next(tmp_path.iterdir()))
+    forget_partial(next(tmp_path.iterdir()))
     assert not tmp_path.exists()

@@ -63,13 +63,11 @@ class Drawing:
             num_judged: How many images to judge on, at most half; 0 for half.
             seed: Of all draws, shifts and intervals.
         """
-        from renorm.evaluate.curve import curve, partial_under, write_curve
-        from renorm.evaluate.curve_points import plan
-        from renorm.evaluate.partial import forget
+        from renorm.evaluate import forget_partial, make_curve, partial_under, plan_curve, write_curve
         from renorm.files import write_atomically
         from renorm.report import by_images, pictures
 
-        how = plan(images, self.named(), sizes=self.sizes, draws=self.draws, num_judged=num_judged, seed=seed)
+        how = plan_curve(images, self.named(), sizes=self.sizes, draws=self.draws, num_judged=num_judged, seed=seed)
         chosen = self.chosen(named, images, seed)
         protocol = described(named, images, how, chosen, model)
         partial = partial_under(path.parent / f".{path.stem}.curve", chosen, how, protocol, branch)
@@ -82,10 +80,10 @@ class Drawing:
                 bar.update(task, completed=int(done), total=total, numbers=shift.label)
 
             options = {"branch": branch, "partial": partial, "callback": show}
-            found = curve(named.classifier, images, chosen, how, protocol, **options)
+            found = make_curve(named.classifier, images, chosen, how, protocol, **options)
         write_curve(path.with_suffix(".csv"), found)
         write_atomically(path, pictures.png(by_images.figure(found), protocol.command))
-        forget(partial)
+        forget_partial(partial)
         tell(found)
         done("curve", path)
         done("its numbers", path.with_suffix(".csv"))
@@ -96,10 +94,9 @@ class Drawing:
         Raises:
             ValueError: For an unknown name.
         """
-        from renorm.evaluate import Method
-        from renorm.evaluate.methods import USUAL
+        from renorm.evaluate import USUAL_METHODS, Method
 
-        return [Method.named(name) for name in self.methods or USUAL]
+        return [Method.named(name) for name in self.methods or USUAL_METHODS]
 
     def chosen(self, named: NamedModel, images: Images, seed: int) -> Sequence[Shift]:
         """The shifts.

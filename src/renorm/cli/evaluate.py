@@ -61,12 +61,12 @@ class Evaluate:
 
     def check(self) -> None:
         """Refuse at once what would otherwise be found at the end."""
-        from renorm.evaluate.results import check_name
+        from renorm.evaluate import check_table_name
         from renorm.metrics import alexnet
         from renorm.recipes.classify import score
 
         if self.out is not None:
-            check_name(self.out)
+            check_table_name(self.out)
         if self.alexnet is not None:
             alexnet(self.alexnet)
         score.check(self.asked)

@@ -1,9 +1,11 @@
 """What a model is worth with each bank, under each shift of the data."""
 
 from renorm.banks import Choice
+from renorm.evaluate import ranks
 from renorm.evaluate.averages import (
     known_reference,
     lacking,
+    listed,
     mean_accuracy,
     mean_corruption_error,
     mean_interval,
@@ -12,19 +14,20 @@ from renorm.evaluate.averages import (
 )
 from renorm.evaluate.banks import SOURCE, Adapted, TrainingImages, choose, unknown, usual
 from renorm.evaluate.compare import Difference, check_alike, differences, mean_difference
-from renorm.evaluate.curve import Curve
-from renorm.evaluate.curve_points import CurvePlan
+from renorm.evaluate.curve import Curve, curve_rows, forget_partial, make_curve, partial_under, write_curve
+from renorm.evaluate.curve_points import CurvePlan, plan_curve
 from renorm.evaluate.former import Former, free_name, read_former
-from renorm.evaluate.methods import Method
+from renorm.evaluate.methods import USUAL_METHODS, Method
 from renorm.evaluate.predictions import prediction_change
-from renorm.evaluate.protocol import ImageSet, Protocol, describe
-from renorm.evaluate.results import Cell, Results, Row, read_results, write_results
+from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
+from renorm.evaluate.results import Cell, Results, Row, check_table_name, read_results, write_results
 from renorm.evaluate.scores import check_classes, logits, outputs
 from renorm.evaluate.table import evaluate
 from renorm.models import Classifier
 
 __all__ = [
     "SOURCE",
+    "USUAL_METHODS",
     "Adapted",
     "Cell",
     "Choice",
@@ -41,25 +44,35 @@ __all__ = [
     "TrainingImages",
     "check_alike",
     "check_classes",
+    "check_table_name",
     "choose",
+    "curve_rows",
     "describe",
     "differences",
     "evaluate",
+    "forget_partial",
     "free_name",
     "known_reference",
+    "label",
     "lacking",
+    "listed",
     "logits",
+    "make_curve",
     "mean_accuracy",
     "mean_corruption_error",
     "mean_difference",
     "mean_interval",
     "outputs",
+    "partial_under",
     "per_image",
+    "plan_curve",
     "prediction_change",
+    "ranks",
     "read_former",
     "read_results",
     "relative_mean_corruption_error",
     "unknown",
     "usual",
+    "write_curve",
     "write_results",
 ]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renorm.data import Images
 from renorm.evaluate.curve_points import CurveMean, CurvePlan, CurvePoint, Points, averaged, one_draw
-from renorm.evaluate.partial import place
 from renorm.evaluate.protocol import Protocol
 from renorm.files import write_atomically
 from renorm.models import Classifier
@@ -55,7 +56,7 @@ class Curve:
         )
 
 
-def curve(
+def make_curve(
     classifier: Classifier,
     images: Images,
     shifts: Sequence[Shift],
@@ -104,7 +105,15 @@ def partial_under(root: Path, shifts: Sequence[Shift], plan: CurvePlan, protocol
     """The place of a curve's finished draws: another one where anything differs but the number of draws."""
     described = [(s.name, s.severity, s.seed, s.scale, s.rounding) for s in shifts]
     how = [list(plan.methods), plan.sizes, plan.judged.tolist(), plan.seed, branch]
-    return place(root, protocol, described, how)
+    text = json.dumps([replace(protocol, command="").to_json(), described, how])
+    return root / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def forget_partial(folder: Path) -> None:
+    """Remove a curve's place once its file is written, and the root where it was the last; others stay."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
 
 
 def read_points(path: Path) -> Points | None:
@@ -115,13 +124,13 @@ def read_points(path: Path) -> Points | None:
         return None
 
 
-def write_curve(path: Path, found: Curve) -> None:
+def write_curve(path: Path, curve: Curve) -> None:
     """Write a row for each method, number of images and shift as CSV, as a whole; of several shifts also their mean.
 
     Raises:
         OSError: It cannot be written; a former file is kept.
     """
-    lines = [row for name in found.plan.methods for row in rows(found, name)]
+    lines = [row for name in curve.plan.methods for row in curve_rows(curve, name)]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -129,32 +138,32 @@ def write_curve(path: Path, found: Curve) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def rows(found: Curve, method: str) -> list[dict[str, object]]:
+def curve_rows(curve: Curve, method: str) -> list[dict[str, object]]:
     """The rows of a method."""
-    groups = [(shift, [draws]) for shift, draws in zip(found.shifts, found.draws, strict=True)]
+    groups = [(shift, [draws]) for shift, draws in zip(curve.shifts, curve.draws, strict=True)]
     if len(groups) > 1:
-        groups.append((Shift(MEAN, seed=found.plan.seed), list(found.draws)))
+        groups.append((Shift(MEAN, seed=curve.plan.seed), list(curve.draws)))
     return [
-        row(found, method, place, shift, averaged(draws, method, place))
+        row(curve, method, place, shift, averaged(draws, method, place))
         for shift, draws in groups
-        for place in range(len(found.plan.sizes))
+        for place in range(len(curve.plan.sizes))
     ]
 
 
-def row(found: Curve, method: str, place: int, shift: Shift, cell: CurveMean) -> dict[str, object]:
+def row(curve: Curve, method: str, place: int, shift: Shift, cell: CurveMean) -> dict[str, object]:
     """One row."""
     return {
         "method": method,
-        "images": found.plan.sizes[place],
+        "images": curve.plan.sizes[place],
         "shift": shift.name,
         "severity": shift.severity,
         "accuracy": cell.accuracy.value,
         "low": cell.accuracy.low,
         "high": cell.accuracy.high,
         "source_weight": cell.source_weight,
-        "draws": found.plan.draws,
+        "draws": curve.plan.draws,
         "by_draw": " ".join(map(repr, cell.by_draw)),
-        "judged": len(found.plan.judged),
-        "seed": found.plan.seed,
-        **found.protocol.columns(method, shift.name, shift.severity),
+        "judged": len(curve.plan.judged),
+        "seed": curve.plan.seed,
+        **curve.protocol.columns(method, shift.name, shift.severity),
     }

@@ -61,7 +61,7 @@ Points = dict[str, list[CurvePoint]]
 """Of each method, the point of each number of images."""
 
 
-def plan(
+def plan_curve(
     images: Images,
     methods: Sequence[Method],
     *,

@@ -11,7 +11,7 @@ from renorm.adapt import Auto, Only, adapt_
 from renorm.banks import Bank
 from renorm.models import Classifier
 
-USUAL = ("source", "auto", "16", "64", "replacement")
+USUAL_METHODS = ("source", "auto", "16", "64", "replacement")
 FORMS = "source, auto, replacement, or a prior such as 16; all but the source perhaps with :mean or :variance after it"
 
 

@@ -114,7 +114,7 @@ def write_results(path: Path, results: Results) -> None:
         ValueError: If the path does not end in ``.csv``.
         OSError: If it cannot be written; a former table is kept.
     """
-    check_name(path)
+    check_table_name(path)
     write_atomically(beside(path), safetensors.torch.save(*_packed(results)))
     text = io.StringIO()
     names = [each.name for each in fields(Row)]
@@ -150,7 +150,7 @@ def read_results(path: Path) -> Results:
     return results
 
 
-def check_name(path: Path) -> None:
+def check_table_name(path: Path) -> None:
     """Refuse a path that is no table's."""
     if path.suffix != ".csv":
         raise ValueError(

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from renorm.data import VIEWS, Images, in_order, load, sample
-from renorm.evaluate import ImageSet, Protocol
-from renorm.evaluate.protocol import label
+from renorm.evaluate import ImageSet, Protocol, label
 from renorm.extras import require
 from renorm.recipes import config_of
 from renorm.recipes.classify.recipe import HOLDOUT

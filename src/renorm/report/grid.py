@@ -9,8 +9,7 @@ from torch import Tensor
 from renorm import metrics
 from renorm.corruptions import CORRUPTIONS, HELD_OUT, STANDARD
 from renorm.data import VIEWS
-from renorm.evaluate import Cell, Results, mean_interval, per_image
-from renorm.evaluate.protocol import label
+from renorm.evaluate import Cell, Results, label, mean_interval, per_image
 from renorm.metrics import Interval
 from renorm.shifts import is_attack
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from renorm.evaluate import check_alike
-from renorm.evaluate.averages import listed
+from renorm.evaluate import check_alike, listed
 from renorm.metrics import Interval, over_runs
 from renorm.report.grid import Grid, Measure, Shift, accuracies, changes, grid
 from renorm.report.heat import short
