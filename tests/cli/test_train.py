@@ -17,7 +17,7 @@ from renorm.cli.console import invocation
 from renorm.cli.train import TOGETHER, default_folder
 from renorm.evaluate import read_results
 from renorm.recipes import open_run
-from renorm.recipes.classify import Config
+from renorm.recipes.classify import configured
 from renorm.train import Run
 from tests.cli.conftest import TRAIN, Command, some_classes
 from tests.conftest import ROOT
@@ -173,7 +173,7 @@ def test_a_network_without_statistics_trains_as_it_is(
 
 
 def test_a_run_of_its_own_mix_has_a_folder_of_its_own():
-    folders = {str(default_folder(Config(mix=mix))) for mix in (None, "exchange", "cutmix")}
+    folders = {str(default_folder(configured(mix=mix))) for mix in (None, "exchange", "cutmix")}
     assert folders == {f"runs/digits-resnet20-split-weak-strong{mix}-0" for mix in ("", "-exchange", "-cutmix")}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import renorm
-from renorm.recipes.classify import Classification, Config
+from renorm.recipes.classify import Classification, configured
 from renorm.recipes.classify import recipe as classification
 from renorm.train import Event, Run, train
 from tests.distributed.ranks import on_ranks
@@ -32,7 +32,7 @@ def recipe(**changes: Any) -> Classification:
     torch.set_default_dtype(torch.float64)
     classification.BACKEND = "aot_eager"  # the same graphs without a C++ compiler
     try:
-        made = Classification(Config(**{**small.CONFIG, **SMALL, **changes}), *small.images(40, 13))
+        made = Classification(configured(**{**small.CONFIG, **SMALL, **changes}), *small.images(40, 13))
     finally:
         torch.set_default_dtype(torch.float32)
     for model in {made.model, made.evaluated}:

@@ -27,7 +27,7 @@ from renorm.export import write as export
 from renorm.functional import adain, exchange_moments, mix_moments, moment_shortcut, pono
 from renorm.layers import SandwichBatchNorm, SplitBatchNorm
 from renorm.models import create
-from renorm.recipes.classify import Classification, Config
+from renorm.recipes.classify import Classification, Config, configured
 from renorm.train import Run, set_rates
 
 __all__ = [
@@ -84,7 +84,7 @@ class Training:
     """
 
     def __init__(self, train: Images, test: Images, **options: Any) -> None:
-        self.recipe = Classification(Config(**options), train, test)
+        self.recipe = Classification(configured(**options), train, test)
         self.recipe.model.train()
         self.model: nn.Module = self.recipe.model
 
@@ -135,9 +135,14 @@ def command(*arguments: object) -> None:
     assert status == 0, f"renorm {' '.join(map(str, arguments))} ended with status {status}"
 
 
+def shorter(config: Config) -> Config:
+    """The same for one epoch."""
+    return replace(config, optimization=replace(config.optimization, epochs=1))
+
+
 def demo(folder: Path) -> Path:
     """The demo with one epoch in place of many; the folder of its run."""
-    with replaced(demo_command, "CONFIG", lambda config: replace(config, epochs=1)), redirect_stdout(StringIO()):
+    with replaced(demo_command, "CONFIG", shorter), redirect_stdout(StringIO()):
         demo_command.Demo(out=folder).run()
     return folder / "run"
 

@@ -1,7 +1,6 @@
 """A run from Python: prepared, trained, gone on with, opened by its recipe."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,11 @@ import torch
 
 from renorm import Bank
 from renorm.recipes import RECIPES, config_of, fit, kind_of, open_run, prepare
-from renorm.recipes.classify import Classification, Config
+from renorm.recipes.classify import Classification, Config, configured, options_of
 from renorm.train import Event, Run
 from tests.test_imports import loaded_after
 
-CONFIG = Config("digits", model="resnet8", branches=("weak", "clean"), epochs=1, batch=512, save_every=2)
+CONFIG = configured(model="resnet8", branches=("weak", "clean"), epochs=1, batch=512, save_every=2)
 
 
 def test_a_run_from_python_is_what_the_command_makes(tmp_path: Path):
@@ -42,9 +41,9 @@ def test_a_run_goes_on_from_python_to_the_same_bits_and_with_nothing_else(tmp_pa
     with pytest.raises(ValueError, match=r"holds a run already"):
         fit(prepare(CONFIG), folder)
     with pytest.raises(
-        ValueError, match=r"was started with another rate: a run goes on as it began. Prepare .* config_of"
+        ValueError, match=r"was started with another optimization: a run goes on as it began. Prepare .* config_of"
     ):
-        fit(prepare(replace(CONFIG, rate=0.2)), folder, resume=True)
+        fit(prepare(configured(**options_of(CONFIG) | {"rate": 0.2})), folder, resume=True)
     run = fit(prepare(config_of(Run(folder).config())), folder, resume=True)
     found, expected = (each.load().weights["model"] for each in (run, whole))
     assert all(torch.equal(found[key], expected[key]) for key in expected)

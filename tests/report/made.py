@@ -1,14 +1,14 @@
 """Tables and runs whose numbers are known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from renorm.banks import Bank, Statistics
 from renorm.evaluate import Cell, ImageSet, Protocol, Results
-from renorm.recipes.classify import Config
+from renorm.recipes.classify import configured, options_of
 from renorm.report.records import Record
 from tests.evaluate import made
 
@@ -59,7 +59,7 @@ def record(
     name: str = "x", seed: int = 3, accuracies: Mapping[Cell, float] = ACCURACIES, hits: int = 0, **config: Any
 ) -> Record:
     """A run with two banks that are one standard deviation apart."""
-    options = asdict(Config(seed=seed, **config))
+    options = options_of(configured(seed=seed, **config))
     about = {"command": f"renorm train --seed {seed} --out <{name}>", "versions": {"torch": "2"}, "config": options}
     banks = {"weak": bank(0.0), "strong": bank(2.0)}
     return Record(name, about, results(accuracies, seed=hits), HISTORY, banks)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from renorm.data import Images, load, sample
 from renorm.evaluate import ImageSet, Protocol, Results
-from renorm.recipes.classify import Config
+from renorm.recipes.classify import configured
 from renorm.report.examples import NUM, SIDE, Strip, find_images, find_stored, illustrate
 from renorm.report.records import Record
 from renorm.shifts import make_shifts
@@ -47,7 +47,7 @@ def test_strips_show_what_evaluation_saw():
         ("clean", "", ()), ("weak", "", ()), ("strong", "", ()), ("fog", "weather", ("2",)), ("contrast", "digital", ("1", "3")),
     ]  # fmt: skip
     by_name = {strip.name: strip.pixels for strip in strips}
-    config = Config(data="digits")
+    config = configured()
     strong, fog = make_shifts(["strong", "fog:2"], lambda name: config.view(name, 16), 7, scale=32)
     indices = torch.linspace(0, 59, NUM).long()
     pixels = images.batch(indices)[0]

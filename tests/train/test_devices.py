@@ -7,8 +7,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.data import load
-from renorm.recipes.classify import Config
-from renorm.recipes.classify.config import check
+from renorm.recipes.classify import check, configured
 from renorm.train import Processes, branches_of, join, unsynchronized
 
 CPU = torch.device("cpu")
@@ -48,10 +47,10 @@ def test_each_forward_of_each_process_needs_an_image():
     with pytest.raises(
         ValueError, match=r"--accumulate 3 on 5 processes divides the 12 images of a step: .* Use 1 to 2"
     ):
-        check(Config(batch=24, accumulate=3), images, processes=5)
-    check(Config(batch=24, accumulate=2), images, processes=5)
+        check(configured(batch=24, accumulate=3), images, processes=5)
+    check(configured(batch=24, accumulate=2), images, processes=5)
 
 
 def test_a_short_last_step_needs_an_image_for_every_process():
-    config = Config(batch=20, keep_last=True, accumulate=2)
+    config = configured(batch=20, keep_last=True, accumulate=2)
     assert [config.plan(24, processes).steps for processes in (1, 2, 3)] == [3, 3, 2]

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm.cli.console import console, done, say
-from renorm.recipes.classify import Config
+from renorm.recipes.classify import Config, DataSource, Network, Optimization, Options, Writing, options_of
 
 if TYPE_CHECKING:
     from torch import nn
 
     from renorm.recipes import NamedModel
 
-CONFIG = Config(data="digits", model="resnet8", epochs=16, rate=0.1)
+CONFIG = Config(
+    DataSource("digits"),
+    network=Network("resnet8"),
+    optimization=Optimization(epochs=16, rate=0.1),
+    writing=Writing(table_images=0),
+)
 BRANCH, SHIFT, NUM_IMAGES = "weak", "contrast:5", 32
 
 
@@ -84,7 +89,7 @@ def train(run: Path, seed: int) -> None:
     """Chapter 1."""
     from renorm.cli.train import Train
 
-    Train(replace(CONFIG, seed=seed), out=run, table_images=0).run()
+    Train(Options(**options_of(replace(CONFIG, seed=seed))), out=run).run()
 
 
 def evaluate(run: Path, seed: int) -> None:
@@ -108,7 +113,7 @@ def adapt(named: NamedModel, path: Path, seed: int) -> None:
     from renorm.report import tables
     from renorm.shifts import make_shifts
 
-    images = named.images(CONFIG.data)
+    images = named.images(CONFIG.source.data)
     (shift,) = make_shifts([SHIFT], lambda name: named.config.view(name, images[0][0].shape[-1]), seed)
     pixels_of_all = shift(images.batch(range(len(images)))[0], torch.arange(len(images)))
     few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm.cli.console import console, done, invocation, progress, say
-from renorm.recipes.classify import Config
-from renorm.recipes.classify.adversarial import attack_of, attacked_branches, origin
-from renorm.recipes.classify.config import check_idle
+from renorm.recipes.classify import Config, Options, configured, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,43 +30,39 @@ class Train:
     step are those of one process; a run's folder must be one that all processes see.
 
     Args:
-        config: What to train.
+        options: What to train.
         out: Folder of the run; by default one under runs/ named after the data, model and norm.
         resume: Go on with the run in --out from its newest checkpoint, with the options it was started with.
-        table_images: Test images of the table bank x shift at the end; 0 leaves it out.
     """
 
-    config: Config = field(default_factory=Config)
+    options: Options = field(default_factory=Options)
     out: Path | None = None
     resume: bool = False
-    table_images: int = 1000
 
     def run(self) -> None:
         """Run the command."""
         from renorm.train import Run
 
-        run = Run(self.out or default_folder(self.config))
-        if not self.resume:
-            check_idle(self.config)
-        config = resumed(run, self.config, typed()) if self.resume else self.config
+        config = configured(**vars(self.options))
+        run = Run(self.out or default_folder(config))
+        config = resumed(run, self.options, typed()) if self.resume else config
         recipe = prepared(config)
         fitted(recipe, run.path, self.resume)
-        if self.table_images:
+        if config.writing.table_images:
             from renorm.cli.evaluate import Evaluate
             from renorm.recipes.classify.score import Evaluation
 
-            Evaluate(
-                str(run.path), Evaluation(num_images=self.table_images)
-            ).run()  # tables of all seeds are of the same images
+            asked = Evaluation(num_images=config.writing.table_images)  # tables of all seeds are of the same images
+            Evaluate(str(run.path), asked).run()
         recipe.processes.leave()
 
 
 def default_folder(config: Config) -> Path:
     """Folder of a run that names none."""
-    data = Path(config.data).stem
-    mixed = [config.mix] if config.mix else []
+    data, network = Path(config.source.data).stem, config.network
+    mixed = [config.mix.kind] if config.mix else []
     return Path("runs") / "-".join(
-        [data, config.model.replace(":", "-"), config.norm, *config.branches, *mixed, str(config.seed)]
+        [data, network.model.replace(":", "-"), network.norm, *config.branches, *mixed, str(config.seed)]
     )
 
 
@@ -85,20 +79,29 @@ def prepared(config: Config) -> Classification:
 def tell(recipe: Classification) -> None:
     """Say what is trained."""
     config, processes = recipe.config, recipe.processes
+    network, together = config.network, config.network.sync_bn
     say(
-        f"{config.model}, {config.norm} norms, branches {' '.join(config.branches)}: {len(recipe.images):,} images of "
-        f"{recipe.images.name}, {config.epochs} epochs, {processes.device.type}, seed {config.seed}"
+        f"{network.model}, {network.norm} norms, branches {' '.join(config.branches)}: {len(recipe.images):,} images of "
+        f"{recipe.images.name}, {config.optimization.epochs} epochs, {processes.device.type}, seed {config.seed}"
     )
     if recipe.mix is not None:
         say(f"mixes by {recipe.mix}", "dim")
     if config.adversarial:
-        how = "in evaluation mode" if config.attack_mode == "eval" else "in training mode, which moves its statistics"
-        attacked = f"{', '.join(attacked_branches(config))}: images of {origin(config)} under attack"
-        say(f"{attacked}, {attack_of(config)}, {config.attack_steps} steps, {how}, loss {config.adv_loss}", "dim")
+        tell_attack(config)
     if processes.count > 1:
-        say(f"{processes.count} processes; {TOGETHER if config.sync_bn else APART}", "dim")
-    elif config.sync_bn:
+        say(f"{processes.count} processes; {TOGETHER if together else APART}", "dim")
+    elif together:
         say("--sync-bn has no effect in one process", "yellow")
+
+
+def tell_attack(config: Config) -> None:
+    """Say what makes attacked views."""
+    from renorm.recipes.classify.adversarial import attack_of, attacked_branches, origin
+
+    threat = config.threat
+    how = "in evaluation mode" if threat.mode == "eval" else "in training mode, which moves its statistics"
+    attacked = f"{', '.join(attacked_branches(config))}: images of {origin(config)} under attack"
+    say(f"{attacked}, {attack_of(config)}, {threat.steps} steps, {how}, loss {threat.loss}", "dim")
 
 
 def fitted(recipe: Classification, folder: Path, resume: bool) -> Run:
@@ -137,40 +140,39 @@ class Meter:
 
 
 def typed() -> set[str]:
-    """The fields of the configuration that this command names, be it with their defaults."""
+    """The options that this command names, be it with their defaults."""
     words = {
         word.partition("=")[0].lstrip("-").replace("-", "_").removeprefix("no_")
         for word in sys.argv
         if word[:2] == "--"
     }
-    return words & {f.name for f in fields(Config)}
+    return words & {f.name for f in fields(Options)}
 
 
-def resumed(run: Run, given: Config, names: Collection[str] = ()) -> Config:
+def resumed(run: Run, given: Options, names: Collection[str] = ()) -> Config:
     """The configuration a run was started with.
 
     Args:
         run: Which one.
         given: What is asked for now.
-        names: Fields that were asked for even where they have their defaults.
+        names: Options that were asked for even where they have their defaults.
 
     Raises:
         ValueError: If options were given that differ from it.
     """
     from renorm.recipes import config_of
 
-    started, usual = config_of(run.config()), Config()
-    asked = {f.name for f in fields(Config) if getattr(given, f.name) != getattr(usual, f.name)} | {*names}
+    config = config_of(run.config())
+    started, asked = options_of(config), vars(given)
+    usual = vars(Options())
     differing = [
-        f.name for f in fields(Config) if f.name in asked and getattr(given, f.name) != getattr(started, f.name)
+        name for name, value in asked.items() if (value != usual[name] or name in names) and value != started[name]
     ]
     if differing:
-        differ = ", ".join(
-            f"{name} {getattr(given, name)!r} (the run has {getattr(started, name)!r})" for name in differing
-        )
+        differ = ", ".join(f"{name} {asked[name]!r} (the run has {started[name]!r})" for name in differing)
         raise ValueError(
             f"--resume with other options than {run.path} was started with: {differ}. A run goes on as it began. "
             "Leave them out, or start a new run with another --out."
         )
     console.print(f"[dim]going on with {run.path}[/]")
-    return started
+    return config

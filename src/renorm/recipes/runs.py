@@ -52,9 +52,9 @@ def fit(
 
     Example:
         >>> from tempfile import TemporaryDirectory
-        >>> from renorm.recipes.classify import Config
+        >>> from renorm.recipes.classify import configured
         >>> with TemporaryDirectory() as folder:
-        ...     run = fit(prepare(Config("digits", model="resnet8", epochs=1)), folder)
+        ...     run = fit(prepare(configured(model="resnet8", epochs=1)), folder)
         ...     sorted(path.name for path in run.banks.iterdir())
         ['strong.safetensors', 'weak.safetensors']
     """

@@ -8,7 +8,7 @@ import io
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def strips(record: Record, images: Images | None, stored: Mapping[str, Images] |
 
 def _changed(record: Record, images: Images, name: str, made: Sequence[tuple[str, int]]) -> Strip | None:
     protocol = record.results.protocol
-    config = replace(config_of(dict(record.about)), data=images.name)
+    config = config_of(record.about).on(images.name)
     options: dict[str, Any] = {"scale": protocol.scale, "rounding": protocol.rounding or "8-bit"}
     wanted = [name] if name in VIEWS else [f"{name}:{severity}" for each, severity in sorted(made) if each == name]
     side = images[0][0].shape[-1]
@@ -175,12 +175,12 @@ def _size(record: Record) -> int | None:
 
 def _candidates(record: Record) -> Iterator[Images]:
     """Images that may be the table's, as the commands would read them."""
-    config, words = config_of(dict(record.about)), _words(record.results.protocol.command)
+    source, words = config_of(record.about).source, _words(record.results.protocol.command)
     named = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--data"]
-    ways = [*((name, 0.0) for name in named), (config.test or config.data, 0.0), (config.data, HOLDOUT)]
-    for source, holdout in dict.fromkeys(ways):
+    ways = [*((each, 0.0) for each in named), (source.test or source.data, 0.0), (source.data, HOLDOUT)]
+    for name, holdout in dict.fromkeys(ways):
         with suppress(*READ_ERRORS):
-            yield in_order(load(source, "test", size=_size(record), holdout=holdout), record.about.get("classes", ()))
+            yield in_order(load(name, "test", size=_size(record), holdout=holdout), record.about.get("classes", ()))
 
 
 def _drawn(found: Iterator[Images] | Sequence[Images], protocol: Protocol) -> Iterator[Images]:

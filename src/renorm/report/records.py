@@ -12,10 +12,11 @@ from typing import Any
 
 from renorm.banks import Bank
 from renorm.evaluate import Results, read_results
-from renorm.recipes.classify import Config
+from renorm.recipes import config_of
+from renorm.recipes.classify import options_of
 from renorm.train import Run
 
-IRRELEVANT = ("seed", "download", "num_workers", "tensorboard", "save_every")  # to what is trained, but for chance
+IRRELEVANT = ("seed", "download", "num_workers", "tensorboard", "save_every", "table_images")  # but for chance
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Record:
     @property
     def config(self) -> dict[str, Any]:
         """Its options."""
-        return self.about.get("config", {})
+        return options_of(config_of(self.about)) if "config" in self.about else {}
 
     @property
     def seed(self) -> int | None:
@@ -149,8 +150,7 @@ def _distinct(found: list[Side]) -> list[Side]:
 
 def differing(records: Sequence[Record]) -> dict[str, list[Any]]:
     """Options that are not the same in all runs, with the value of each; defaults where a run is older than an option."""
-    defaults = vars(Config())
-    values = [{**defaults, **record.config} for record in records]
+    values = [record.config for record in records]
     found = {name: [_listed(each.get(name)) for each in values] for name in dict.fromkeys(n for v in values for n in v)}
     return {name: each for name, each in found.items() if any(value != each[0] for value in each)}
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from renorm.data import Images, load
-from renorm.recipes.classify import Classification, Config
+from renorm.recipes.classify import Classification, configured
 from renorm.train import Event, Run, train
 from renorm.train.loop import Progress
 
@@ -39,7 +39,7 @@ def images(num_train: int = 160, num_test: int = 60) -> tuple[Images, Images]:
 
 
 def recipe(**changes: Any) -> Classification:
-    return Classification(Config(**{**CONFIG, **changes}), *images())
+    return Classification(configured(**{**CONFIG, **changes}), *images())
 
 
 def start(folder: Path, resume: bool = False, callback: Callable[[Event], None] | None = None, **changes: Any) -> Run:

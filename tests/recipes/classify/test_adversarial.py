@@ -1,6 +1,5 @@
 """The view ``adv``: made in the step, through its branch, from seeds of images; what the loss is; what is refused."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import renorm
 from renorm.attacks import pgd, trades
 from renorm.layers import SandwichBatchNorm
 from renorm.recipes import open_run
-from renorm.recipes.classify import Classification, Config, check
+from renorm.recipes.classify import Classification, check, configured
 from renorm.seeds import stable_seed
 from renorm.train import branches_of
 from tests.recipes.classify import small
@@ -163,7 +162,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path: Any):
     ],
 )
 def test_what_cannot_be_trained(changes: dict[str, Any], message: str):
-    config = replace(Config(**{**small.CONFIG, **ADV}), **changes)
+    config = configured(**{**small.CONFIG, **ADV, **changes})
     with pytest.raises(ValueError, match=message):
         check(config, small.images()[0])
 

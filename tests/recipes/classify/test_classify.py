@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from renorm.data import Images, load
 from renorm.layers import SplitBatchNorm
-from renorm.recipes.classify import Classification, Config, build, check, read
+from renorm.recipes.classify import Classification, build, check, configured, read
 from renorm.recipes.classify.views import ViewedImages, loader
 from renorm.train import Order, set_rates
 from tests.conftest import ROOT
@@ -49,7 +49,7 @@ CLASSES = [chr(ord("a") + i) for i in range(10)]
 
 def test_classes_of_other_images_are_matched_by_name():
     images, test = (replace(each, classes=CLASSES) for each in small.images())
-    recipe = Classification(Config(**small.CONFIG), images, named(test, CLASSES[::-1]))
+    recipe = Classification(configured(**small.CONFIG), images, named(test, CLASSES[::-1]))
     assert recipe.test.classes == CLASSES
     assert torch.equal(recipe.test.labels, test.labels)
 
@@ -75,7 +75,7 @@ def test_classes_of_other_images_are_matched_by_name():
 def test_images_that_cannot_validate_are_refused_before_training(change: Callable[[Images], Images], message: str):
     images, test = (replace(each, classes=CLASSES) for each in small.images())
     with pytest.raises(ValueError, match=message):
-        Classification(Config(**small.CONFIG), images, change(test))
+        Classification(configured(**small.CONFIG), images, change(test))
 
 
 def test_another_seed_gives_another_trace():
@@ -106,7 +106,7 @@ def test_a_view_may_be_used_twice_and_draws_by_the_name_of_its_branch():
 
 def test_a_step_has_256_rows_or_the_nearest_below_that_divides():
     for branches, rows, examples in ((("weak",), 256, 256), (("weak", "strong", "adv"), 255, 85)):
-        config = Config(branches=branches)
+        config = configured(branches=branches)
         assert (config.rows, config.examples) == (rows, examples)
 
 
@@ -126,7 +126,7 @@ def test_each_example_is_seen_once_an_epoch_by_every_branch():
 
 
 def test_workers_do_not_change_the_batches():
-    data = ViewedImages(small.images()[0], Config("digits").views_by_branch(16), seed=0)
+    data = ViewedImages(small.images()[0], configured().views_by_branch(16), seed=0)
     order = Order(len(data), 32, seed=0, epoch=1)
     state = torch.get_rng_state()
     alone = list(loader(data, order))
@@ -138,7 +138,7 @@ def test_workers_do_not_change_the_batches():
 
 
 def test_shared_statistics_and_affine_are_as_asked():
-    model = build(Config("digits", model="resnet8", share=("affine",)), num_classes=10)
+    model = build(configured(model="resnet8", share=("affine",)), num_classes=10)
     assert model.get_parameter("bn1.weight").shape == (16,)
     assert model.get_buffer("bn1.running_mean").shape == (32,)
 
@@ -155,7 +155,7 @@ def test_a_source_without_splits_is_divided(tmp_path: Any):
         (tmp_path / name).mkdir()
         for i in range(10):
             Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / name / f"{i}.png")
-    train, test = read(Config(str(tmp_path)))
+    train, test = read(configured(data=str(tmp_path)))
     assert (len(train), len(test)) == (16, 4)
 
 
@@ -180,4 +180,4 @@ def test_what_cannot_be_trained_is_refused(changes: dict[str, Any], message: str
 def test_images_without_labels_are_refused():
     data = load("digits").subset(range(64))
     with pytest.raises(ValueError, match=r"digits has no labels: .* one folder per class"):
-        check(Config("digits", batch=64), type(data)(data.name, data.pixels, torch.full((64,), -1), []))
+        check(configured(batch=64), type(data)(data.name, data.pixels, torch.full((64,), -1), []))

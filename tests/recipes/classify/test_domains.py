@@ -12,7 +12,7 @@ import renorm
 from renorm.data import Images
 from renorm.evaluate import Adapted, Choice, choose, evaluate, unknown
 from renorm.evaluate.banks import TrainingImages
-from renorm.recipes.classify import Classification, Config
+from renorm.recipes.classify import Classification, configured
 from renorm.shifts import Shift, domains
 from tests.recipes.classify import small
 
@@ -32,7 +32,7 @@ def parted(num_train: int = 96, num_test: int = 30) -> tuple[Images, Images]:
 
 
 def recipe(**changes: Any) -> Classification:
-    return Classification(Config(**{**small.CONFIG, **DOMAINS, **changes}), *parted())
+    return Classification(configured(**{**small.CONFIG, **DOMAINS, **changes}), *parted())
 
 
 @pytest.mark.parametrize("norm", ["split", "sandwich", "shared"])

@@ -9,7 +9,7 @@ from renorm.cli import parse
 from renorm.data import cifar
 from renorm.models import Classifier
 from renorm.recipes import NamedModel
-from renorm.recipes.classify import Config, read
+from renorm.recipes.classify import Options, configured, read
 from tests.data import archives
 
 
@@ -32,22 +32,22 @@ def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
 
 def test_a_configuration_fetches_what_it_names_if_asked(fetched: list[Path], tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"Fetch it with --download"):
-        read(Config("cifar10"))
-    train, test = read(Config("cifar10", download=True))
+        read(configured(data="cifar10"))
+    train, test = read(configured(data="cifar10", download=True))
     assert (len(train), len(test)) == (20, 4)
     assert fetched == [tmp_path / "cifar-10-python.tar.gz"]
-    assert len(read(Config("digits", test="cifar10"))[1]) == 4
+    assert len(read(configured(data="digits", test="cifar10"))[1]) == 4
 
 
 def test_nothing_else_can_be_fetched():
     with pytest.raises(ValueError, match=r"download for digits: only cifar10 and cifar100 .*Leave it out"):
-        read(Config("digits", download=True))
+        read(configured(data="digits", download=True))
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate runs/x"])
 def test_commands_take_the_option(command: str):
     parsed = parse([*command.split(), "--download"])
-    assert getattr(parsed, "config", None) == Config(download=True) or parsed.source.download
+    assert getattr(parsed, "options", None) == Options(download=True) or parsed.source.download
 
 
 def test_an_opened_model_fetches_its_data(fetched: list[Path]):
@@ -55,7 +55,7 @@ def test_an_opened_model_fetches_its_data(fetched: list[Path]):
     with pytest.raises(FileNotFoundError, match="--download"):
         named.images("cifar10")
     asked = NamedModel(Classifier(torch.nn.Identity(), (), (), size=32), about=named.about, download=True)
-    assert asked.config.download
+    assert asked.config.source.download
     assert len(asked.images("cifar10")) == 4
     assert len(asked.images("digits")) == 450
     assert len(fetched) == 1

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from renorm.data.decode import Encoded
 from renorm.extras import require
-from renorm.recipes.classify import Classification, Config, read
+from renorm.recipes.classify import Classification, Config, configured, read
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(folder: Path, **changes: object) -> Config:
     options = {"size": 104, "model": "resnet8", "batch": 12, "branches": ("weak", "strong", "clean"), **changes}
-    return Config(str(folder), **options)  # type: ignore[arg-type]
+    return configured(data=str(folder), **options)
 
 
 def test_training_takes_parts_of_whole_images_and_evaluation_centres(folder: Path):

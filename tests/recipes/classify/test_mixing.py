@@ -14,7 +14,7 @@ from renorm import CutMix, MomentExchange
 from renorm.functional import exchange_moments
 from renorm.mix.draws import Draw
 from renorm.models import create
-from renorm.recipes.classify import Classification, Config, mixing
+from renorm.recipes.classify import Classification, configured, mixing
 from renorm.recipes.classify.mixing import position_of
 from renorm.recipes.classify.views import Batch
 from tests.conftest import ROOT
@@ -213,7 +213,7 @@ def test_a_compiled_step_is_the_eager_one(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_published_settings(kind: Any, size: int, weight: Any, probability: Any, images: Any):
-    mix = mixing.mix_of(Config(mix=kind), create("resnet8"), size)
+    mix = mixing.mix_of(configured(mix=kind), create("resnet8"), size)
     assert mix is not None
     assert mix.images == images
     if mix.exchange is None:
@@ -247,7 +247,7 @@ def test_the_position_of_a_family_is_one_that_every_forward_passes(name: str):
     assert position_of(model, name) == POSITIONS[name]
     renorm.split_(model, ["weak", "strong"])
     assert position_of(model, name) == POSITIONS[name]
-    config = Config(model=name, mix="exchange", exchange_probability=1.0)
+    config = configured(model=name, mix="exchange", exchange_probability=1.0)
     mix = mixing.mix_of(config, model, 32)
     assert mix is not None
     x, y = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
@@ -260,8 +260,8 @@ def test_a_network_of_another_kind_needs_the_name_of_a_layer():
     with pytest.raises(
         ValueError, match=r"exchange in timm:vit.*needs a name. Add --exchange-after LAYER.*patch_embed.*channel-dim -1"
     ):
-        mixing.mix_of(Config(model="timm:vit", mix="exchange"), model, 32)
-    named = Config(mix="exchange", exchange_after="blocks.0", exchange_channel_dim=-1, exchange_over="in")
+        mixing.mix_of(configured(model="timm:vit", mix="exchange"), model, 32)
+    named = configured(mix="exchange", exchange_after="blocks.0", exchange_channel_dim=-1, exchange_over="in")
     mix = mixing.mix_of(named, model, 32)
     assert mix is not None
     assert mix.exchange is not None
@@ -271,12 +271,12 @@ def test_a_network_of_another_kind_needs_the_name_of_a_layer():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"exchange_weight": 0.5}, r"--exchange-weight 0.5 with no --mix: it is about an exchange.*add --mix exchange"),
+        ({"exchange_weight": 0.5}, r"--exchange-weight with no --mix: it would do nothing.*add --mix exchange"),
         ({"mix": "cutmix", "exchange_over": "in"}, r"--exchange-over in with --mix cutmix: .* Leave it out, or"),
         ({"mix": "mixup", "exchange_channel_dim": -1}, r"--exchange-channel-dim -1 with --mix mixup"),
         ({"mix": "exchange", "image_beta": 0.3}, r"--image-beta 0.3 with --mix exchange: it is about mixed images"),
-        ({"image_probability": 1.0}, r"--image-probability 1.0 with no --mix: .*add --mix cutmix"),
-        ({"mix_across": True}, r"--mix-across without --mix: nothing is mixed. Leave it out"),
+        ({"image_probability": 1.0}, r"--image-probability with no --mix: .*add --mix cutmix"),
+        ({"mix_across": True}, r"--mix-across with no --mix: it would do nothing. Leave it out"),
         (
             {"mix": "exchange", "batch": 2},
             r"with 1 images in a step, 1 forwards on 1 process: .* Use --batch 4 or more",

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.models import create
-from renorm.recipes.classify import Config
+from renorm.recipes.classify import configured
 from renorm.recipes.classify.start import begin, branched, build, fetch, pretrained, synchronized
 from tests.recipes.classify import small
 
@@ -24,7 +24,7 @@ def plain(tmp_path: Path) -> Path:
 
 
 def start(weights: str | Path, **changes: Any) -> nn.Module:
-    return begin(Config(**{**small.CONFIG, "weights": str(weights), **changes}), small.images()[0]).model
+    return begin(configured(**{**small.CONFIG, "weights": str(weights), **changes}), small.images()[0]).model
 
 
 def test_a_plain_file_starts_every_branch(plain: Path):
@@ -41,7 +41,7 @@ def test_the_weights_of_a_run_start_the_same_branches_and_bring_their_normalizat
     images = small.images()[0]
     other = type(images)(images.name, images.pixels, images.labels, images.classes)
     assert other.mean != images.mean
-    config = Config(**{**small.CONFIG, "weights": str(file)})
+    config = configured(**{**small.CONFIG, "weights": str(file)})
     found = begin(config, other)
     assert tuple(found.mean) == images.mean
     assert_close(dict(found.model.state_dict()), run.load().weights["model"])
@@ -103,7 +103,7 @@ def test_pretrained_weights_get_a_new_last_layer_and_branches(trained: dict[str,
 
 
 def test_pretrained_weights_bring_their_own_normalization(trained: dict[str, torch.Tensor]):
-    config = Config(**{**small.CONFIG, "weights": "pretrained", "model": "timm:resnet18", "norm": "shared"})
+    config = configured(**{**small.CONFIG, "weights": "pretrained", "model": "timm:resnet18", "norm": "shared"})
     found = begin(config, small.images()[0])
     assert tuple(found.mean) == (0.485, 0.456, 0.406)
 
@@ -128,7 +128,7 @@ def test_torchvision_s_own_trained_weights(name: str, monkeypatch: pytest.Monkey
         assert vars(model)["transform_input"]
         assert vars(fetch(f"torchvision:{name}"))["transform_input"]
         model.train()(torch.randn(2, 3, 96, 96))
-        again: Any = build(Config(model=f"torchvision:{name}", weights="pretrained", norm="shared"), 10)
+        again: Any = build(configured(model=f"torchvision:{name}", weights="pretrained", norm="shared"), 10)
         assert again.transform_input  # as a run is opened
 
 
@@ -151,11 +151,11 @@ class Unknown(nn.BatchNorm2d):
 
 
 def test_norms_of_all_processes_keep_their_plain_names():
-    model = synchronized(build(Config(model="resnet8", norm="shared"), 10))
+    model = synchronized(build(configured(model="resnet8", norm="shared"), 10))
     plain = create("resnet8").state_dict()
     assert model.state_dict().keys() == plain.keys()
     assert renorm.fold(model, "source").state_dict().keys() == plain.keys()
-    converted = synchronized(branched(create("resnet8"), Config(sync_bn=True)))
+    converted = synchronized(branched(create("resnet8"), configured(sync_bn=True)))
     sites = [module for module in converted.modules() if isinstance(module, renorm.layers.SplitBatchNorm)]
     assert len(sites) == 7
     assert all(site.sync == "world" for site in sites)

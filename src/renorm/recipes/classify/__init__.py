@@ -4,12 +4,68 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from renorm.recipes.classify.config import Config
-    from renorm.recipes.classify.recipe import Classification, build, check, read
+    from renorm.recipes.classify.checks import check
+    from renorm.recipes.classify.config import (
+        Attacking,
+        Augmentation,
+        Averaging,
+        Computing,
+        Config,
+        DataSource,
+        Exchange,
+        ImageMix,
+        MixOptions,
+        Network,
+        Optimization,
+        Writing,
+    )
+    from renorm.recipes.classify.flat import Options, configured, options_of
+    from renorm.recipes.classify.recipe import Classification, read
+    from renorm.recipes.classify.start import build
 
-__all__ = ["Classification", "Config", "build", "check", "read"]
+__all__ = [
+    "Attacking",
+    "Augmentation",
+    "Averaging",
+    "Classification",
+    "Computing",
+    "Config",
+    "DataSource",
+    "Exchange",
+    "ImageMix",
+    "MixOptions",
+    "Network",
+    "Optimization",
+    "Options",
+    "Writing",
+    "build",
+    "check",
+    "configured",
+    "options_of",
+    "read",
+]
 
-_MODULE_OF = {"Config": "config", **dict.fromkeys(("Classification", "build", "check", "read"), "recipe")}
+_MODULE_OF = {
+    "Attacking": "config",
+    "Augmentation": "config",
+    "Averaging": "config",
+    "Classification": "recipe",
+    "Computing": "config",
+    "Config": "config",
+    "DataSource": "config",
+    "Exchange": "config",
+    "ImageMix": "config",
+    "MixOptions": "config",
+    "Network": "config",
+    "Optimization": "config",
+    "Options": "flat",
+    "Writing": "config",
+    "build": "start",
+    "check": "checks",
+    "configured": "flat",
+    "options_of": "flat",
+    "read": "recipe",
+}
 
 
 def __getattr__(name: str) -> Any:

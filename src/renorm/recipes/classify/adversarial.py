@@ -10,23 +10,27 @@ References: Madry et al., ICLR 2018 (plain norms); Xie et al., *Adversarial exam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from renorm.attacks import Attack, divergence, radius, search_apart
 from renorm.models import Classifier
+from renorm.recipes.classify.config import VIEW, Attacking, option
 from renorm.seeds import stable_seed
 from renorm.train import Key
 
 if TYPE_CHECKING:
     from renorm.recipes.classify.config import Config
 
-VIEW = "adv"
-BASE = "weak"  # the view that is attacked where no other branch has one
-AdvLoss = Literal["cross-entropy", "trades"]
 Loss = TypeVar("Loss", Tensor, float)
+
+
+def still(config: Config) -> Config:
+    """The configuration whose attacks move no statistics."""
+    return replace(config, attack=replace(config.threat, mode="eval"))
 
 
 def attacked_branches(config: Config) -> tuple[str, ...]:
@@ -38,7 +42,7 @@ def origin(config: Config) -> str:
     """The branch whose images are attacked: the first whose view is no attack, else the attacked branch itself.
 
     Example:
-        >>> from renorm.recipes.classify.config import Config
+        >>> from renorm.recipes.classify import Config
         >>> origin(Config(branches=("weak", "strong", "adv"))), origin(Config(branches=("adv",)))
         ('weak', 'adv')
     """
@@ -52,9 +56,10 @@ def attack_of(config: Config) -> Attack:
     Raises:
         ValueError: For numbers that cannot be.
     """
-    eps = radius(config.eps, config.attack_ball, "--eps")
-    step = None if config.attack_step_size is None else radius(config.attack_step_size, "linf", "--attack-step-size")
-    return Attack(eps, step, config.attack_steps, config.attack_ball, mode=config.attack_mode)
+    how = config.threat
+    eps = radius(how.eps, how.ball, "--eps")
+    step = None if how.step_size is None else radius(how.step_size, "linf", "--attack-step-size")
+    return Attack(eps, step, how.steps, how.ball, mode=how.mode)
 
 
 def with_attacks(
@@ -79,7 +84,7 @@ def with_attacks(
     for branch in attacked_branches(config):
         seeds = [stable_seed(config.seed, "attack", *key, branch) for key in keys]
         x = (shown[origin(config)].float() / 255).contiguous(memory_format=config.layout)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=config.computing.precision == "bf16"):
             made[branch] = _attacked(config, network, classifier, x, labels, seeds, branch)
     return {**shown, **made}
 
@@ -95,21 +100,24 @@ def _attacked(
 ) -> Tensor:
     attack, through = attack_of(config), branch if config.split else None
     options: dict[str, Any] = {"branch": through, "normalize": classifier.normalize}
-    if config.adv_loss == "trades":
+    if config.threat.loss == "trades":
         reference = origin(config) if config.split else None
         return search_apart(attack, network, x, random=seeds, reference=reference, **options)
-    return attack(network, x, labels, random=seeds if config.attack_start else None, **options)
+    return attack(network, x, labels, random=seeds if config.threat.start else None, **options)
 
 
 def agreements(config: Config, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The second part of the loss of TRADES, summed over images, for each attacked branch."""
     own = outputs[origin(config)]
-    return {branch: config.trades_beta * divergence(outputs[branch], own).sum() for branch in attacked_branches(config)}
+    return {
+        branch: config.threat.trades_beta * divergence(outputs[branch], own).sum()
+        for branch in attacked_branches(config)
+    }
 
 
 def whole(config: Config, losses: Sequence[Loss]) -> Loss:
     """The loss of a step from those of its branches: their mean; with TRADES what it adds is added."""
-    added = attacked_branches(config) if config.adv_loss == "trades" else ()
+    added = attacked_branches(config) if config.threat.loss == "trades" else ()
     pairs = list(zip(config.branches, losses, strict=True))
     own = [loss for branch, loss in pairs if branch not in added]
     return sum(own[1:], own[0]) / len(own) + sum(loss for branch, loss in pairs if branch in added)
@@ -123,20 +131,38 @@ def check_attack(config: Config) -> None:
     """
     attacked = attacked_branches(config)
     if attacked:
+        if config.attack is None:
+            raise ValueError(
+                f"the branch {attacked[0]} has the view {VIEW}, and no attack is given: one is needed to make it. Add "
+                "attack=Attacking()."
+            )
         attack_of(config)
-    if config.adv_loss == "trades" and (not attacked or origin(config) in attacked):
+    if config.threat.loss == "trades" and (not attacked or origin(config) in attacked):
         raise ValueError(
             f"--adv-loss trades with the branches {', '.join(config.branches)}: it compares attacked images with others, so one "
             f"branch with the view {VIEW} and one with another are needed. Use --branches clean {VIEW}."
         )
-    if config.trades_beta <= 0:
-        raise ValueError(f"--trades-beta {config.trades_beta}: a weight above 0 is needed. Leave it out for 6.")
+    idle = [name for name in ("steps", "start", "mode") if getattr(config.threat, name) != getattr(Attacking, name)]
+    if idle and not attacked:
+        raise ValueError(
+            f"{option(f'attack_{idle[0]}', getattr(config.threat, idle[0]))} with no branch with the view {VIEW}: it would do "
+            f"nothing. Leave it out, or add --branches clean {VIEW}."
+        )
+    if config.threat.loss != "trades" and config.threat.trades_beta != Attacking.trades_beta:
+        raise ValueError(
+            f"--trades-beta with --adv-loss {config.threat.loss}: it would do nothing. Leave it out, or add --adv-loss trades."
+        )
+    if config.threat.trades_beta <= 0:
+        raise ValueError(f"--trades-beta {config.threat.trades_beta}: a weight above 0 is needed. Leave it out for 6.")
     for given, wanted in (
-        (config.adv_loss == "trades" and config.attack_mode == "train", "--adv-loss trades with --attack-mode train"),
-        (config.adv_loss == "trades" and not config.attack_start, "--adv-loss trades with --no-attack-start"),
         (
-            bool(attacked) and config.attack_mode == "train" and config.mix is not None,
-            f"--attack-mode train with --mix {config.mix}",
+            config.threat.loss == "trades" and config.threat.mode == "train",
+            "--adv-loss trades with --attack-mode train",
+        ),
+        (config.threat.loss == "trades" and not config.threat.start, "--adv-loss trades with --no-attack-start"),
+        (
+            bool(attacked) and config.threat.mode == "train" and config.mix is not None,
+            f"--attack-mode train with --mix {config.mix.kind if config.mix else None}",
         ),
     ):
         if given:

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from renorm.data import Images
+from renorm.recipes.classify.config import DOMAINS, USUAL
 
 if TYPE_CHECKING:
     from renorm.recipes.classify.config import Config
 
-DOMAINS = "domains"
-USUAL = "weak"  # the view of an image
 UNSEEN = -1
 
 
@@ -70,13 +69,16 @@ def check_domains(config: Config, processes: int) -> None:
     if not config.by_domain:
         return
     for given, why in (
-        ("--ema" if config.ema is not None else "", "averaged weights are measured on views that every image has"),
+        ("--ema" if config.average else "", "averaged weights are measured on views that every image has"),
         (
-            f"--mix {config.mix}" if config.mix else "",
+            f"--mix {config.mix.kind}" if config.mix else "",
             "partners are drawn within a branch, and few images of a step may share one",
         ),
         ("--views adv" if "adv" in config.view_names else "", "attacks have a branch of their own"),
-        ("several processes" if processes > 1 and not config.sync_bn else "", "their parts of a domain differ in size"),
+        (
+            "several processes" if processes > 1 and not config.network.sync_bn else "",
+            "their parts of a domain differ in size",
+        ),
     ):
         if given:
             remedy = "Add --sync-bn" if given.startswith("several") else "Leave it out"

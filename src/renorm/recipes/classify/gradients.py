@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor
 import renorm
 from renorm.metrics import LayerGradients, compare_gradients, mean_gradients
 from renorm.recipes.classify import Classification
-from renorm.recipes.classify.adversarial import with_attacks
+from renorm.recipes.classify.adversarial import still, with_attacks
 from renorm.recipes.classify.domains import rows
 from renorm.recipes.classify.named import open_run
 from renorm.recipes.classify.recipe import routed
@@ -58,8 +57,7 @@ def losses(recipe: Classification, batch: Batch) -> Mapping[str, Tensor]:
     config, device = recipe.config, recipe.processes.device
     views, labels = batch.views.to(device), batch.labels.to(device)
     shown = dict(zip(recipe.views, views.unbind(1), strict=True))
-    still = replace(config, attack_mode="eval")
-    x, spec = recipe.stacked(with_attacks(still, recipe.model, recipe.classifier, shown, labels, batch.keys))
+    x, spec = recipe.stacked(with_attacks(still(config), recipe.model, recipe.classifier, shown, labels, batch.keys))
     domain = rows(config, recipe.images)[[i for _, i in batch.keys]].to(device) if config.by_domain else None
     with routed(recipe.model, config, spec if domain is None else domain):
         y = recipe.model(x).float()

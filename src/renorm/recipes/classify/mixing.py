@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from renorm.banks import evaluating
 from renorm.data import SMALL
 from renorm.mix import CutMix, Mix, Mixup, MomentExchange
+from renorm.recipes.classify.config import option
 from renorm.seeds import stable_seed
 
 if TYPE_CHECKING:
-    from renorm.recipes.classify.config import Config
+    from renorm.recipes.classify.config import Config, Exchange, ImageMix, MixOptions
 
-Kind = Literal["exchange", "cutmix", "mixup", "exchange+cutmix"]
-ExchangeOver = Literal["pono", "in", "ln", "gn", "gpono"]
 Spec = tuple[str, ...] | Mapping[str, int]  # interleaved branches, or blocks of them
 
 
@@ -70,26 +69,27 @@ def mix_of(config: Config, model: nn.Module, size: int) -> Mix | None:
     if config.mix is None:
         return None
     usual = CIFAR if size <= SMALL else IMAGENET
-    exchange = exchange_of(config, model, usual) if "exchange" in config.mix else None
+    exchange = exchange_of(config.mix, model, config.network.model, usual) if "exchange" in config.mix.kind else None
     if exchange is not None:
         exchange.settings.exchange(features_at(exchange, size), torch.tensor([1, 0]))
-    return Mix(images_of(config, usual), exchange, model=None if exchange else model)
+    return Mix(images_of(config.mix, usual), exchange, model=None if exchange else model)
 
 
-def exchange_of(config: Config, model: nn.Module, usual: Usual) -> MomentExchange:
-    """The exchange of a configuration, made in a model."""
-    named: Any = {"after": config.exchange_after, "before": config.exchange_before}
+def exchange_of(mix: MixOptions, model: nn.Module, name: str, usual: Usual) -> MomentExchange:
+    """The exchange of a configuration, made in a model of some name."""
+    how = mix.exchange
+    named: Any = {"after": how.after, "before": how.before}
     if named == {"after": None, "before": None}:
-        named = position_of(model, config.model)
-    probability = usual.probability if config.mix == "exchange" else usual.beside_cutmix
+        named = position_of(model, name)
+    probability = usual.probability if mix.kind == "exchange" else usual.beside_cutmix
     return MomentExchange(
         model,
         **named,
-        over=config.exchange_over or "pono",
-        groups=config.exchange_groups,
-        weight=_or(config.exchange_weight, usual.weight),
-        probability=_or(config.exchange_probability, probability),
-        channel_dim=config.exchange_channel_dim,
+        over=how.over or "pono",
+        groups=how.groups,
+        weight=_or(how.weight, usual.weight),
+        probability=_or(how.probability, probability),
+        channel_dim=how.channel_dim,
     )
 
 
@@ -114,13 +114,13 @@ def features_at(exchange: MomentExchange, size: int) -> Tensor:
     return found[0].cpu()
 
 
-def images_of(config: Config, usual: Usual) -> CutMix | Mixup | None:
+def images_of(mix: MixOptions, usual: Usual) -> CutMix | Mixup | None:
     """How a configuration mixes images."""
-    if config.mix == "exchange":
+    if mix.kind == "exchange":
         return None
-    if config.mix == "mixup":
-        return Mixup(_or(config.image_beta, usual.alpha), _or(config.image_probability, 1.0))
-    return CutMix(_or(config.image_beta, 1.0), _or(config.image_probability, usual.cutmix))
+    if mix.kind == "mixup":
+        return Mixup(_or(mix.image.beta, usual.alpha), _or(mix.image.probability, 1.0))
+    return CutMix(_or(mix.image.beta, 1.0), _or(mix.image.probability, usual.cutmix))
 
 
 def position_of(model: nn.Module, name: str) -> dict[str, str]:
@@ -147,12 +147,10 @@ def check_mix(config: Config) -> None:
     Raises:
         ValueError: An option of an exchange without one, or of mixed images where none are.
     """
-    exchange = ("weight", "probability", "over", "groups", "after", "before", "channel_dim")
-    _check_given(config, [f"exchange_{name}" for name in exchange], "an exchange", ("exchange", "exchange+cutmix"))
-    images = ("cutmix", "mixup", "exchange+cutmix")
-    _check_given(config, ["image_beta", "image_probability"], "mixed images", images)
-    if config.mix_across and config.mix is None:
-        raise ValueError("--mix-across without --mix: nothing is mixed. Leave it out, or add --mix exchange.")
+    if config.mix is not None and "exchange" not in config.mix.kind:
+        _check_usual(config.mix.exchange, "exchange", config.mix.kind, "an exchange", "exchange")
+    if config.mix is not None and config.mix.kind == "exchange":
+        _check_usual(config.mix.image, "image", config.mix.kind, "mixed images", "cutmix")
 
 
 def check_partners(config: Config, processes: int) -> None:
@@ -161,12 +159,13 @@ def check_partners(config: Config, processes: int) -> None:
     Raises:
         ValueError: A forward of a single image of each branch.
     """
-    alone = config.examples // (config.accumulate * processes) < 2
-    if config.mix is not None and alone and not (config.mix_across and len(config.branches) > 1):
+    accumulate = config.optimization.accumulate
+    alone = config.examples // (accumulate * processes) < 2
+    if config.mix is not None and alone and not (config.mix.across and len(config.branches) > 1):
         raise ValueError(
-            f"--mix {config.mix} with {config.examples} images in a step, {config.accumulate} forwards on {processes} "
+            f"--mix {config.mix.kind} with {config.examples} images in a step, {accumulate} forwards on {processes} "
             f"process{'es' * (processes > 1)}: a partner needs a second image in each. Use --batch "
-            f"{2 * len(config.branches) * config.accumulate * processes} or more."
+            f"{2 * len(config.branches) * accumulate * processes} or more."
         )
 
 
@@ -193,13 +192,12 @@ def own_share(mix: Mix | None) -> float:
     return float(mix.draw.pixels * mix.draw.moments)
 
 
-def _check_given(config: Config, names: Sequence[str], what: str, kinds: Sequence[str]) -> None:
-    given = [name for name in names if getattr(config, name) != getattr(type(config), name)]
-    if given and config.mix not in kinds:
-        option = f"--{given[0].replace('_', '-')} {getattr(config, given[0])}"
-        mix = f"--mix {config.mix}" if config.mix else "no --mix"
+def _check_usual(given: Exchange | ImageMix, prefix: str, kind: str, what: str, remedy: str) -> None:
+    values, usual = vars(given), vars(type(given)())
+    for name in (name for name in values if values[name] != usual[name]):
         raise ValueError(
-            f"{option} with {mix}: it is about {what}, and there is none. Leave it out, or add --mix {kinds[0]}."
+            f"{option(f'{prefix}_{name}', True)} {values[name]} with --mix {kind}: it is about {what}, and there is none. "
+            f"Leave it out, or add --mix {remedy}."
         )
 
 

@@ -1,8 +1,8 @@
 """A trained model by the name of its run, its file, or its architecture."""
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from renorm.data import CIFAR, Images, load
 from renorm.evaluate import SOURCE
 from renorm.models import Classifier, create, load_weights
 from renorm.recipes.classify.config import MODEL, Config
+from renorm.recipes.classify.saved import config_of
 from renorm.recipes.classify.start import LIBRARIES, build, fetch, usual_normalization
 from renorm.train import Run, checkpoint
 
@@ -36,7 +37,8 @@ class NamedModel:
     def config(self) -> Config:
         """How it was trained; the defaults if that is not known."""
         config = config_of(self.about)
-        return replace(config, download=config.download or (self.download and config.data in CIFAR))
+        download = config.source.download or (self.download and config.source.data in CIFAR)
+        return replace(config, source=replace(config.source, download=download))
 
     @property
     def training(self) -> str:
@@ -44,12 +46,13 @@ class NamedModel:
         if "config" not in self.about:
             return ""
         config = config_of(self.about)
-        words = f"{config.norm} norms, branches {' '.join(config.branches)}, {config.epochs} epochs, seed {config.seed}"
+        epochs, branches = config.optimization.epochs, " ".join(config.branches)
+        words = f"{config.network.norm} norms, branches {branches}, {epochs} epochs, seed {config.seed}"
         return f"{words}, mixed by {self.about['mix']}" if "mix" in self.about else words
 
     def images(self, source: str, split: str = "test") -> Images:
         """Images of the size the model was trained on."""
-        download = source in CIFAR and (self.download or self.config.download)
+        download = source in CIFAR and (self.download or self.config.source.download)
         return load(source, split=split, size=self.classifier.size, download=download)
 
     def branch(self, name: str | None) -> str | None:
@@ -82,17 +85,10 @@ class NamedModel:
 
     def about_folded(self) -> dict[str, Any]:
         """What the file of a folded model says, so that it opens again."""
-        plain = {**self.about, "branches": []}
+        plain, config = {**self.about, "branches": []}, config_of(self.about)
         if "config" in plain:
-            plain["config"] = {**plain["config"], "norm": "shared"}
+            plain["config"] = asdict(replace(config, network=replace(config.network, norm="shared", share=())))
         return plain
-
-
-def config_of(about: Mapping[str, Any]) -> Config:
-    """The configuration in a checkpoint's or run's description."""
-    saved: dict[str, Any] = about.get("config", {})
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
-    return Config(**values)
 
 
 def open_run(path: Path) -> NamedModel:

@@ -8,7 +8,7 @@ Reference: Merchant, Zoph & Cubuk, *Does Data Augmentation Benefit from Split Ba
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -24,11 +24,12 @@ from renorm.evaluate import SOURCE, logits
 from renorm.layers import sites_of
 from renorm.mix import Weight
 from renorm.models import Classifier
-from renorm.recipes.classify.adversarial import agreements, attacked_branches, whole, with_attacks
-from renorm.recipes.classify.config import MODEL, PRETRAINED, Config, check
+from renorm.recipes.classify.adversarial import agreements, attacked_branches, still, whole, with_attacks
+from renorm.recipes.classify.checks import check
+from renorm.recipes.classify.config import MODEL, PRETRAINED, Config
 from renorm.recipes.classify.domains import resolved, rows, trained_on
 from renorm.recipes.classify.mixing import Spec, branch_per_row, generator_of, mix_of, own_share, per_row
-from renorm.recipes.classify.start import begin, build, synchronized
+from renorm.recipes.classify.start import begin, synchronized
 from renorm.recipes.classify.views import Batch, ViewedImages, loader
 from renorm.routing import Stacked
 from renorm.seeds import stable_seed
@@ -48,8 +49,6 @@ from renorm.train import (
 )
 from renorm.train.checkpoint import load_into
 
-__all__ = ["Classification", "Config", "build", "check", "read"]
-
 HOLDOUT = 0.2  # share of a source without splits that is not trained on
 MEASURING = -1  # the epoch whose views averaged weights are measured on: none that is trained on
 BACKEND = "inductor"
@@ -67,7 +66,7 @@ class Classification(Recipe):
     def __init__(self, config: Config, images: Images | None = None, test: Images | None = None) -> None:
         self.config, self.processes = config, join()
         if images is None or test is None:
-            with self.processes.main_first() if config.download else nullcontext():
+            with self.processes.main_first() if config.source.download else nullcontext():
                 images, test = read(config)
         config = self.config = resolved(config, images)
         images = self.images = trained_on(config, images)
@@ -75,18 +74,18 @@ class Classification(Recipe):
         check(config, images, self.processes.count)
         self.test = tested_on(images, test)
         torch.manual_seed(config.seed)
-        with self.processes.main_first() if config.weights == PRETRAINED else nullcontext():
+        with self.processes.main_first() if config.network.weights == PRETRAINED else nullcontext():
             start = begin(config, images)
-        together = config.sync_bn and self.processes.count > 1
+        together = config.network.sync_bn and self.processes.count > 1
         self.model = synchronized(start.model) if together else start.model
         layout: Any = {"memory_format": config.layout}
         self.model.to(self.processes.device, **layout)
         self.optimizer: torch.optim.Optimizer = sgd(self.model, config)
         self.networks, self.optimizers = {MODEL: self.model}, {MODEL: self.optimizer}
         self.plan = config.plan(len(images), self.processes.count)
-        self.average = None if config.ema is None else Average(self.model, config.ema)
+        self.average = None if config.average is None else Average(self.model, config.average.decay)
         self.mix = mix_of(config, self.model, images[0][0].shape[-1])  # in what trains only; compiling sees it
-        network: Any = torch.compile(self.model, backend=BACKEND) if config.compile else self.model
+        network: Any = torch.compile(self.model, backend=BACKEND) if config.computing.compile else self.model
         self.network = self.processes.parallel(network)
         self.classifier = Classifier(self.evaluated, start.mean, start.std)
         self.views = config.views_by_branch(self.size)
@@ -112,16 +111,16 @@ class Classification(Recipe):
 
     def rates(self, step: int) -> Mapping[str, float]:
         """Of the only optimizer: half a cosine to 0, after a warmup."""
-        warmup = round(self.config.warmup * self.plan.steps)
-        return {MODEL: half_cosine(step, self.config.rate, self.plan.total, warmup)}
+        warmup = round(self.config.optimization.warmup * self.plan.steps)
+        return {MODEL: half_cosine(step, self.config.optimization.rate, self.plan.total, warmup)}
 
     def batches(self, epoch: int, first: int) -> Iterable[Batch]:
         """This process's batches of an epoch from the step numbered ``first`` on."""
         config, processes = self.config, self.processes
         least = config.least(processes.count)
-        place = config.accumulate, processes.rank, processes.count
+        place = config.optimization.accumulate, processes.rank, processes.count
         order = Order(len(self.images), config.examples, config.seed, epoch, first, least, *place)
-        return loader(self.data, order, config.num_workers)
+        return loader(self.data, order, config.computing.num_workers)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Train on the views of some images: one forward over all branches, or one for each part of them."""
@@ -146,7 +145,7 @@ class Classification(Recipe):
         x, spec = self.stacked(with_attacks(self.config, self.network, self.classifier, shown, labels, keys))
         with routed(self.model, self.config, spec if self.domain is None else self.domain[[i for _, i in keys]]):
             x = self._mixed(x, spec, batch.place)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.computing.precision == "bf16"):
                 y = self.network(x).float()
             terms = self._terms(per_row(labels, spec))
             losses, hits = (self._by_branch(values, spec) / batch.total for values in self._scores(y, terms))
@@ -160,7 +159,7 @@ class Classification(Recipe):
         if self.mix is None:
             return x
         branches = branch_per_row(x, spec)
-        groups = torch.zeros_like(branches) if self.config.mix_across else branches
+        groups = torch.zeros_like(branches) if self.config.mix and self.config.mix.across else branches
         return self.mix(x, generator_of(self.config.seed, place), groups)
 
     def _terms(self, labels: Tensor) -> list[tuple[Weight, Tensor]]:
@@ -168,7 +167,7 @@ class Classification(Recipe):
 
     def _scores(self, y: Tensor, terms: list[tuple[Weight, Tensor]]) -> tuple[Tensor, Tensor]:
         """Loss of each row, and the share of its labels that is predicted."""
-        smoothing, predicted = self.config.label_smoothing, y.argmax(1)
+        smoothing, predicted = self.config.optimization.label_smoothing, y.argmax(1)
         losses = [w * F.cross_entropy(y, labels, reduction="none", label_smoothing=smoothing) for w, labels in terms]
         hits = [w * (predicted == labels).to(y) for w, labels in terms]
         return torch.stack(losses).sum(0), torch.stack(hits).sum(0)
@@ -178,7 +177,7 @@ class Classification(Recipe):
 
     def _agreeing(self, losses: Tensor, y: Tensor, spec: Spec, total: int) -> Tensor:
         """The losses of branches, with TRADES those of attacked ones replaced by what it adds."""
-        if self.config.adv_loss != "trades":
+        if self.config.threat.loss != "trades":
             return losses
         added = agreements(self.config, renorm.unstack(y, spec))
         names = zip(self.config.branches, losses, strict=True)
@@ -199,7 +198,7 @@ class Classification(Recipe):
 
     def finish(self) -> None:
         """Make the statistics those of all processes and, of averaged weights, their own."""
-        if self.processes.count > 1 and not self.config.sync_bn:
+        if self.processes.count > 1 and not self.config.network.sync_bn:
             pool_statistics_(self.model, self._seen)
             self._seen = 0
         if self.average:
@@ -217,19 +216,20 @@ class Classification(Recipe):
     def _measuring(self, branches: Sequence[str]) -> Iterator[tuple[Tensor, Tensor, list[Key], tuple[str, ...]]]:
         """Views of some training images, the same at every call, in batches like a step's; whole ones for each process."""
         config, processes = self.config, self.processes
-        number = max(1, min(config.ema_images, len(self.images)) // config.examples)
+        images = config.average.images if config.average else len(self.images)
+        number = max(1, min(images, len(self.images)) // config.examples)
         order = Order(len(self.images), config.examples, config.seed, MEASURING)
         data = ViewedImages(self.images, self.views, config.seed)
         mine = list(islice(order, processes.rank, number, processes.count))
-        for batch in loader(data, mine, config.num_workers):
+        for batch in loader(data, mine, config.computing.num_workers):
             yield batch.views, batch.labels, batch.keys, tuple(branches)
 
     def _forward(self, model: nn.Module, batch: tuple[Tensor, Tensor, list[Key], tuple[str, ...]]) -> Tensor:
         """Call the model on views of some branches; attacks are on what trains, whose statistics fit its weights."""
         views, labels, keys, branches = batch
-        shown, still = dict(zip(self.views, views.unbind(1), strict=True)), replace(self.config, attack_mode="eval")
+        shown = dict(zip(self.views, views.unbind(1), strict=True))
         if set(branches) & set(attacked_branches(self.config)):
-            shown = with_attacks(still, self.network, self.classifier, shown, labels, keys)
+            shown = with_attacks(still(self.config), self.network, self.classifier, shown, labels, keys)
         x, spec = self.stacked(shown, branches)
         with routed(model, self.config, spec):
             return model(x)
@@ -316,13 +316,14 @@ def read(config: Config) -> tuple[Images, Images]:
 
 
 def _read(config: Config) -> tuple[Images, Images]:
-    train = load(config.data, split="train", size=config.size, download=config.download)
-    if config.test is not None:
-        download = config.download and config.test in CIFAR
-        return train, load(config.test, split="test", size=config.size, download=download)
-    test = load(config.data, split="test", size=config.size, download=config.download)
+    source, size = config.source, config.source.size
+    train = load(source.data, split="train", size=size, download=source.download)
+    if source.test is not None:
+        download = source.download and source.test in CIFAR
+        return train, load(source.test, split="test", size=size, download=download)
+    test = load(source.data, split="test", size=size, download=source.download)
     if test.name == train.name and torch.equal(test.labels, train.labels):
-        parts = [load(config.data, split=split, size=config.size, holdout=HOLDOUT) for split in ("train", "test")]
+        parts = [load(source.data, split=split, size=size, holdout=HOLDOUT) for split in ("train", "test")]
         return parts[0], parts[1]
     return train, test
 
@@ -331,15 +332,13 @@ def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
     """The optimizer of a configuration; affines that multiply each other do not decay, which would pull both to 0."""
     parameters: Any = list(model.parameters())
     multiplied = {id(p) for _, site in sites_of(model) for pair in site.multiplied() for p in pair}
-    free = [p for p in parameters if id(p) in multiplied or (p.ndim <= 1 and not config.decay_norms)]
+    free = [p for p in parameters if id(p) in multiplied or (p.ndim <= 1 and not config.optimization.decay_norms)]
     if free:
         others = {id(p) for p in parameters} - {id(p) for p in free}
         decaying = [p for p in parameters if id(p) in others]
         parameters = [{"params": decaying}, {"params": free, "weight_decay": 0.0}]
-    nesterov = config.momentum > 0
-    return torch.optim.SGD(
-        parameters, config.rate, config.momentum, weight_decay=config.weight_decay, nesterov=nesterov
-    )
+    how = config.optimization
+    return torch.optim.SGD(parameters, how.rate, how.momentum, weight_decay=how.weight_decay, nesterov=how.momentum > 0)
 
 
 def routed(model: nn.Module, config: Config, spec: Any) -> AbstractContextManager[None]:

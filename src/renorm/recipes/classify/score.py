@@ -136,7 +136,7 @@ def score(
 
 def views_of(named: NamedModel, images: Images) -> Callable[[str], View]:
     """Makes views of images by name, with the settings the model was trained with."""
-    config, size = replace(named.config, data=images.name), images[0][0].shape[-1]
+    config, size = named.config.on(images.name), images[0][0].shape[-1]
     return lambda name: config.view(name, size)
 
 

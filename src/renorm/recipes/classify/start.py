@@ -36,21 +36,21 @@ def begin(config: Config, images: Images) -> Start:
         OSError: If trained weights cannot be fetched.
     """
     num_classes = len(images.classes)
-    if config.weights is None:
+    if config.network.weights is None:
         return Start(build(config, num_classes), images.mean, images.std)
-    if config.weights == PRETRAINED:
-        model = pretrained(config.model, num_classes)
+    if config.network.weights == PRETRAINED:
+        model = pretrained(config.network.model, num_classes)
         return Start(branched(model, config), *usual_normalization(model))
-    about = described(Path(config.weights))
+    about = described(Path(config.network.weights))
     _check_branches(config, about.get("branches", []))
-    model = load_weights(build(config, num_classes), config.weights)
+    model = load_weights(build(config, num_classes), config.network.weights)
     return Start(model, about.get("mean", images.mean), about.get("std", images.std))
 
 
 def build(config: Config, num_classes: int) -> nn.Module:
     """The untrained model of a configuration."""
-    make = untrained if config.weights == PRETRAINED else create
-    return branched(make(config.model, num_classes=num_classes), config)
+    make = untrained if config.network.weights == PRETRAINED else create
+    return branched(make(config.network.model, num_classes=num_classes), config)
 
 
 def untrained(name: str, num_classes: int) -> nn.Module:
@@ -63,13 +63,14 @@ def untrained(name: str, num_classes: int) -> nn.Module:
 
 def branched(model: nn.Module, config: Config) -> nn.Module:
     """A plain model with the branches of a configuration."""
-    names, sync = list(config.populations), "world" if config.sync_bn else None
-    if config.norm == "sandwich":
+    how, names = config.network, list(config.populations)
+    sync = "world" if how.sync_bn else None
+    if how.norm == "sandwich":
         generator = torch.Generator().manual_seed(config.seed)
-        init = config.sandwich_init
-        renorm.sandwich_(model, names, share=config.share, sync=sync, init=init, generator=generator)
-    elif config.norm == "split":
-        renorm.split_(model, names, share=config.share, sync=sync)
+        init = how.sandwich_init
+        renorm.sandwich_(model, names, share=how.share, sync=sync, init=init, generator=generator)
+    elif how.norm == "split":
+        renorm.split_(model, names, share=how.share, sync=sync)
     return model
 
 
@@ -150,6 +151,6 @@ def _check_branches(config: Config, found: Sequence[str]) -> None:
     if found and list(found) != wanted:
         needed = ", ".join(wanted) or "none, with shared norms"
         raise ValueError(
-            f"{config.weights} has the branches {', '.join(found)}: this model has {needed}. Train with the same "
+            f"{config.network.weights} has the branches {', '.join(found)}: this model has {needed}. Train with the same "
             "--branches in the same order, or start from one of them: renorm fold --branch."
         )

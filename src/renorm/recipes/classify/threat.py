@@ -39,12 +39,13 @@ class ThreatOptions:
             config: How the model was trained.
             choose: Makes the bank of a name.
         """
-        ball = self.attack_ball or config.attack_ball
-        own = ball == config.attack_ball  # a radius of another ball means nothing here
+        trained = config.threat
+        ball = self.attack_ball or trained.ball
+        own = ball == trained.ball  # a radius of another ball means nothing here
         name = self.attack_branch or ""
         return Threat(
-            eps=self.eps or (config.eps if own else None),
-            step=self.attack_step_size or (config.attack_step_size if own and self.eps is None else None),
+            eps=self.eps or (trained.eps if own else None),
+            step=self.attack_step_size or (trained.step_size if own and self.eps is None else None),
             ball=ball,
             random_start=self.attack_start,
             bank=name,
