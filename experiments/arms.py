@@ -11,14 +11,14 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
 
+from renorm.evaluate import Row, read_results
 from renorm.files import write_atomically
 from renorm.metrics import over_runs
 
-COLUMNS: tuple[str, ...] = ("bank", "shift", "severity", "accuracy", "low", "high", "nll", "ece", "images", "seed")
 VIEWS = ("clean", "weak", "strong")
 CORRUPTED = "corrupted"
 
@@ -104,20 +104,14 @@ def renorm(*arguments: str, threads: int) -> None:
 
 
 def keep(tables: Sequence[Path], results: Path) -> None:
-    """Copy what summaries read; the run's own tables also say how they were made."""
-    rows = [{name: row[name] for name in COLUMNS} for table in tables for row in rows_of(table)]
+    """Put the rows of tables into one that summaries read; the run's own tables also say how they were made."""
+    rows = [row for table in tables for row in read_results(table).rows]
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, [each.name for each in fields(Row)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(asdict, rows))
     results.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(results, text.getvalue().encode())
-
-
-def rows_of(table: Path) -> list[dict[str, str]]:
-    """Of a CSV."""
-    with table.open() as file:
-        return list(csv.DictReader(file))
 
 
 def read(folder: Path) -> Table:
@@ -126,9 +120,8 @@ def read(folder: Path) -> Table:
     for path in sorted(folder.glob("*.csv")):
         arm, _, seed = path.stem.rpartition("-")
         cells: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for row in rows_of(path):
-            column = CORRUPTED if int(row["severity"]) else row["shift"]
-            cells[row["bank"]][column].append(100 * float(row["accuracy"]))
+        for row in read_results(path).only():
+            cells[row.bank][CORRUPTED if row.severity else row.shift].append(100 * row.value)
         for bank, found in cells.items():
             table[arm, bank][int(seed)] = {column: fmean(values) for column, values in found.items()}
     return table
