@@ -208,6 +208,25 @@ def test_a_rule_that_holds_the_features_is_found():
     assert keeps_features(lambda x: lambda *given: by_own(*given) if len(x) else ())
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_nothing_outlives_its_graph(again):
+    """Autograd's nodes may hold their own outputs, as that of a root does: a cycle that the garbage collector cannot see."""
+    made: list[ref[Tensor]] = []
+
+    def rule(mean: Tensor, var: Tensor, *tables: Tensor) -> tuple[Any, ...]:
+        root = var.sqrt()
+        made.extend([ref(mean), ref(root)])
+        return *around(mean, root * tables[0]), root
+
+    x, weight, _ = tensors((5, 3, 7))
+    y, root = renormalize(x, rule, weight)
+    (y.sum() + root.sum()).backward(retain_graph=again)
+    del y, root
+    gc.collect()
+    assert len(made) == 2
+    assert not any(table() is not None for table in made)
+
+
 def keeps_features(rule_for: Callable[[Tensor], Any]) -> bool:
     """Whether the graph of a call keeps its features, beside what saving them has packed."""
     packed: list[Tensor] = []

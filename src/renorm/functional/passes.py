@@ -88,7 +88,8 @@ class _Renormalize(Function):
         leaves: list[Any] = [_leaf(t, recorded and x.requires_grad) for t in read]
         leaves += [_leaf(t, recorded and t is not None and t.requires_grad) for t in tables]
         # Activation checkpointing would have what autograd keeps of the rule computed again; it is small, so it just stays.
-        with torch.enable_grad(), saved_tensors_hooks(_same, _same):
+        # Detached, as a node that holds its own output by a hook is a cycle that nothing frees.
+        with torch.enable_grad(), saved_tensors_hooks(Tensor.detach, _same):
             scale, offset, centre, *others = rule(*leaves) if rule else leaves[2:]
             scale, offset = scale.to(x.dtype), offset.to(x.dtype)
             if scale.shape != offset.shape:
