@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from renorm.evaluate import read_results
-from renorm.report import pictures
-from renorm.report.grid import accuracies, grid
+from renorm.report import figures, heat
+from renorm.report.grid import accuracy_grid
+from renorm.report.heat_map import heat_map
 
 if __name__ == "__main__":
     results, out = read_results(Path(sys.argv[1])), Path(sys.argv[2])
-    columns = {bank: accuracies(results, bank) for bank in results.banks}
-    pictures.save({out.stem: pictures.heat_map(grid(columns, results.shifts))}, out.parent, results.protocol.command)
+    table = heat.of_accuracies(accuracy_grid(results))
+    figures.save({out.stem: heat_map(table)}, out.parent, results.protocol.command)

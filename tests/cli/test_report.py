@@ -33,10 +33,16 @@ def test_a_page_with_examples_and_pictures_for_a_paper(renorm_command: Command, 
     assert result.status == 0, result.err
     assert "bank x shift" not in result.out
     text = (tmp_path / "page.html").read_text()
-    assert text.count("data:image/png;base64,") > 7
+    assert text.count("data:image/jpeg;base64,") == 7
     assert "How far apart the banks are" in text
     names = {path.name for path in (tmp_path / "png").iterdir()}
-    assert names == {"heat-map.png", "trade-off.png", "training.png", "distances-weak-strong.png"}
+    assert names == {
+        "heat-map.png",
+        "trade-off.png",
+        "training-loss.png",
+        "training-accuracy.png",
+        "distances-weak-strong.png",
+    }
     assert not (tmp_path / "run" / "png").exists()
 
 

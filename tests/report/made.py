@@ -62,4 +62,4 @@ def record(
     options = options_of(configured(seed=seed, **config))
     about = {"command": f"renorm train --seed {seed} --out <{name}>", "versions": {"torch": "2"}, "config": options}
     banks = {"weak": bank(0.0), "strong": bank(2.0)}
-    return Record(name, about, results(accuracies, seed=hits), HISTORY, banks)
+    return Record(name, about, results(accuracies, seed=hits), options, HISTORY, banks)

@@ -6,7 +6,7 @@ from matplotlib import colors
 
 from renorm.evaluate import Curve, CurvePlan, Method, Protocol
 from renorm.evaluate.curve_points import CurvePoint
-from renorm.report import by_images, pictures, tables
+from renorm.report import by_images, figures, tables
 from renorm.report.colors import FAINT
 from renorm.shifts import Shift
 from tests.report.test_tables import shown
@@ -60,7 +60,7 @@ def test_the_picture_says_how_it_was_made():
     assert "seeds 4 to 5" in caption
     assert "judged on the same 10 other images, seed 3" in caption
     assert caption.endswith("renorm adapt net --curve")
-    assert pictures.png(figure).startswith(b"\x89PNG")
+    assert figures.png(figure).startswith(b"\x89PNG")
 
 
 def test_the_table_marks_the_best_method_of_each_number():

@@ -1,75 +1,68 @@
-import re
-from html.parser import HTMLParser
-
 import pytest
 
 from renorm.metrics import Interval
 from renorm.report import colors, heat
-from renorm.report.grid import accuracies, grid
+from renorm.report.grid import Measure, accuracies, accuracy_grid, grid
+from renorm.report.heat import HeatCell, HeatTable
 from tests.report.made import results
 
 CELLS = {(bank, "contrast", s): 0.5 + 0.1 * s for bank in ("weak", "banks/a<b>.safetensors") for s in (1, 2)}
 TABLE = results(CELLS | {("weak", "clean", 0): 0.9, ("weak", "fog", 1): 0.9})
-GRID = grid({bank: accuracies(TABLE, bank) for bank in TABLE.banks}, TABLE.shifts)
+FOUND = heat.of_accuracies(accuracy_grid(TABLE))
 
 
-class Rows(HTMLParser):
-    """The texts of a table's cells, row by row, and whether elements are closed as they were named."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag != "wbr":
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
+def cells(table: HeatTable) -> list[HeatCell]:
+    rows = [row for group in table.groups for row in group.rows]
+    return [cell for row in rows for each in (row, *row.parts) for cell in each.cells if cell]
 
 
 def test_a_row_per_shift_that_opens_into_severities():
-    rows = Rows(heat.of_accuracies(GRID)).rows
-    assert [row[0] for row in rows] == [
-        "", "clean", "weather", "fog 1", "digital", "contrast", "severity 1", "severity 2", "mean over 2 corruptions",
-    ]  # fmt: skip
-    assert rows[0][1:] == ["weak", "a<b>"]
-    assert [re.sub(r"±\d.\d", "", cell) for cell in rows[5][1:]] == ["65.0", "65.0"]
-    assert rows[1][2] == "-"
+    assert [(group.heading, [row.name for row in group.rows]) for group in FOUND.groups] == [
+        ("", ["clean"]),
+        ("weather", ["fog 1"]),
+        ("digital", ["contrast"]),
+        ("", ["mean over 2 corruptions"]),
+    ]
+    contrast = FOUND.groups[2].rows[0]
+    assert [part.name for part in contrast.parts] == ["1", "2"]
+    assert [cell and cell.text for cell in contrast.cells] == ["65.0", "65.0"]
+    assert FOUND.groups[0].rows[0].cells[1] is None
+    assert FOUND.opens
 
 
 def test_files_are_named_without_their_folder_and_in_full_on_hover():
-    text = heat.of_accuracies(GRID)
-    assert 'title="banks/a&lt;b&gt;.safetensors"' in text
-    assert "<b>" not in text
+    assert [(column.short, column.name) for column in FOUND.columns] == [
+        ("weak", "weak"),
+        ("a<b>", "banks/a<b>.safetensors"),
+    ]
 
 
-def test_the_best_of_a_row_is_bold_where_there_is_a_choice():
-    assert heat.of_accuracies(GRID).count('class="best"') == 2 + 2 * 3 + 1
+def test_only_a_lead_that_is_no_chance_is_bold():
+    assert not any(cell.bold for cell in cells(FOUND)), "equal banks"
+    table = results({("weak", "clean", 0): 0.60, ("strong", "clean", 0): 0.80, ("mid", "clean", 0): 0.61})
+    assert [cell.bold for cell in cells(heat.of_accuracies(accuracy_grid(table)))] == [False, True, False]
+    close = results({("weak", "clean", 0): 0.800, ("strong", "clean", 0): 0.805, ("mid", "clean", 0): 0.6})
+    assert not any(cell.bold for cell in cells(heat.of_accuracies(accuracy_grid(close))))
     alone = grid({"weak": accuracies(TABLE, "weak")}, TABLE.shifts)
-    assert 'class="best"' not in heat.of_accuracies(alone)
+    assert not any(cell.bold for cell in cells(heat.of_accuracies(alone)))
+
+
+def constant(number: Interval) -> Measure:
+    return lambda groups: [number for _ in groups]
 
 
 def test_differences_have_signs_and_intervals():
     numbers = [Interval(0.05, 0.03, 0.07), Interval(-0.02, -0.05, 0.01)]
-    found = grid({"b": lambda groups: list(numbers[: len(groups)])}, [("clean", 0)])
-    assert Rows(heat.of_changes(found)).rows[1] == ["clean", "+5.0+3.0 to +7.0"]
+    measures: dict[str, Measure] = {str(number): constant(number) for number in numbers}
+    sure, unsure = cells(heat.of_changes(grid(measures, [("clean", 0)])))
+    assert (sure.text, sure.below, sure.bold) == ("+5.0", "+3.0 to +7.0", True)
+    assert (unsure.text, unsure.below, unsure.bold) == ("−2.0", "−5.0 to +1.0", False)
+    assert unsure.title == "−2.0, 95 % interval −5.0 to 1.0; may be chance"
 
 
 def test_one_run_has_no_spread_over_seeds():
     wide = grid({"b": lambda groups: [Interval(0.5, float("-inf"), float("inf")) for _ in groups]}, [("clean", 0)])
-    assert "one run" in heat.of_accuracies(wide)
+    assert cells(heat.of_accuracies(wide))[0].below == "one run"
 
 
 def test_colors_go_from_low_to_high_and_numbers_are_readable():

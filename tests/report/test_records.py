@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from renorm.evaluate import write_results
+from renorm.recipes.classify import sections
 from renorm.report.records import differing, names, read, read_all, sides
 from tests.report.made import HISTORY, bank, record, results
 
@@ -91,7 +92,14 @@ def test_sides_have_names_that_differ():
     assert len({side.name for side in sides([replace(r, name=f"run-{i}") for i, r in enumerate(runs)])}) == 2
 
 
-def test_options_that_differ_are_found_also_where_a_run_is_older_than_one():
+def test_options_that_differ_are_found():
     old, new = record("old"), record("new", 4, rate=0.2)
-    del old.config["ema"]
     assert differing([old, new]) == {"rate": [0.1, 0.2], "seed": [3, 4]}
+
+
+def test_a_run_that_is_older_than_an_option_has_its_default(tmp_path: Path):
+    about = dict(record().about)
+    about["config"] = {name: value for name, value in about["config"].items() if name != "ema"}
+    found = read(written(tmp_path / "old", about), sections.options)
+    assert differing([found, record("new", 4)]) == {"seed": [3, 4]}
+    assert "ema" not in read(tmp_path / "old").config

@@ -16,7 +16,8 @@ def test_points_average_corruptions_and_keep_clean_apart():
 
 def test_the_finding_says_who_leads_where_and_by_how_much():
     text = summary.finding(TABLE)
-    assert "On 200 clean images the bank weak is the most accurate: 95.0 % (± " in text
+    assert "On 200 clean images the bank weak has the highest accuracy, 95.0 % (± " in text
+    assert "which may be chance: clean@weak cannot be told from it. Under" in text
     assert "Under contrast strong leads with 70.0 % on average, 20.0 points above weak (+" in text
     assert "paired by image), at a cost of 2.0 points on clean images" in text
     assert "changes clean accuracy by −1.0 points for weak." in text
@@ -27,6 +28,26 @@ def test_one_bank_that_is_best_everywhere_is_said_to_be():
     assert "It is also the most robust, with 99.0 %" in summary.finding(better)
     alone = results({cell: a for cell, a in ACCURACIES.items() if cell[0] == "weak"})
     assert "It has 50.0 % on average under contrast" in summary.finding(alone)
+
+
+def test_a_lead_that_may_be_chance_is_said_to_be():
+    close = {(bank, shift, 0): a for bank, a in (("weak", 0.81), ("strong", 0.805)) for shift in ("clean", "photo")}
+    text = summary.finding(results(close))
+    assert "the bank weak has the highest accuracy, 81.0 %" in text
+    assert "It also has the highest, 81.0 % on average on photo" in text
+    assert text.count("which may be chance: strong cannot be told from it") == 2
+    sure = results({**close, ("strong", "clean", 0): 0.6, ("strong", "photo", 0): 0.6})
+    assert "chance" not in summary.finding(sure)
+
+
+def test_what_adapting_changes_is_told_with_the_shift_of_most():
+    cells = {("source", "clean", 0): 0.9, ("source", "fog", 1): 0.5, ("source", "contrast", 5): 0.1}
+    adapted = {("adapted", *cell[1:]): a + gain for (cell, a), gain in zip(cells.items(), (0.0, 0.1, 0.7), strict=True)}
+    text = summary.adapting(results(cells | adapted))
+    assert text.startswith("Adapting source changes its accuracy by +40.0 (")
+    assert "points on average under 2 corruptions, most under contrast 5: by +70.0 (" in text
+    assert summary.adapting(results(cells)) == ""
+    assert summary.sources(["weak", "adapted@weak", "adapted@strong"]) == {"adapted@weak": "weak"}
 
 
 def test_tables_without_clean_images_or_without_corruptions():

@@ -65,7 +65,7 @@ class Drawing:
         """
         from renorm.evaluate import forget_partial, make_curve, partial_under, plan_curve, write_curve
         from renorm.files import write_atomically
-        from renorm.report import by_images, pictures
+        from renorm.report import by_images, figures
 
         how = plan_curve(images, self.named(), sizes=self.sizes, draws=self.draws, num_judged=num_judged, seed=seed)
         chosen = self.chosen(named, images, seed)
@@ -82,7 +82,7 @@ class Drawing:
             options = {"branch": branch, "partial": partial, "callback": show}
             found = make_curve(named.classifier, images, chosen, how, protocol, **options)
         write_curve(path.with_suffix(".csv"), found)
-        write_atomically(path, pictures.png(by_images.figure(found), protocol.command))
+        write_atomically(path, figures.png(by_images.figure(found), protocol.command))
         forget_partial(partial)
         tell(found)
         done("curve", path)

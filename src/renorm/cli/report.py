@@ -11,9 +11,7 @@ from tyro.conf import Positional
 from renorm.cli.console import console, done, invocation, say
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from renorm.report.gradients import Layers
+    from renorm.report.section import Head, Section
 
 
 @dataclass(frozen=True)
@@ -77,62 +75,51 @@ class Report:
 
     def one(self, path: Path) -> None:
         """The page of a run."""
-        from renorm.files import write_atomically
-        from renorm.report import page, tables
-        from renorm.report.examples import illustrate
+        from renorm.recipes.classify import sections as kind
+        from renorm.report import tables
         from renorm.report.records import read
+        from renorm.report.sections.run import provenance
         from renorm.train import Run
 
-        record = read(path)
+        record = read(path, kind.options, self.data)
         if self.table:
             console.print(tables.results(record.results, f"{path}: bank x shift"))
-        strips, missing = illustrate(record, self.data)
-        where, layers = self.out or Run(path).report, self.layers({"": path})
-        write_atomically(where, page.page(record, strips, missing, self.asked(layers)).encode())
-        done("report", where)
-        if self.png:
-            from renorm.report import paper
-
-            self.draw({**paper.of_run(record), **paper.of_layers(layers)})
+        shown = [section for each in kind.SECTIONS if (section := each(record))]
+        sections = [*shown, *self.asked({"": path}), provenance(record)]
+        self.write(self.out or Run(path).report, kind.head(record), sections)
 
     def several(self) -> None:
         """The page of several runs."""
-        from renorm.files import write_atomically
-        from renorm.report import comparison
+        from renorm.recipes.classify.sections import options
         from renorm.report.records import names, read_all, sides
+        from renorm.report.sections import several
         from renorm.report.versus import versus
 
         assert self.out is not None
-        found = versus(sides(read_all(self.runs)), self.banks)
+        found = versus(sides(read_all(self.runs, options)), self.banks)
         for text in found.findings() if self.table else ():
             say(text)
-        layers = self.layers(dict(zip(names([path.resolve() for path in self.runs]), self.runs, strict=True)))
-        text = comparison.page(found, invocation(), self.asked(layers))
-        write_atomically(self.out, text.encode())
-        done("report", self.out)
-        if self.png:
-            from renorm.report import paper
+        more = self.asked(dict(zip(names([path.resolve() for path in self.runs]), self.runs, strict=True)))
+        self.write(self.out, several.head(found), several.sections(found, invocation(), more))
 
-            self.draw({**paper.of_several(found), **paper.of_layers(layers)})
-
-    def layers(self, runs: dict[str, Path]) -> Layers:
-        """The gradients of runs, where they are wanted."""
+    def asked(self, runs: dict[str, Path]) -> list[Section]:
+        """The section of gradients, where it is wanted."""
         if not self.gradients:
-            return {}
+            return []
         from renorm.recipes.classify.gradients import of_run
+        from renorm.report.sections.gradients import gradients
 
-        return {name: of_run(path, self.gradients) for name, path in runs.items()}
+        return [gradients({name: of_run(path, self.gradients) for name, path in runs.items()}, self.gradients)]
 
-    def asked(self, layers: Layers) -> list[str]:
-        """The section of gradients, where there are any."""
-        from renorm.report.gradients import gradients
+    def write(self, where: Path, head: Head, sections: list[Section]) -> None:
+        """Write the page, and its pictures where they are wanted."""
+        from renorm.files import write_atomically
+        from renorm.report import figures
+        from renorm.report.page import page
+        from renorm.report.paper import pictures
 
-        return [gradients(layers, self.gradients, invocation())] if layers else []
-
-    def draw(self, figures: dict[str, Figure]) -> None:
-        """Write pictures."""
-        from renorm.report import pictures
-
-        assert self.png is not None
-        for path in pictures.save(figures, self.png, invocation()):
-            done("picture", path)
+        write_atomically(where, page(head, sections).encode())
+        done("report", where)
+        if self.png:
+            for path in figures.save(pictures(sections), self.png, invocation()):
+                done("picture", path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from itertools import cycle
 from math import ceil
 
@@ -12,11 +11,10 @@ from matplotlib.figure import Figure
 
 from renorm.evaluate import Curve
 from renorm.report.colors import FAINT, LINES
-from renorm.report.pictures import RULES, WIDTH
+from renorm.report.figures import RULES, caption
 
-COLUMNS = 3
+COLUMNS, WIDTH = 3, 6.5  # of panels, and of all in inches
 HEIGHT = 2.4  # inches of a panel
-LETTERS = 118  # of the caption, in a line
 
 
 def figure(found: Curve) -> Figure:
@@ -40,7 +38,7 @@ def figure(found: Curve) -> Figure:
         handles, labels = axes[0].get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside upper center", ncols=min(5, len(labels)))
         drawn.supylabel("accuracy in %", fontsize=9)
-        drawn.supxlabel(textwrap.fill(found.caption, LETTERS), fontsize=6, color=FAINT, x=0.01, ha="left")
+        caption(drawn, found.caption)
     return drawn
 
 

@@ -7,6 +7,7 @@ from renorm.metrics import Interval
 
 LINES = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777", "#475569", "#0891b2", "#65a30d")
 INK, PAPER, FAINT = "#1e293b", "#ffffff", "#64748b"
+EDGE, LINE = "#94a3b8", "#e2e8f0"  # of axes, of grids
 SEQUENTIAL = ("#fffbeb", "#fde9b0", "#b7e2c3", "#5fbcbd", "#2387a8", "#1d4f8c")  # from low to high
 DIVERGING = ("#b4530a", "#e59a4d", "#f8d9b4", "#f8fafc", "#bfe0ea", "#4aa3c0", "#1c6c96")
 LEAST = 0.1  # range of accuracies that the colours span at least, so that noise is not painted as news

@@ -1,7 +1,7 @@
 """Numbers by shift: what tables and pictures show, with the severities of a corruption averaged and each apart."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,14 +31,26 @@ Cells = tuple[Interval | None, ...]
 Measure = Callable[[Sequence[Sequence[Shift]]], list[Interval | None]]
 """Gives a number for each group of shifts, none where a cell is missing."""
 
+Contrast = Callable[[str, str], Measure | None]
+"""Measures what the second column has more than the first, on the same images; none of columns that cannot be paired."""
+
 
 @dataclass(frozen=True)
 class Line:
-    """A shift: a number for each column, the mean over its severities, and the same for each severity."""
+    """A shift: a number for each column, the mean over its severities, and the same for each severity.
+
+    Args:
+        name: Of the shift.
+        family: Its kind.
+        cells: Of each column.
+        leader: The column that is ahead of all others by more than chance, if there is one.
+        parts: A line for each severity.
+    """
 
     name: str
     family: str
     cells: Cells
+    leader: int | None = None
     parts: tuple["Line", ...] = ()
 
 
@@ -55,25 +67,67 @@ class Grid:
         return [cell for line in lines for cell in line.cells if cell is not None]
 
 
-def grid(columns: Mapping[str, Measure], shifts: Sequence[Shift]) -> Grid:
-    """Measure each column under each shift, its severities together and apart, and under all corruptions together."""
+def grid(columns: Mapping[str, Measure], shifts: Sequence[Shift], contrast: Contrast | None = None) -> Grid:
+    """Measure each column under each shift, its severities together and apart, and under all corruptions together.
+
+    Args:
+        columns: By name.
+        shifts: In any order.
+        contrast: Tells which column leads; without it none does.
+    """
     whole = {name: sorted(shift for shift in shifts if shift[0] == name) for name in ordered(shifts)}
-    groups = [*whole.values(), *([shift] for shift in shifts), *means(shifts).values()]
+    averaged = means(shifts)
+    groups = [*whole.values(), *([shift] for shift in shifts), *averaged.values()]
     cells = list(zip(*(measure(groups) for measure in columns.values()), strict=True)) or [()] * len(groups)
-    apart = dict(zip(shifts, cells[len(whole) :], strict=False))
-    lines = [_line(group, cell, apart) for group, cell in zip(whole.values(), cells, strict=False)]
-    rest = cells[len(whole) + len(shifts) :]
-    lines += [Line(title, MEAN, cell) for title, cell in zip(means(shifts), rest, strict=True)]
+    leading = leaders(list(columns), groups, cells, contrast)
+    made = [Line("", "", *each) for each in zip(cells, leading, strict=True)]
+    apart = dict(zip(shifts, made[len(whole) :], strict=False))
+    lines = [_line(group, line, apart) for group, line in zip(whole.values(), made, strict=False)]
+    rest = made[len(whole) + len(shifts) :]
+    lines += [replace(line, name=title, family=MEAN) for title, line in zip(averaged, rest, strict=True)]
     return Grid(tuple(columns), tuple(lines))
 
 
-def _line(group: Sequence[Shift], cells: Cells, apart: Mapping[Shift, Cells]) -> Line:
+def _line(group: Sequence[Shift], line: Line, apart: Mapping[Shift, Line]) -> Line:
     """A shift; with its severities if it has several."""
     name, family = group[0][0], family_of(group[0][0])
     if len(group) == 1:
-        return Line(label(*group[0]).replace("_", " "), family, cells)
-    parts = tuple(Line(str(shift[1]), family, apart[shift]) for shift in group)
-    return Line(name.replace("_", " "), family, cells, parts)
+        return replace(line, name=label(*group[0]).replace("_", " "), family=family)
+    parts = tuple(replace(apart[shift], name=str(shift[1]), family=family) for shift in group)
+    return replace(line, name=name.replace("_", " "), family=family, parts=parts)
+
+
+def leaders(
+    names: Sequence[str], groups: Sequence[Sequence[Shift]], cells: Sequence[Cells], contrast: Contrast | None
+) -> list[int | None]:
+    """Of each group of shifts the column that is ahead of all others by more than chance, if there is one."""
+    rivals = _rivals(cells)
+    found: list[int | None] = [None] * len(groups)
+    if contrast is None:
+        return found
+    tied: set[int] = set()
+    for (top, other), places in rivals.items():
+        for place in places:
+            found[place] = top
+        tied |= {places[i] for i in _unsure(contrast(names[other], names[top]), [groups[place] for place in places])}
+    return [None if place in tied else leader for place, leader in enumerate(found)]
+
+
+def _rivals(cells: Sequence[Cells]) -> dict[tuple[int, int], list[int]]:
+    """The rows in which one column has the highest number, for each other column that has one."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for place, row in enumerate(cells):
+        values = {column: cell.value for column, cell in enumerate(row) if cell is not None}
+        top = max(values, key=lambda column: values[column]) if values else 0
+        for other in values.keys() - {top}:
+            found.setdefault((top, other), []).append(place)
+    return found
+
+
+def _unsure(measure: Measure | None, groups: Sequence[Sequence[Shift]]) -> list[int]:
+    """Of which groups a lead may be chance."""
+    numbers = [None] * len(groups) if measure is None else measure(groups)
+    return [i for i, number in enumerate(numbers) if number is None or number.low <= 0]
 
 
 def ordered(shifts: Sequence[Shift]) -> list[str]:
@@ -135,6 +189,17 @@ def changes(a: Results, b: Results, banks: tuple[str, str]) -> Measure:
         return _drawn(parts, a.protocol.seed)
 
     return measure
+
+
+def contrast(results: Results) -> Contrast:
+    """Of two banks of one table."""
+    return lambda one, other: changes(results, results, (one, other))
+
+
+def accuracy_grid(results: Results) -> Grid:
+    """The table bank x shift: the accuracies of each bank, and where one leads."""
+    columns = {bank: accuracies(results, bank) for bank in results.banks}
+    return grid(columns, results.shifts, contrast(results))
 
 
 def _cells(bank: str, group: Sequence[Shift]) -> list[Cell]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, zip_longest
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any
 
 from renorm.banks import Bank
 from renorm.evaluate import Results, read_results
-from renorm.recipes import config_of
-from renorm.recipes.classify import options_of
 from renorm.train import Run
+
+Options = Callable[[dict[str, Any]], dict[str, Any]]
+"""Gives all options of a run from its config.json, defaults where it is older than one."""
 
 IRRELEVANT = ("seed", "download", "num_workers", "tensorboard", "save_every", "table_images")  # but for chance
 
@@ -27,20 +28,19 @@ class Record:
         name: What the page calls it.
         about: Its config.json.
         results: Its table bank x shift.
+        config: All its options by name.
         history: The records of its metrics.jsonl.
         banks: Of its branches, by name.
+        data: Where the images of its table are now, if not where the table says.
     """
 
     name: str
     about: Mapping[str, Any]
     results: Results
+    config: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     banks: Mapping[str, Bank] = field(default_factory=dict)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Its options."""
-        return options_of(config_of(self.about)) if "config" in self.about else {}
+    data: str | None = None
 
     @property
     def seed(self) -> int | None:
@@ -57,8 +57,18 @@ class Record:
         return {pair: self.banks[pair[0]].distance(self.banks[pair[1]]) for pair in combinations(self.banks, 2)}
 
 
-def read(path: Path) -> Record:
+def options_in(about: dict[str, Any]) -> dict[str, Any]:
+    """The options that a run's config.json has."""
+    return about.get("config", {})
+
+
+def read(path: Path, options: Options = options_in, data: str | None = None) -> Record:
     """Read a run's folder.
+
+    Args:
+        path: The folder.
+        options: Completes its options.
+        data: Where the images of its table are now, if not where the table says.
 
     Raises:
         FileNotFoundError: If it is no run, or has no table.
@@ -70,17 +80,23 @@ def read(path: Path) -> Record:
         raise ValueError(
             f"{run.results} has no rows: a table bank x shift is needed. Make it with `renorm evaluate {path}`."
         )
-    order = list(about.get("config", {}).get("branches", ()))
+    config = options(about)
+    order = list(config.get("branches") or ())
     files = sorted(run.banks.glob("*.safetensors"), key=lambda file: (*_place(file.stem, order), file.stem))
-    return Record(path.name, about, results, run.history(), {file.stem: Bank.load(file) for file in files})
+    banks = {file.stem: Bank.load(file) for file in files}
+    return Record(path.name, about, results, config, run.history(), banks, data)
 
 
 def _place(name: str, order: Sequence[str]) -> tuple[int]:
     return (order.index(name) if name in order else len(order),)
 
 
-def read_all(paths: Sequence[Path]) -> list[Record]:
+def read_all(paths: Sequence[Path], options: Options = options_in) -> list[Record]:
     """Read several runs, each under a name that tells it from the others.
+
+    Args:
+        paths: Their folders.
+        options: Completes the options of each.
 
     Raises:
         FileNotFoundError: If one is no run, or has no table.
@@ -90,7 +106,7 @@ def read_all(paths: Sequence[Path]) -> list[Record]:
     twice = [str(path) for path, each in zip(paths, whole, strict=True) if whole.count(each) > 1]
     if twice:
         raise ValueError(f"{twice[0]} is given twice: each run is compared with other ones. Name it once.")
-    return [replace(read(path), name=name) for path, name in zip(paths, names(whole), strict=True)]
+    return [replace(read(path, options), name=name) for path, name in zip(paths, names(whole), strict=True)]
 
 
 def names(paths: Sequence[Path]) -> list[str]:
@@ -149,9 +165,9 @@ def _distinct(found: list[Side]) -> list[Side]:
 
 
 def differing(records: Sequence[Record]) -> dict[str, list[Any]]:
-    """Options that are not the same in all runs, with the value of each; defaults where a run is older than an option."""
-    values = [record.config for record in records]
-    found = {name: [_listed(each.get(name)) for each in values] for name in dict.fromkeys(n for v in values for n in v)}
+    """Options that are not the same in all runs, with the value of each."""
+    options = dict.fromkeys(name for record in records for name in record.config)
+    found = {name: [_listed(record.config.get(name)) for record in records] for name in options}
     return {name: each for name, each in found.items() if any(value != each[0] for value in each)}
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from renorm.corruptions import CORRUPTIONS
-from renorm.evaluate import Results
+from renorm.evaluate import Results, label
 from renorm.metrics import Interval
 from renorm.report.grid import OTHER, Shift, accuracies, changes, family_of, halves
+from renorm.report.heat import signed
 
 CLEAN: Shift = ("clean", 0)
 
@@ -54,7 +55,7 @@ def limits(numbers: Sequence[Interval]) -> tuple[float, float]:
 
 
 def best(found: Sequence[Point]) -> tuple[Point, Point]:
-    """The most accurate and the most robust bank; of equals, the one that is better at the other."""
+    """The banks of the highest accuracy clean and elsewhere; of equals, the one that is better at the other."""
 
     def clean(point: Point) -> tuple[float, float]:
         return point.clean.value, point.robust.value
@@ -62,25 +63,53 @@ def best(found: Sequence[Point]) -> tuple[Point, Point]:
     return max(found, key=clean), max(found, key=lambda point: clean(point)[::-1])
 
 
+def equals(results: Results, top: str, banks: Sequence[str], group: Sequence[Shift]) -> list[str]:
+    """The banks that may be as good as the top one under some shifts: its lead over them may be chance."""
+    others = [bank for bank in banks if bank != top]
+    leads = [changes(results, results, (other, top))([group])[0] for other in others]
+    return [other for other, lead in zip(others, leads, strict=True) if lead is None or lead.low <= 0]
+
+
+def sources(banks: Sequence[str]) -> dict[str, str]:
+    """Of each bank that was adapted to the shifts, the one that it was before."""
+    own = {bank: bank.partition("@")[2] or "source" for bank in banks if bank.partition("@")[0] == "adapted"}
+    return {bank: before for bank, before in own.items() if before in banks}
+
+
 def finding(results: Results) -> str:
-    """One paragraph: which bank is best clean, which elsewhere, and whether the difference can be trusted."""
+    """One paragraph: which bank is best clean, which elsewhere, and whether that can be trusted."""
     found = points(results)
     if not found:
         return _leader(results)
     accurate, robust = best(found)
+    banks = [point.bank for point in found]
     clean = next(row.count for row in results.rows if row.shift == "clean")
-    sentences = [
-        f"On {clean:,} clean images the bank {accurate.bank} is the most accurate: "
-        f"{percent(accurate.clean.value)} (± {_points(halves(accurate.clean))})."
-    ]
-    where = under(away(results.shifts))
-    if robust is not accurate:
-        sentences.append(_trade(results, accurate, robust, where))
-    else:
-        it = "It is also the most robust, with" if len(found) > 1 else "It has"
-        spread = _points(halves(robust.robust))
-        sentences.append(f"{it} {percent(robust.robust.value)} on average {where} (± {spread}).")
-    return " ".join([*sentences, *_reestimated(found)])
+    value = f"{percent(accurate.clean.value)} (± {_points(halves(accurate.clean))})"
+    same = equals(results, accurate.bank, banks, [CLEAN])
+    first = (
+        f"On {clean:,} clean images the bank {accurate.bank} has the highest accuracy, {value}, {_chance(same)}."
+        if same
+        else f"On {clean:,} clean images the bank {accurate.bank} is the most accurate: {value}."
+    )
+    same = equals(results, robust.bank, banks, away(results.shifts))
+    second = _also(robust, same, banks, results) if robust is accurate else _trade(results, accurate, robust, same)
+    return " ".join([first, second, *_reestimated(found)])
+
+
+def _chance(same: Sequence[str]) -> str:
+    """That a lead may be chance, and over whom."""
+    return f"which may be chance: {_and(same)} cannot be told from it"
+
+
+def _also(robust: Point, same: Sequence[str], banks: Sequence[str], results: Results) -> str:
+    """Of a bank that has the highest accuracy on clean images, too."""
+    where, spread = under(away(results.shifts)), _points(halves(robust.robust))
+    value = f"{percent(robust.robust.value)} on average {where} (± {spread})"
+    if len(banks) == 1:
+        return f"It has {value}."
+    return (
+        f"It also has the highest, {value}, {_chance(same)}." if same else f"It is also the most robust, with {value}."
+    )
 
 
 def _leader(results: Results) -> str:
@@ -92,21 +121,55 @@ def _leader(results: Results) -> str:
         return "No bank was evaluated under all shifts of the table."
     leader = max(found, key=lambda bank: found[bank].value)
     over = f"over {len(shifts)} shifts" if len(shifts) > 1 else f"under {shifts[0][0].replace('_', ' ')}"
-    value, spread = percent(found[leader].value), _points(halves(found[leader]))
+    value = f"{percent(found[leader].value)} (± {_points(halves(found[leader]))})"
+    same = equals(results, leader, list(found), shifts)
+    if same:
+        return f"The bank {leader} has the highest accuracy {over}, {value}, {_chance(same)}."
     leads = "is the most accurate" if len(found) > 1 else "has"
-    return f"The bank {leader} {leads} {over}: {value} (± {spread})."
+    return f"The bank {leader} {leads} {over}: {value}."
 
 
-def _trade(results: Results, accurate: Point, robust: Point, where: str) -> str:
+def _trade(results: Results, accurate: Point, robust: Point, same: Sequence[str]) -> str:
+    """Of another bank than the one of the highest accuracy on clean images."""
+    where = under(away(results.shifts))
     banks, cost = (accurate.bank, robust.bank), accurate.clean.value - robust.clean.value
     (gain,) = changes(results, results, banks)([away(results.shifts)])
     value = robust.robust.value - accurate.robust.value
     paired = f" ({signed(gain.low)} to {signed(gain.high)}, paired by image)" if gain else ""
     price = f"at a cost of {_points(cost)} points" if cost >= 0.0005 else "at no cost"
+    leads = "has the highest mean," if same else "leads with"
+    mean = percent(robust.robust.value) + " on average" * (not same)
     return (
-        f"{where.capitalize()} {robust.bank} leads with {percent(robust.robust.value)} on average, {_points(value)} points "
-        f"above {accurate.bank}{paired}, {price} on clean images."
+        f"{where.capitalize()} {robust.bank} {leads} {mean}, {_points(value)} points above {accurate.bank}{paired}, {price} on "
+        f"clean images{'; its lead over ' + _and(same) + ' may be chance' if same else ''}."
     )
+
+
+def adapting(results: Results) -> str:
+    """A sentence: what adapting changes on average and most of all; nothing of a table without adapted banks."""
+    return " ".join(_adapted(results, own, bank) for bank, own in sources(results.banks).items())
+
+
+def _adapted(results: Results, own: str, bank: str) -> str:
+    groups = [away(results.shifts) or results.shifts, *([shift] for shift in results.shifts)]
+    mean, *single = changes(results, results, (own, bank))(groups)
+    known = [(number, shift) for number, (shift,) in zip(single, groups[1:], strict=True) if number]
+    if mean is None or not known:
+        return ""
+    most, shift = max(known, key=lambda each: abs(each[0].value))
+    return (
+        f"Adapting {own} changes its accuracy by {between(mean)} points on average {under(groups[0])}, most under "
+        f"{label(*shift).replace('_', ' ')}: by {between(most)}."
+    )
+
+
+def between(number: Interval) -> str:
+    """A difference in points with its interval."""
+    return f"{signed(number.value)} ({signed(number.low)} to {signed(number.high)})"
+
+
+def _and(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def _reestimated(found: Sequence[Point]) -> list[str]:
@@ -121,11 +184,6 @@ def _reestimated(found: Sequence[Point]) -> list[str]:
 def percent(value: float) -> str:
     """A share as people write it."""
     return f"{value:.1%}".replace("%", " %")
-
-
-def signed(value: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _points(value: float) -> str:

@@ -10,19 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from renorm.evaluate import Curve, Results
-from renorm.report.grid import MEAN, Line, accuracies, grid, halves
+from renorm.report.grid import MEAN, Line, accuracy_grid, halves
 
 BAR = "\N{FULL BLOCK}"
 CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images} images"
 
 
 def results(found: Results, title: str = "bank x shift") -> Group:
-    """The table bank x shift, severities averaged; the best bank of a row is green."""
-    names = found.banks
-    shown = grid({name: accuracies(found, name) for name in names}, found.shifts)
+    """The table bank x shift, severities averaged; a bank that leads its row by more than chance is green."""
+    shown = accuracy_grid(found)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("shift", no_wrap=True)
-    for name in names:
+    for name in shown.columns:
         header = name.replace("+", "\n+").replace("@", "@\n")
         table.add_column(header, justify="right", vertical="bottom", overflow="fold")
     for line in (line for line in shown.lines if line.family != MEAN):
@@ -36,13 +35,12 @@ def results(found: Results, title: str = "bank x shift") -> Group:
 
 
 def _cells(line: Line) -> list[Text]:
-    best = max((cell.value for cell in line.cells if cell is not None), default=None)
     texts = []
-    for cell in line.cells:
+    for place, cell in enumerate(line.cells):
         if cell is None:
             texts.append(Text("-", style="dim"))
             continue
-        text = Text(f"{100 * cell.value:.1f}", style="bold green" if cell.value == best and len(line.cells) > 1 else "")
+        text = Text(f"{100 * cell.value:.1f}", style="bold green" if place == line.leader else "")
         texts.append(text.append(f" ±{100 * halves(cell):.1f}", style="dim"))
     return texts
 

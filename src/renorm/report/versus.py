@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from renorm.evaluate import check_alike, listed
 from renorm.metrics import Interval, over_runs
 from renorm.report.grid import Grid, Measure, Shift, accuracies, changes, grid
-from renorm.report.heat import short
+from renorm.report.heat import short, signed
 from renorm.report.records import Record, Side
-from renorm.report.summary import CLEAN, Point, away, signed, under
+from renorm.report.summary import CLEAN, Point, away, under
 
 Banks = tuple[str, ...]
 """The bank of each side that is compared with those of the others."""
@@ -33,12 +33,17 @@ class Versus:
     @property
     def accuracies(self) -> Grid:
         """The numbers of each side and bank."""
-        columns = {
-            _title(side, bank): over_seeds(side, bank)
+        named = {
+            _title(side, bank): (side, bank)
             for banks in self.banks
             for side, bank in zip(self.sides, banks, strict=True)
         }
-        return grid(columns, self.shifts)
+
+        def contrast(one: str, other: str) -> Measure | None:
+            (ours, mine), (theirs, its) = named[one], named[other]
+            return paired(ours, theirs, (mine, its)) if _can_pair(ours, theirs) else None
+
+        return grid({name: over_seeds(*each) for name, each in named.items()}, self.shifts, contrast)
 
     @property
     def changes(self) -> Grid:
@@ -178,6 +183,12 @@ def _check_alike(one: Record, other: Record, shift: Shift) -> None:
 def _without_option(error: ValueError) -> str:
     """The message, but for an option that only ``renorm compare`` has."""
     return str(error).partition(" Or add --ignore")[0]
+
+
+def _can_pair(one: Side, other: Side) -> bool:
+    """Whether two sides have seeds in common, or one run each."""
+    single = len(one.records) == len(other.records) == 1
+    return single or len(one.by_seed.keys() & other.by_seed.keys()) > 1
 
 
 def common_seeds(one: Side, other: Side) -> list[int | None]:

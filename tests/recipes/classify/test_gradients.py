@@ -8,7 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from renorm.recipes.classify.gradients import losses, of_run, weights
-from renorm.report.gradients import TITLE, cosines, gradients, lengths
+from renorm.report.page import page
+from renorm.report.section import Head
+from renorm.report.sections.gradients import TITLE, cosines, gradients, lengths
 from tests.recipes.classify import small
 from tests.recipes.classify.test_domains import recipe as by_domain
 
@@ -50,10 +52,10 @@ def test_of_a_run_and_its_picture(tmp_path: Path):
     assert list(lengths({"": found})) == ["weak", "clean"]
     assert list(cosines({"a": found, "b": found})) == ["a: weak and clean", "b: weak and clean"]
     assert "conv1" in lengths({"": found})["weak"]
-    text = gradients({"": found}, 2)
+    text = page(Head("x", "y"), [gradients({"": found}, 2)])
     assert TITLE in text
     assert "a mean over 2 steps" in text
-    assert text.count('class="plotly-graph-div"') == 2
+    assert text.count("<svg") == 2
 
 
 def test_a_run_of_one_branch_has_none(tmp_path: Path):

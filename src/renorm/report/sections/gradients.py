@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 
 from renorm.metrics import LayerGradients
-from renorm.report import plots
-from renorm.report.page import pair, plot, section
+from renorm.report import figures
+from renorm.report.section import Beside, Chart, Section
 
 TITLE = "What branches ask of the layers they share"
 NOTE = (
@@ -16,24 +15,27 @@ NOTE = (
     "weights, norms as in training."
 )
 LENGTH, COSINE = "length of the gradient", "cosine between branches"
+PLACES = "layer, from input to output"
 
 Layers = Mapping[str, Sequence[LayerGradients]]
 """Of each run by its name; a single one has the name ""."""
 
 
-def gradients(found: Layers, steps: int, command: str = "") -> str:
-    """A section of a page, as HTML.
+def gradients(found: Layers, steps: int) -> Section:
+    """A section of a page.
 
     Args:
         found: Gradients of each run.
         steps: How many batches they were measured on.
-        command: That measured them.
     """
-    figures = [plots.distances(lengths(found), LENGTH), plots.distances(cosines(found), COSINE)]
-    for figure in figures:
-        figure.update_xaxes(title_text="layer, from input to output")
-    text = f"{steps} step{'s' * (steps > 1)}"
-    return section(TITLE, NOTE.format(steps=text), pair([plot(figure) for figure in figures]), _caption(found, command))
+    long, apart = figures.by_place(lengths(found), LENGTH, PLACES), figures.by_place(cosines(found), COSINE, PLACES)
+    long.axes[0].set_ylim(bottom=0)
+    charts = [
+        Chart("gradients-length", long, f"{LENGTH} of each branch in each layer"),
+        Chart("gradients-cosine", apart, f"{COSINE} in each layer"),
+    ]
+    runs = f"Runs: {', '.join(found)}, each with its own seed." if len(found) > 1 else ""
+    return Section(TITLE, NOTE.format(steps=f"{steps} step{'s' * (steps > 1)}"), [Beside(charts)], runs)
 
 
 def lengths(found: Layers) -> dict[str, dict[str, float]]:
@@ -60,8 +62,3 @@ def _named(run: str, what: str) -> str:
 
 def _short(name: str) -> str:
     return name.removesuffix(".weight")
-
-
-def _caption(found: Layers, command: str) -> str:
-    runs = f"Runs: {html.escape(', '.join(found))}. " if len(found) > 1 else ""
-    return f"{runs}<code>{html.escape(command)}</code>, each run with its own seed" if command else runs

@@ -1,0 +1,54 @@
+"""What the page of a classifier's run shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from renorm.data import Images, View
+from renorm.recipes.classify.flat import options_of
+from renorm.recipes.classify.named import config_of
+from renorm.recipes.classify.recipe import HOLDOUT
+from renorm.report.records import Record
+from renorm.report.section import Head, Section
+from renorm.report.sections import examples, run
+from renorm.report.summary import adapting, finding
+
+
+def options(about: dict[str, Any]) -> dict[str, Any]:
+    """All options of a run, defaults where it is older than one."""
+    return options_of(config_of(about))
+
+
+def head(record: Record) -> Head:
+    """The beginning of the page."""
+    config, results = record.config, record.results
+    branches = " and ".join(config.get("branches", ()))
+    lead = (
+        f"{config.get('epochs')} epochs with {config.get('norm')} normalization on {branches} views, seed {record.seed}"
+    )
+    title = f"{config.get('model', 'model')} on {config.get('data', 'data')}"
+    return Head(title, lead, [each for each in (finding(results), adapting(results)) if each], run.cards(record))
+
+
+def pictured(record: Record) -> Section:
+    """Images under every view and shift."""
+    config = config_of(record.about)
+    source = config.source
+    ways = [(source.test or source.data, 0.0), (source.data, HOLDOUT)]
+
+    def views(images: Images) -> Callable[[str], View]:
+        shown, size = config.on(images.name), images[0][0].shape[-1]
+        return lambda name: shown.view(name, size)
+
+    return examples.examples(record, ways, views)
+
+
+SECTIONS: Sequence[Callable[[Record], Section | None]] = (
+    run.table,
+    run.adapted,
+    run.trade_off,
+    run.training,
+    run.distances,
+    pictured,
+)
