@@ -79,7 +79,18 @@ RENORM_ITSELF: set[str] = {  # files that import it for names that a room gives;
     "recipes/runs.py",
     "train/average.py",
 }
-SHARED_NAMES: set[str] = set()  # of public classes; each goes as soon as one of the two is renamed
+SHARED_NAMES: set[str] = {  # of public types; each goes as soon as one of the two is renamed
+    "Affine",
+    "Cell",
+    "Cells",
+    "Former",
+    "Learned",
+    "Order",
+    "Rule",
+    "Shift",
+    "Spec",
+    "State",
+}
 OPTIONAL = (
     "torchvision",
     "timm",
@@ -241,19 +252,28 @@ def test_the_door_is_seen():
     assert not past_the_door("cli", "from renorm.recipes.classify import Config\nfrom renorm import extras")
 
 
-def public_classes() -> dict[str, list[str]]:
-    """The modules of each public class's name."""
-    found: dict[str, list[str]] = {}
+def public_types(source: str) -> list[str]:
+    """Names of a module's public classes, and of other types that it names."""
+    found = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            found.append(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found += [name for name in (node.targets[0].id,) if name[0].isupper() and not name.isupper()]
+    return [name for name in found if not name.startswith("_")]
+
+
+def test_no_two_public_types_share_a_name():
+    files: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                found.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
-    return found
-
-
-def test_no_two_public_classes_share_a_name():
-    shared = {name: files for name, files in public_classes().items() if len(files) > 1}
+        for name in public_types(path.read_text()):
+            files.setdefault(name, []).append(str(path.relative_to(SOURCE)))
+    shared = {name: each for name, each in files.items() if len(each) > 1}
     assert set(shared) == SHARED_NAMES, shared
+
+
+def test_types_are_seen():
+    assert public_types("class A: ...\nclass _B: ...\nLabels = int | str\nMANY = 3\ncell = 1") == ["A", "Labels"]
 
 
 def python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renorm.attacks.ball import Ball, Random, check_ball, in_ball
-from renorm.attacks.logits import Change, Logits, Mode, logits_of
+from renorm.attacks.logits import Logits, Mode, Normalize, logits_of
 from renorm.attacks.search import search
 
 EPS, STEPS = 8 / 255, 7  # Madry et al., 2018, CIFAR-10, training
@@ -79,7 +79,7 @@ class Attack:
         *,
         random: Random | None = None,
         branch: str | None = None,
-        normalize: Change | None = None,
+        normalize: Normalize | None = None,
     ) -> Tensor:
         """Attack images, as :func:`pgd` does."""
         sign = -1 if self.targeted else 1
@@ -105,7 +105,7 @@ class Attack:
         start: Tensor,
         loss: Callable[[Logits], Callable[[Tensor], Tensor]],
         branch: str | None,
-        normalize: Change | None,
+        normalize: Normalize | None,
     ) -> Tensor:
         """Search from a start for images that raise a loss, which is made of the model's logits.
 
@@ -143,7 +143,7 @@ def pgd(
     random: Random | None = None,
     targeted: bool = False,
     branch: str | None = None,
-    normalize: Change | None = None,
+    normalize: Normalize | None = None,
     mode: Mode = "eval",
 ) -> Tensor:
     r"""Projected gradient descent: images near the given ones that a model gets wrong.
@@ -202,7 +202,7 @@ def fgsm(
     ball: Ball = "linf",
     targeted: bool = False,
     branch: str | None = None,
-    normalize: Change | None = None,
+    normalize: Normalize | None = None,
     mode: Mode = "eval",
 ) -> Tensor:
     r"""The fast gradient sign method: one step to the border of the ball.

@@ -14,12 +14,12 @@ from renorm.routing import route_of, through
 
 Mode = Literal["eval", "train"]
 Logits = Callable[[Tensor], Tensor]
-Change = Callable[[Tensor], Tensor]
+Normalize = Callable[[Tensor], Tensor]
 PARALLEL = (nn.parallel.DistributedDataParallel, nn.DataParallel)
 
 
 @contextmanager
-def logits_of(model: nn.Module, branch: str | None, normalize: Change | None, mode: Mode) -> Iterator[Logits]:
+def logits_of(model: nn.Module, branch: str | None, normalize: Normalize | None, mode: Mode) -> Iterator[Logits]:
     """Give the model's logits, in at least float32, as a function of images that can be differentiated.
 
     Every module's mode and every parameter's ``requires_grad`` are given back, also after an error; gradients are nobody's

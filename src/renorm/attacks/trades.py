@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from renorm.attacks.attack import EPS, Attack, checked, checked_random, wide
 from renorm.attacks.ball import Ball, Random, normal
-from renorm.attacks.logits import Change, Logits, logits_of
+from renorm.attacks.logits import Logits, Normalize, logits_of
 
 BETA = 6.0  # Zhang et al., 2019, CIFAR-10
 STEPS = 10
@@ -67,7 +67,7 @@ def trades(
     ball: Ball = "linf",
     branch: str | None = None,
     reference: str | None = None,
-    normalize: Change | None = None,
+    normalize: Normalize | None = None,
 ) -> Tensor:
     """Images near the given ones whose predictions differ most from theirs, by projected steps. No labels are needed.
 
@@ -106,7 +106,7 @@ def search_apart(
     random: Random,
     branch: str | None = None,
     reference: str | None = None,
-    normalize: Change | None = None,
+    normalize: Normalize | None = None,
 ) -> Tensor:
     """:func:`trades` for the settings of an attack, which is one in evaluation mode as published."""
     images = checked(images)

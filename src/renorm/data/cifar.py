@@ -21,8 +21,8 @@ from renorm.extras import require
 HOME = "RENORM_DATA_HOME"
 SIDE = 32  # pixels
 
-Triple = tuple[float, float, float]
-STATISTICS: dict[str, tuple[Triple, Triple]] = {  # mean and standard deviation of the training pixels
+Channels = tuple[float, float, float]
+STATISTICS: dict[str, tuple[Channels, Channels]] = {  # mean and standard deviation of the training pixels
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }

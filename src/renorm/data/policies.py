@@ -18,7 +18,7 @@ from renorm.extras import require
 
 Policy = Literal["randaugment", "autoaugment", "trivialaugment", "augmix"]
 Learned = Literal["cifar10", "imagenet", "svhn"]
-Step = tuple[str, float]  # an operation and its magnitude
+Operation = tuple[str, float]  # an operation and its magnitude
 
 LEVELS = 30  # the highest magnitude of RandAugment and TrivialAugment
 AUGMIX_LEVELS = 10
@@ -29,7 +29,7 @@ class Chain(ABC):
     """A policy that applies operations one after the other."""
 
     @abstractmethod
-    def sample(self, width: int, height: int) -> list[Step]:
+    def sample(self, width: int, height: int) -> list[Operation]:
         """Draw the operations of one image."""
 
     def __call__(self, picture: Any) -> Any:
@@ -60,7 +60,7 @@ class RandAugment(Chain):
         _check("randaugment", "num_ops", self.num_ops, 0, None)
         _check("randaugment", "magnitude", self.magnitude, 0, LEVELS)
 
-    def sample(self, width: int, height: int) -> list[Step]:
+    def sample(self, width: int, height: int) -> list[Operation]:
         """Draw the operations of one image."""
         space = magnitudes(self.magnitude / LEVELS, width, height)
         draws = torch.randint(2 * len(space), (self.num_ops,)).tolist()
@@ -74,7 +74,7 @@ class TrivialAugment(Chain):
     Reference: Mueller & Hutter, *TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation*, ICCV 2021.
     """
 
-    def sample(self, width: int, height: int) -> list[Step]:
+    def sample(self, width: int, height: int) -> list[Operation]:
         """Draw the operation of one image."""
         level, draw = torch.rand(2).tolist()
         space = wide_magnitudes(int(level * (LEVELS + 1)) / LEVELS)
@@ -100,7 +100,7 @@ class AutoAugment(Chain):
         transforms = require("torchvision.transforms")
         return transforms.AutoAugment(transforms.AutoAugmentPolicy(self.learned_on)).policies
 
-    def sample(self, width: int, height: int) -> list[Step]:
+    def sample(self, width: int, height: int) -> list[Operation]:
         """Draw the operations of one image."""
         which, *draws = torch.rand(5).tolist()
         pair = self.pairs[int(which * len(self.pairs))]
@@ -141,7 +141,7 @@ class AugMix:
         if self.depth is not None:
             _check("augmix", "num_ops", self.depth, 1, None)
 
-    def sample(self, width: int, height: int) -> tuple[list[float], list[list[Step]]]:
+    def sample(self, width: int, height: int) -> tuple[list[float], list[list[Operation]]]:
         """Draw weights, the first of the image itself, and chains."""
         share, *draws = torch.rand(1 + 2 * self.width).tolist()
         exponentials = [-math.log1p(-draw) for draw in draws[: self.width]]
@@ -149,7 +149,7 @@ class AugMix:
         depths = [self.depth or 1 + int(3 * draw) for draw in draws[self.width :]]
         return [share, *weights], [self._chain(depth, width, height) for depth in depths]
 
-    def _chain(self, depth: int, width: int, height: int) -> list[Step]:
+    def _chain(self, depth: int, width: int, height: int) -> list[Operation]:
         steps = []
         for level, draw in torch.rand(depth, 2).tolist():
             space = mild_magnitudes((0.1 + level * (self.severity - 0.1)) / AUGMIX_LEVELS, width, height)
@@ -223,7 +223,7 @@ def mild_magnitudes(level: float, width: int, height: int) -> dict[str, float]:
     }
 
 
-def _pick(space: Mapping[str, float], draw: int) -> Step:
+def _pick(space: Mapping[str, float], draw: int) -> Operation:
     """The operation and sign that a draw below ``2 * len(space)`` stands for."""
     name = list(space)[draw // 2]
     return name, _signed(name, space[name], draw % 2 == 1)

@@ -7,20 +7,19 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from renorm.data import Images
 from renorm.evaluate.curve_points import CurveMean, CurvePlan, CurvePoint, Points, averaged, one_draw
 from renorm.evaluate.protocol import Protocol
+from renorm.evaluate.table import ShiftCallback
 from renorm.files import write_atomically
 from renorm.models import Classifier
 from renorm.shifts import Shift
 
 MEAN = "mean"
-
-Callback = Callable[[float, int, Shift], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def make_curve(
     *,
     branch: str | None = None,
     partial: Path | None = None,
-    callback: Callback | None = None,
+    callback: ShiftCallback | None = None,
 ) -> Curve:
     """Draw after draw under one shift after another, leaving out those that a former call finished.
 

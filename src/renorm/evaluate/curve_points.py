@@ -21,8 +21,6 @@ from renorm.shifts import Shift
 SIZES = (1, 4, 8, 16, 32, 64, 128)
 SOURCE = "source"
 
-Callback = Callable[[float], None]
-
 
 @dataclass(frozen=True)
 class CurvePlan:
@@ -99,7 +97,13 @@ def plan_curve(
 
 
 def one_draw(
-    classifier: Classifier, images: Images, shift: Shift, how: CurvePlan, draw: int, branch: str | None, step: Callback
+    classifier: Classifier,
+    images: Images,
+    shift: Shift,
+    how: CurvePlan,
+    draw: int,
+    branch: str | None,
+    step: Callable[[float], None],
 ) -> Points:
     """Adapt to the images of one draw under one shift, by every method and number of images, and judge each on the others.
 

@@ -15,7 +15,7 @@ BATCH = 256  # images of one forward, at most
 PIXELS = 2**20  # of one forward: larger activations cost more in fresh memory than they gain
 
 
-Change = Callable[[Tensor, Tensor], Tensor]
+PixelChange = Callable[[Tensor, Tensor], Tensor]
 Against = Callable[[Choice, Tensor, Tensor, Tensor], Tensor]
 """Changes pixels against one choice, given also their labels and indices."""
 
@@ -25,7 +25,7 @@ def outputs(
     classifier: Classifier,
     images: Images,
     choices: Mapping[str, Choice],
-    change: Change | None = None,
+    change: PixelChange | None = None,
     against: Against | None = None,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Labels and logits, on the CPU, of one batch after another with each choice, in evaluation mode.
@@ -59,7 +59,7 @@ def _output(classifier: Classifier, choice: Choice, x: Tensor) -> Tensor:
 
 
 def logits(
-    classifier: Classifier, images: Images, choices: Mapping[str, Choice], change: Change | None = None
+    classifier: Classifier, images: Images, choices: Mapping[str, Choice], change: PixelChange | None = None
 ) -> dict[str, Tensor]:
     """All logits of each choice, as :func:`outputs` gives them."""
     batches = [found for _, found in outputs(classifier, images, choices, change)]
@@ -70,7 +70,7 @@ def score(
     classifier: Classifier,
     images: Images,
     choices: Mapping[str, Choice],
-    change: Change | None = None,
+    change: PixelChange | None = None,
     against: Against | None = None,
     columns: Tensor | None = None,
     step: Callable[[float], None] = lambda share: None,

@@ -20,12 +20,12 @@ from renorm.evaluate.former import make_place, read_former, together
 from renorm.evaluate.older import MEASURES
 from renorm.evaluate.protocol import ImageSet, Protocol, describe
 from renorm.evaluate.results import ACCURACY, Cell, Results, Row, write_results
-from renorm.evaluate.scores import Against, Change, score
+from renorm.evaluate.scores import Against, PixelChange, score
 from renorm.metrics import Scores
 from renorm.models import Classifier
 from renorm.shifts import Shift, seeds_of
 
-Callback = Callable[[float, int, Shift], None]
+ShiftCallback = Callable[[float, int, Shift], None]
 
 
 def evaluate(
@@ -38,7 +38,7 @@ def evaluate(
     protocol: Protocol | None = None,
     out: Path | None = None,
     group: dist.ProcessGroup | None = None,
-    callback: Callback | None = None,
+    callback: ShiftCallback | None = None,
 ) -> Results:
     """Evaluate every bank under every shift, on the same images and pixels.
 
@@ -121,7 +121,7 @@ def evaluate_shift(
     return Results(replace(protocol, stored=own), summarized(shift, found, protocol.seed), values)
 
 
-def changes(classifier: Classifier, shift: Shift) -> tuple[Change | None, Against | None]:
+def changes(classifier: Classifier, shift: Shift) -> tuple[PixelChange | None, Against | None]:
     """What a shift does to pixels for all banks, and against each."""
     adversary = shift.adversary
     if adversary is None:

@@ -22,7 +22,7 @@ PIXELS = "0"  # in the same file, a 1x1 convolution of the pixels before all oth
 IN_DECODER = tuple(map(str, (28, 25, 21, 18, 14, 11, 8, 5, 1)))
 
 Tensors = Mapping[str, Tensor]
-Network = TypeVar("Network", Encoder, Decoder)
+Coder = TypeVar("Coder", Encoder, Decoder)
 
 
 def load_encoder(source: str | Path, pictures: Iterable[Tensor] | None = None) -> Encoder:
@@ -88,7 +88,7 @@ def _has(tensors: Tensors, layout: Iterable[str]) -> bool:
     return all(f"{place}.{kind}" in tensors for place in layout for kind in ("weight", "bias"))
 
 
-def _loaded(kind: type[Network], name: str, tensors: Tensors, layout: tuple[str, ...]) -> Network:
+def _loaded(kind: type[Coder], name: str, tensors: Tensors, layout: tuple[str, ...]) -> Coder:
     """A network as wide as the tensors, with these."""
     side = 0 if kind is Encoder else 1  # of a weight: the one whose channels are those of the encoder's features
     shapes = [tuple(tensors[f"{place}.weight"].shape) for place in layout]

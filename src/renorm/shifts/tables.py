@@ -29,7 +29,7 @@ KEYS = ("corruption", "severity")
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """A row group of a file, and where it begins among all rows."""
 
     file: Path
@@ -37,7 +37,7 @@ class Group:
     start: int
 
 
-class Rows(Blobs):
+class TableRows(Blobs):
     """Encoded images of Parquet files, of which one row group is in memory at a time.
 
     Args:
@@ -46,7 +46,7 @@ class Rows(Blobs):
         column: of the images.
     """
 
-    def __init__(self, groups: list[Group], total: int, column: str) -> None:
+    def __init__(self, groups: list[RowGroup], total: int, column: str) -> None:
         self.groups, self.total, self.column = groups, total, column
         self.starts = [group.start for group in groups]
         self.loaded: tuple[int, list[bytes]] = (-1, [])
@@ -68,7 +68,7 @@ class Rows(Blobs):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"loaded": (-1, [])}
 
-    def _load(self, group: Group) -> list[bytes]:
+    def _load(self, group: RowGroup) -> list[bytes]:
         column = open_parquet(group.file).read_row_group(group.number, columns=[self.column]).column(0).to_pylist()
         return [(value["bytes"] if isinstance(value, dict) else value) or b"" for value in column]
 
@@ -92,7 +92,7 @@ def read_tables(path: Path, manifest: Manifest | None, size: int | None) -> Cell
     table = concatenate([_small_columns(file) for file in files], path)
     labels, classes = categories(table, next((name for name in LABELS if name in table.column_names), None), path)
     classes = manifest.classes if manifest else classes
-    rows = Rows(list(_groups(files)), len(table), image_name(schema, path))
+    rows = TableRows(list(_groups(files)), len(table), image_name(schema, path))
     return {
         cell: _images(f"{path}:{cell[0]}:{cell[1]}", rows, order, (labels, classes), manifest, size)
         for cell, order in _cells(table, path).items()
@@ -114,12 +114,12 @@ def _small_columns(file: Path) -> Any:
     return wanted.read(columns=[name for name in wanted.schema_arrow.names if name in (*KEYS, *LABELS)])
 
 
-def _groups(files: list[Path]) -> Iterator[Group]:
+def _groups(files: list[Path]) -> Iterator[RowGroup]:
     start = 0
     for file in files:
         description = open_parquet(file).metadata
         for number in range(description.num_row_groups):
-            yield Group(file, number, start)
+            yield RowGroup(file, number, start)
             start += description.row_group(number).num_rows
 
 
@@ -138,7 +138,7 @@ def _cells(table: Any, path: Path) -> dict[tuple[str, int], list[int]]:
 
 def _images(
     name: str,
-    rows: Rows,
+    rows: TableRows,
     order: list[int],
     categories: tuple[Any, list[str]],
     manifest: Manifest | None,

@@ -20,7 +20,7 @@ from renorm.shifts.manifest import NAME, SCRATCH, Manifest, read_manifest
 from renorm.shifts.settings import CorruptionSettings
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-Callback = Callable[[int, int], None]
+FileCallback = Callable[[int, int], None]
 
 
 def write_shifts(
@@ -30,7 +30,7 @@ def write_shifts(
     *,
     num_workers: int = 0,
     command: str = "",
-    callback: Callback | None = None,
+    callback: FileCallback | None = None,
 ) -> Manifest:
     """Write a corrupted copy of a data set.
 
@@ -124,7 +124,7 @@ def staged(folder: Path, manifest: Manifest) -> Iterator[Path]:
     scratch.rmdir()
 
 
-def run(writer: Writer, num_workers: int, callback: Callback) -> None:
+def run(writer: Writer, num_workers: int, callback: FileCallback) -> None:
     """Write all pieces, each in one of the processes."""
     writer.begin()
     pieces = writer.pieces()
