@@ -161,9 +161,10 @@ def resumed(run: Run, given: Options, names: Collection[str] = ()) -> Config:
         ValueError: If options were given that differ from it.
     """
     from renorm.recipes import config_of
+    from renorm.recipes.classify import located
 
-    config = config_of(run.config())
-    started, asked = options_of(config), vars(given)
+    config = located(config_of(run.config()))
+    started, asked = options_of(config), options_of(located(configured(**vars(given))))
     usual = vars(Options())
     differing = [
         name for name, value in asked.items() if (value != usual[name] or name in names) and value != started[name]

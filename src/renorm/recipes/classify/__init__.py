@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Writing,
     )
     from renorm.recipes.classify.flat import Options, configured, options_of
+    from renorm.recipes.classify.paths import located
     from renorm.recipes.classify.recipe import Classification, read
     from renorm.recipes.classify.start import build
 
@@ -41,6 +42,7 @@ __all__ = [
     "build",
     "check",
     "configured",
+    "located",
     "options_of",
     "read",
 ]
@@ -63,6 +65,7 @@ _MODULE_OF = {
     "build": "start",
     "check": "checks",
     "configured": "flat",
+    "located": "paths",
     "options_of": "flat",
     "read": "recipe",
 }

@@ -29,6 +29,7 @@ from renorm.recipes.classify.checks import check
 from renorm.recipes.classify.config import MODEL, PRETRAINED, Config
 from renorm.recipes.classify.domains import resolved, rows, trained_on
 from renorm.recipes.classify.mixing import Spec, branch_per_row, generator_of, mix_of, own_share, per_row
+from renorm.recipes.classify.paths import located, typed
 from renorm.recipes.classify.start import begin, synchronized
 from renorm.recipes.classify.views import Batch, ViewedImages, loader
 from renorm.routing import Stacked
@@ -69,6 +70,7 @@ class Classification(Recipe):
             with self.processes.main_first() if config.source.download else nullcontext():
                 images, test = read(config)
         config = self.config = resolved(config, images)
+        self.located = located(config)
         images = self.images = trained_on(config, images)
         self.domain = rows(config, images) if config.by_domain and config.split else None
         check(config, images, self.processes.count)
@@ -285,7 +287,8 @@ class Classification(Recipe):
             "mean": list(self.classifier.mean),
             "std": list(self.classifier.std),
             "size": self.size,
-            "config": asdict(self.config),
+            "config": asdict(self.located),
+            "typed": typed(self.config, self.located),
         } | self.mixture
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from renorm.data import Images, View
 from renorm.recipes.classify.flat import options_of
-from renorm.recipes.classify.named import config_of
 from renorm.recipes.classify.recipe import HOLDOUT
+from renorm.recipes.classify.saved import config_of
 from renorm.report.records import Record
 from renorm.report.section import Head, Section
 from renorm.report.sections import examples, run
@@ -16,8 +16,8 @@ from renorm.report.summary import adapting, finding
 
 
 def options(about: dict[str, Any]) -> dict[str, Any]:
-    """All options of a run, defaults where it is older than one."""
-    return options_of(config_of(about))
+    """All options of a run, defaults where it is older than one, paths as they were typed."""
+    return options_of(config_of(about)) | about.get("typed", {})
 
 
 def head(record: Record) -> Head:

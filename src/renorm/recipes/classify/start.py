@@ -12,7 +12,6 @@ from torch import nn
 import renorm
 from renorm.data import IMAGENET_MEAN, IMAGENET_STD, Images
 from renorm.evaluate import SOURCE
-from renorm.layers import sites_of
 from renorm.models import create, load_weights, versioned
 from renorm.recipes.classify.config import PRETRAINED, Config
 from renorm.train import branches_of
@@ -84,12 +83,6 @@ def synchronized(model: nn.Module) -> nn.Module:
     """
     if not branches_of(model):
         renorm.split_(model, [SOURCE], sync="world")
-    copied = [name for name, site in sites_of(model) if site.example() is None]
-    if copied:
-        raise ValueError(
-            f"--sync-bn with the norm {copied[0]!r}, whose class renorm does not know: its statistics cannot be pooled over "
-            "processes. Leave --sync-bn out, or use a model with usual batch normalization."
-        )
     return model
 
 
