@@ -81,13 +81,9 @@ RENORM_ITSELF: set[str] = {  # files that import it for names that a room gives;
 }
 SHARED_NAMES: set[str] = {  # of public types; each goes as soon as one of the two is renamed
     "Affine",
-    "Cell",
-    "Cells",
     "Former",
-    "Learned",
     "Order",
     "Rule",
-    "Shift",
     "Spec",
     "State",
 }

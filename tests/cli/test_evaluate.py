@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from renorm.cli.console import console
 from renorm.cli.overview import overview
 from renorm.corruptions import STANDARD
-from renorm.evaluate import Cell, ImageSet, Protocol, read_results, table
+from renorm.evaluate import CellKey, ImageSet, Protocol, read_results, table
 from renorm.metrics import ALEXNET
 from renorm.models import create
 from renorm.shifts import Shift
@@ -223,7 +223,7 @@ def test_processes_of_torchrun_share_an_evaluation(renorm_command: Command, run:
 
 
 def test_the_mean_corruption_error_is_printed_where_there_is_one(capsys: pytest.CaptureFixture[str]):
-    cells: list[Cell] = [("source", name, severity) for name in STANDARD for severity in range(1, 6)]
+    cells: list[CellKey] = [("source", name, severity) for name in STANDARD for severity in range(1, 6)]
     hits = {cell: torch.arange(200) < 200 * (1 - ALEXNET["cifar10"].errors[cell[1]]) for cell in cells}
     protocol = Protocol(data=ImageSet("data/cifar10", 200, "a", "b"), classes=10, scale=32)
     console.print(overview(made.results(protocol, hits)))

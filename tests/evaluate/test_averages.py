@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from renorm import metrics
 from renorm.corruptions import STANDARD
 from renorm.evaluate import (
-    Cell,
+    CellKey,
     ImageSet,
     Protocol,
     Results,
@@ -22,7 +22,10 @@ from renorm.evaluate import (
 from tests.evaluate import made
 
 N = 500
-CELLS: list[Cell] = [("weak", "clean", 0), *(("weak", name, severity) for name in STANDARD for severity in range(1, 6))]
+CELLS: list[CellKey] = [
+    ("weak", "clean", 0),
+    *(("weak", name, severity) for name in STANDARD for severity in range(1, 6)),
+]
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from renorm import metrics
-from renorm.evaluate import Cell, ImageSet, Protocol, Results, differences, mean_accuracy, mean_difference
+from renorm.evaluate import CellKey, ImageSet, Protocol, Results, differences, mean_accuracy, mean_difference
 from tests.evaluate import made
 
 N = 300
 PROTOCOL = Protocol(data=ImageSet("some", N, "pixels", "labels"), scale=32, rounding="8-bit", seed=3, weights="a")
 
 
-def table(seed: int, accuracies: dict[Cell, float], **protocol: Any) -> Results:
+def table(seed: int, accuracies: dict[CellKey, float], **protocol: Any) -> Results:
     """A table whose images are hard for every bank alike."""
     hardness = torch.rand(N, generator=torch.Generator().manual_seed(0))
     noise = 0.1 * torch.rand(N, generator=torch.Generator().manual_seed(seed))

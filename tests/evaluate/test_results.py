@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from renorm.evaluate import Cell, ImageSet, Protocol, Results, Row, read_results, write_results
+from renorm.evaluate import CellKey, ImageSet, Protocol, Results, Row, read_results, write_results
 from tests.evaluate.made import results as results_of
 
 CLEAN = ImageSet("some", 3, "0123456789abcdef", "fedcba9876543210")
@@ -35,7 +35,11 @@ PROTOCOL = Protocol(
 @pytest.fixture
 def results() -> Results:
     weak, other = torch.tensor([True, False, False]), torch.tensor([True, True, False])
-    hits: dict[Cell, Tensor] = {("weak", "clean", 0): weak, ("a, b", "contrast", 5): other, ("weak", "snow", 2): other}
+    hits: dict[CellKey, Tensor] = {
+        ("weak", "clean", 0): weak,
+        ("a, b", "contrast", 5): other,
+        ("weak", "snow", 2): other,
+    }
     made = results_of(PROTOCOL, hits, seed=7)
     more = [replace(made.rows[0], measure="nll", value=1.25, low=None, high=None)]
     more.append(replace(made.rows[0], measure="top5", value=2 / 3))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from renorm.banks import Bank, Statistics
-from renorm.evaluate import Cell, ImageSet, Protocol, Results
+from renorm.evaluate import CellKey, ImageSet, Protocol, Results
 from renorm.recipes.classify import configured, options_of
 from renorm.report.records import Record
 from tests.evaluate import made
@@ -25,7 +25,7 @@ PROTOCOL = Protocol(
     versions={"torch": "2"},
     command="renorm evaluate runs/x --adapt 32",
 )
-ACCURACIES: Mapping[Cell, float] = {
+ACCURACIES: Mapping[CellKey, float] = {
     ("weak", "clean", 0): 0.95,
     ("strong", "clean", 0): 0.93,
     ("clean@weak", "clean", 0): 0.94,
@@ -42,7 +42,7 @@ HISTORY = [
 ]
 
 
-def results(accuracies: Mapping[Cell, float] = ACCURACIES, *, seed: int = 0, **protocol: Any) -> Results:
+def results(accuracies: Mapping[CellKey, float] = ACCURACIES, *, seed: int = 0, **protocol: Any) -> Results:
     """A table of exactly these accuracies, whose images are hard for all banks alike but for a tenth of the order."""
     order = torch.arange(N) + torch.randint(N // 10, (N,), generator=torch.Generator().manual_seed(seed))
     ranks = order.argsort().argsort()
@@ -56,7 +56,7 @@ def bank(shift: float, sites: Sequence[str] = ("bn1", "layer1.bn")) -> Bank:
 
 
 def record(
-    name: str = "x", seed: int = 3, accuracies: Mapping[Cell, float] = ACCURACIES, hits: int = 0, **config: Any
+    name: str = "x", seed: int = 3, accuracies: Mapping[CellKey, float] = ACCURACIES, hits: int = 0, **config: Any
 ) -> Record:
     """A run with two banks that are one standard deviation apart."""
     options = options_of(configured(seed=seed, **config))

@@ -6,12 +6,12 @@ import torch
 from torch.testing import assert_close
 
 from renorm.evaluate import Protocol, differences, mean_difference
-from renorm.report.grid import Shift
+from renorm.report.grid import ShiftKey
 from renorm.report.records import Record, Side, sides
 from renorm.report.versus import Versus, common_seeds, paired, versus
 from tests.report.made import ACCURACIES, record
 
-CONTRAST: list[Shift] = [("contrast", 1), ("contrast", 2)]
+CONTRAST: list[ShiftKey] = [("contrast", 1), ("contrast", 2)]
 PLAIN = {("source", *cell[1:]): value - 0.1 for cell, value in ACCURACIES.items() if cell[0] == "weak"}
 
 

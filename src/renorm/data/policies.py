@@ -17,7 +17,7 @@ from renorm.data.operations import SIGNED, apply, pillow
 from renorm.extras import require
 
 Policy = Literal["randaugment", "autoaugment", "trivialaugment", "augmix"]
-Learned = Literal["cifar10", "imagenet", "svhn"]
+LearnedOn = Literal["cifar10", "imagenet", "svhn"]
 Operation = tuple[str, float]  # an operation and its magnitude
 
 LEVELS = 30  # the highest magnitude of RandAugment and TrivialAugment
@@ -92,7 +92,7 @@ class AutoAugment(Chain):
     torchvision.
     """
 
-    learned_on: Learned = "cifar10"
+    learned_on: LearnedOn = "cifar10"
 
     @cached_property
     def pairs(self) -> list[tuple[tuple[str, float, int | None], ...]]:
@@ -234,7 +234,7 @@ def _signed(name: str, magnitude: float, negative: bool) -> float:
 
 
 def policy(
-    name: str, *, num_ops: int | None = None, magnitude: int | None = None, learned_on: Learned = "cifar10"
+    name: str, *, num_ops: int | None = None, magnitude: int | None = None, learned_on: LearnedOn = "cifar10"
 ) -> Chain | AugMix:
     """Policy of a name, with the published settings unless given.
 

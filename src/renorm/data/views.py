@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from renorm.data.operations import GREY, to_picture, to_tensor
-from renorm.data.policies import Learned, Policy, RandAugment
+from renorm.data.policies import LearnedOn, Policy, RandAugment
 from renorm.data.policies import policy as policy_of
 from renorm.seeds import stable_seed
 
@@ -214,7 +214,7 @@ def _weak(size: int, digits: bool, resized: bool) -> Weak | Resized:
     return Weak(padding, flip=not digits, before=Centered(size) if size > SMALL else clean)
 
 
-def _learned_on(size: int, digits: bool) -> Learned:
+def _learned_on(size: int, digits: bool) -> LearnedOn:
     if digits:
         return "svhn"
     return "cifar10" if size <= SMALL else "imagenet"

@@ -20,7 +20,7 @@ from renorm.evaluate.former import Former, free_name, read_former
 from renorm.evaluate.methods import USUAL_METHODS, Method
 from renorm.evaluate.predictions import prediction_change
 from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
-from renorm.evaluate.results import Cell, Results, Row, check_table_name, read_results, write_results
+from renorm.evaluate.results import CellKey, Results, Row, check_table_name, read_results, write_results
 from renorm.evaluate.scores import check_classes, logits, outputs
 from renorm.evaluate.table import evaluate
 from renorm.models import Classifier
@@ -29,7 +29,7 @@ __all__ = [
     "SOURCE",
     "USUAL_METHODS",
     "Adapted",
-    "Cell",
+    "CellKey",
     "Choice",
     "Classifier",
     "Curve",

@@ -13,7 +13,7 @@ from torch import Tensor
 from renorm import metrics
 from renorm.corruptions import SEVERITIES, STANDARD
 from renorm.evaluate.protocol import Protocol, label
-from renorm.evaluate.results import Cell, Results, Row
+from renorm.evaluate.results import CellKey, Results, Row
 from renorm.metrics import ALEXNET, Interval
 
 
@@ -102,7 +102,7 @@ def known_reference(protocol: Protocol) -> str | None:
     return None
 
 
-def per_image(results: Results, cells: Sequence[Cell]) -> list[Tensor]:
+def per_image(results: Results, cells: Sequence[CellKey]) -> list[Tensor]:
     """What each image adds to the mean over cells: one vector for each set of images."""
     groups: defaultdict[tuple[int, str], list[Tensor]] = defaultdict(list)
     for cell in cells:
@@ -128,6 +128,6 @@ def _errors(results: Results, bank: str, clean: bool = False) -> dict[str, Tenso
     return {name: 1 - per_image(results, cells)[0] for name, cells in _standard(bank, clean).items()}
 
 
-def _standard(bank: str, clean: bool) -> dict[str, list[Cell]]:
-    cells: dict[str, list[Cell]] = {name: [(bank, name, severity) for severity in SEVERITIES] for name in STANDARD}
+def _standard(bank: str, clean: bool) -> dict[str, list[CellKey]]:
+    cells: dict[str, list[CellKey]] = {name: [(bank, name, severity) for severity in SEVERITIES] for name in STANDARD}
     return {"clean": [(bank, "clean", 0)]} | cells if clean else cells

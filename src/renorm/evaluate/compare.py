@@ -11,7 +11,7 @@ from torch import Tensor
 from renorm import metrics
 from renorm.evaluate.averages import listed, per_image
 from renorm.evaluate.protocol import Protocol, label
-from renorm.evaluate.results import Cell, Results
+from renorm.evaluate.results import CellKey, Results
 from renorm.metrics import Interval
 
 REMEDIES = {
@@ -56,7 +56,7 @@ def differences(
     pairs = _pairs(a, b, banks)
     for one, _ in pairs:
         check_alike(a.protocol, b.protocol, (one[1], one[2]), ignore)
-    found: dict[tuple[Cell, Cell], Difference] = {}
+    found: dict[tuple[CellKey, CellKey], Difference] = {}
     for size in {len(a.hits[one]) for one, _ in pairs}:
         same = [pair for pair in pairs if len(a.hits[pair[0]]) == size]
         found |= zip(same, _together(a, b, same), strict=True)
@@ -103,7 +103,7 @@ def _named(protocol: Protocol, name: str, shift: tuple[str, int], values: Mappin
     return f"{images.name} ({values[name]})" if images and name == "data" else values[name] or "none"
 
 
-def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[Cell, Cell]]:
+def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[CellKey, CellKey]]:
     for which, results in (("first", a), ("second", b)):
         if not results.hits:
             raise ValueError(
@@ -126,7 +126,7 @@ def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[
     return pairs
 
 
-def _together(a: Results, b: Results, pairs: Sequence[tuple[Cell, Cell]]) -> list[Difference]:
+def _together(a: Results, b: Results, pairs: Sequence[tuple[CellKey, CellKey]]) -> list[Difference]:
     """The differences of pairs of cells over equally many images, whose resamples they share."""
     hits = [(a.hits[one], b.hits[other]) for one, other in pairs]
     changes = torch.stack([y.to(torch.int8) - x.to(torch.int8) for x, y in hits], 1)

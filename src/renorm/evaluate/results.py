@@ -23,7 +23,7 @@ FORMAT = "1"
 ACCURACY = "accuracy"
 WHOLE = (ACCURACY, "top5")  # right or wrong, a byte for each image
 
-Cell = tuple[str, str, int]
+CellKey = tuple[str, str, int]
 """Bank, shift and severity."""
 
 
@@ -54,7 +54,7 @@ class Row:
     seed: int
 
     @property
-    def cell(self) -> Cell:
+    def cell(self) -> CellKey:
         """What the row is about."""
         return self.bank, self.shift, self.severity
 
@@ -73,11 +73,11 @@ class Results:
 
     protocol: Protocol
     rows: list[Row]
-    values: Mapping[str, Mapping[Cell, Tensor]] = field(default_factory=dict)
+    values: Mapping[str, Mapping[CellKey, Tensor]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
-    def hits(self) -> Mapping[Cell, Tensor]:
+    def hits(self) -> Mapping[CellKey, Tensor]:
         """Which images each cell had right."""
         return self.values.get(ACCURACY, {})
 
@@ -100,7 +100,7 @@ class Results:
         rows = [row for row in self.rows if row.bank in banks and (row.shift, row.severity) in shifts]
         return replace(self, rows=rows)
 
-    def get(self, cell: Cell, measure: str = ACCURACY) -> Row | None:
+    def get(self, cell: CellKey, measure: str = ACCURACY) -> Row | None:
         """One row, None where the table has none."""
         return next((row for row in self.rows if row.cell == cell and row.measure == measure), None)
 
@@ -204,10 +204,10 @@ def _packed(results: Results) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, about
 
 
-def _unpacked(path: Path, again: str) -> tuple[Protocol, dict[str, dict[Cell, Tensor]], tuple[str, ...]]:
+def _unpacked(path: Path, again: str) -> tuple[Protocol, dict[str, dict[CellKey, Tensor]], tuple[str, ...]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            about, values = file.metadata() or {}, dict[str, dict[Cell, Tensor]]()
+            about, values = file.metadata() or {}, dict[str, dict[CellKey, Tensor]]()
             if about.get("format") not in (FORMAT, OLDER):
                 raise ValueError(f"format {about.get('format')}")
             for key in file.keys():  # noqa: SIM118

@@ -19,7 +19,7 @@ from renorm.evaluate.banks import Adapted
 from renorm.evaluate.former import make_place, read_former, together
 from renorm.evaluate.older import MEASURES
 from renorm.evaluate.protocol import ImageSet, Protocol, describe
-from renorm.evaluate.results import ACCURACY, Cell, Results, Row, write_results
+from renorm.evaluate.results import ACCURACY, CellKey, Results, Row, write_results
 from renorm.evaluate.scores import Against, PixelChange, score
 from renorm.metrics import Scores
 from renorm.models import Classifier
@@ -113,7 +113,7 @@ def evaluate_shift(
     adapted = adapt(shift) if adapt and not set(adapt.made).isdisjoint(wanted) else {}
     here = {name: choice for name, choice in {**choices, **adapted}.items() if name in wanted}
     found = score(classifier, shown, here, *changes(classifier, shift), shift.outputs, step)
-    values: dict[str, dict[Cell, Tensor]] = {}
+    values: dict[str, dict[CellKey, Tensor]] = {}
     for name, each in found.items():
         for measure, hits in _shares(each).items():
             values.setdefault(measure, {})[name, shift.name, shift.severity] = hits
@@ -160,7 +160,7 @@ def joined(
 ) -> Results:
     """One table of several that were made in the same way, with shifts in an order and banks in the protocol's."""
     banks = list(protocol.banks)
-    values: dict[str, dict[Cell, Tensor]] = {}
+    values: dict[str, dict[CellKey, Tensor]] = {}
     for table in tables:
         for measure, cells in table.values.items():
             values.setdefault(measure, {}).update(cells)

@@ -9,7 +9,7 @@ from torch import Tensor
 from renorm import metrics
 from renorm.corruptions import CORRUPTIONS, HELD_OUT, STANDARD
 from renorm.data import VIEWS
-from renorm.evaluate import Cell, Results, label, mean_interval, per_image
+from renorm.evaluate import CellKey, Results, label, mean_interval, per_image
 from renorm.metrics import Interval
 from renorm.shifts import is_attack
 
@@ -22,13 +22,13 @@ FAMILIES = {  # the published order; views come before, domains and stored image
 }
 ATTACKS, OTHER, MEAN = "attacks", "other images", "mean"
 
-Shift = tuple[str, int]
+ShiftKey = tuple[str, int]
 """Name and severity."""
 
 Cells = tuple[Interval | None, ...]
 """Of each column."""
 
-Measure = Callable[[Sequence[Sequence[Shift]]], list[Interval | None]]
+Measure = Callable[[Sequence[Sequence[ShiftKey]]], list[Interval | None]]
 """Gives a number for each group of shifts, none where a cell is missing."""
 
 Contrast = Callable[[str, str], Measure | None]
@@ -67,7 +67,7 @@ class Grid:
         return [cell for line in lines for cell in line.cells if cell is not None]
 
 
-def grid(columns: Mapping[str, Measure], shifts: Sequence[Shift], contrast: Contrast | None = None) -> Grid:
+def grid(columns: Mapping[str, Measure], shifts: Sequence[ShiftKey], contrast: Contrast | None = None) -> Grid:
     """Measure each column under each shift, its severities together and apart, and under all corruptions together.
 
     Args:
@@ -88,7 +88,7 @@ def grid(columns: Mapping[str, Measure], shifts: Sequence[Shift], contrast: Cont
     return Grid(tuple(columns), tuple(lines))
 
 
-def _line(group: Sequence[Shift], line: Line, apart: Mapping[Shift, Line]) -> Line:
+def _line(group: Sequence[ShiftKey], line: Line, apart: Mapping[ShiftKey, Line]) -> Line:
     """A shift; with its severities if it has several."""
     name, family = group[0][0], family_of(group[0][0])
     if len(group) == 1:
@@ -98,7 +98,7 @@ def _line(group: Sequence[Shift], line: Line, apart: Mapping[Shift, Line]) -> Li
 
 
 def leaders(
-    names: Sequence[str], groups: Sequence[Sequence[Shift]], cells: Sequence[Cells], contrast: Contrast | None
+    names: Sequence[str], groups: Sequence[Sequence[ShiftKey]], cells: Sequence[Cells], contrast: Contrast | None
 ) -> list[int | None]:
     """Of each group of shifts the column that is ahead of all others by more than chance, if there is one."""
     rivals = _rivals(cells)
@@ -124,13 +124,13 @@ def _rivals(cells: Sequence[Cells]) -> dict[tuple[int, int], list[int]]:
     return found
 
 
-def _unsure(measure: Measure | None, groups: Sequence[Sequence[Shift]]) -> list[int]:
+def _unsure(measure: Measure | None, groups: Sequence[Sequence[ShiftKey]]) -> list[int]:
     """Of which groups a lead may be chance."""
     numbers = [None] * len(groups) if measure is None else measure(groups)
     return [i for i, number in enumerate(numbers) if number is None or number.low <= 0]
 
 
-def ordered(shifts: Sequence[Shift]) -> list[str]:
+def ordered(shifts: Sequence[ShiftKey]) -> list[str]:
     """Names of shifts, each once: views, corruptions by family, others."""
     names = list(dict.fromkeys(name for name, _ in shifts))
     return [name for family in ("", *FAMILIES, ATTACKS, OTHER) for name in names if family_of(name) == family]
@@ -145,7 +145,7 @@ def family_of(name: str) -> str:
     return next((family for family, names in FAMILIES.items() if name in names), OTHER)
 
 
-def means(shifts: Sequence[Shift]) -> dict[str, list[Shift]]:
+def means(shifts: Sequence[ShiftKey]) -> dict[str, list[ShiftKey]]:
     """Groups of shifts whose mean is worth a line, by its title."""
     corrupted = [shift for shift in shifts if shift[0] in CORRUPTIONS]
     standard = [shift for shift in shifts if shift[0] in STANDARD]
@@ -156,7 +156,7 @@ def means(shifts: Sequence[Shift]) -> dict[str, list[Shift]]:
     return {f"mean over {numbers[title]} {title}": group for title, group in found.items() if numbers[title] > 1}
 
 
-def _names(shifts: Sequence[Shift]) -> set[str]:
+def _names(shifts: Sequence[ShiftKey]) -> set[str]:
     return {name for name, _ in shifts}
 
 
@@ -167,7 +167,7 @@ def accuracies(results: Results, bank: str) -> Measure:
     """
     rows = {row.cell: row for row in results.only()}
 
-    def measure(groups: Sequence[Sequence[Shift]]) -> list[Interval | None]:
+    def measure(groups: Sequence[Sequence[ShiftKey]]) -> list[Interval | None]:
         cells = [_cells(bank, group) if all((bank, *s) in rows for s in group) else [] for group in groups]
         if results.hits:
             return _drawn([per_image(results, group) for group in cells], results.protocol.seed)
@@ -179,7 +179,7 @@ def accuracies(results: Results, bank: str) -> Measure:
 def changes(a: Results, b: Results, banks: tuple[str, str]) -> Measure:
     """What the bank of ``b`` has more than the bank of ``a`` on the same images, paired by image."""
 
-    def measure(groups: Sequence[Sequence[Shift]]) -> list[Interval | None]:
+    def measure(groups: Sequence[Sequence[ShiftKey]]) -> list[Interval | None]:
         parts = []
         for group in groups:
             one, other = _cells(banks[0], group), _cells(banks[1], group)
@@ -202,7 +202,7 @@ def accuracy_grid(results: Results) -> Grid:
     return grid(columns, results.shifts, contrast(results))
 
 
-def _cells(bank: str, group: Sequence[Shift]) -> list[Cell]:
+def _cells(bank: str, group: Sequence[ShiftKey]) -> list[CellKey]:
     return [(bank, *shift) for shift in group]
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from renorm.corruptions import CORRUPTIONS
 from renorm.evaluate import Results, label
 from renorm.metrics import Interval
-from renorm.report.grid import OTHER, Shift, accuracies, changes, family_of, halves
+from renorm.report.grid import OTHER, ShiftKey, accuracies, changes, family_of, halves
 from renorm.report.heat import signed
 
-CLEAN: Shift = ("clean", 0)
+CLEAN: ShiftKey = ("clean", 0)
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Point:
     robust: Interval
 
 
-def away(shifts: Sequence[Shift]) -> list[Shift]:
+def away(shifts: Sequence[ShiftKey]) -> list[ShiftKey]:
     """The shifts that robustness is measured under: corruptions, or where there are none domains and stored images."""
     corrupted = [shift for shift in shifts if shift[0] in CORRUPTIONS]
     return corrupted or [shift for shift in shifts if family_of(shift[0]) == OTHER]
 
 
-def under(shifts: Sequence[Shift]) -> str:
+def under(shifts: Sequence[ShiftKey]) -> str:
     """Those shifts, in words."""
     names = {name for name, _ in shifts}
     if not names <= set(CORRUPTIONS):
@@ -63,7 +63,7 @@ def best(found: Sequence[Point]) -> tuple[Point, Point]:
     return max(found, key=clean), max(found, key=lambda point: clean(point)[::-1])
 
 
-def equals(results: Results, top: str, banks: Sequence[str], group: Sequence[Shift]) -> list[str]:
+def equals(results: Results, top: str, banks: Sequence[str], group: Sequence[ShiftKey]) -> list[str]:
     """The banks that may be as good as the top one under some shifts: its lead over them may be chance."""
     others = [bank for bank in banks if bank != top]
     leads = [changes(results, results, (other, top))([group])[0] for other in others]

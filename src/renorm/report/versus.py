@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from renorm.evaluate import check_alike, listed
 from renorm.metrics import Interval, over_runs
-from renorm.report.grid import Grid, Measure, Shift, accuracies, changes, grid
+from renorm.report.grid import Grid, Measure, ShiftKey, accuracies, changes, grid
 from renorm.report.heat import short, signed
 from renorm.report.records import Record, Side
 from renorm.report.summary import CLEAN, Point, away, under
@@ -28,7 +28,7 @@ class Versus:
 
     sides: tuple[Side, ...]
     banks: tuple[Banks, ...]
-    shifts: tuple[Shift, ...]
+    shifts: tuple[ShiftKey, ...]
 
     @property
     def accuracies(self) -> Grid:
@@ -91,7 +91,7 @@ class Versus:
         return found
 
 
-def _elsewhere(shifts: Sequence[Shift]) -> str:
+def _elsewhere(shifts: Sequence[ShiftKey]) -> str:
     return f"{under(shifts)} on average" if shifts else ""
 
 
@@ -104,7 +104,7 @@ def _title(side: Side, bank: str) -> str:
     return f"{side.name}: {bank}"
 
 
-def _has(side: Side, bank: str, shifts: Sequence[Shift]) -> bool:
+def _has(side: Side, bank: str, shifts: Sequence[ShiftKey]) -> bool:
     cells = [{row.cell for row in record.results.rows} for record in side.records]
     return all((bank, *shift) in each for each in cells for shift in shifts)
 
@@ -159,7 +159,7 @@ def _chosen(sides: Sequence[Side], banks: Sequence[str]) -> tuple[Banks, ...]:
     return chosen
 
 
-def _common_shifts(sides: Sequence[Side], banks: Sequence[Banks]) -> tuple[Shift, ...]:
+def _common_shifts(sides: Sequence[Side], banks: Sequence[Banks]) -> tuple[ShiftKey, ...]:
     wanted = [(record, each[i]) for each in banks for i, side in enumerate(sides) for record in side.records]
     cells = [{row.cell for row in record.results.rows} for record, _ in wanted]
     shifts = sides[0].records[0].results.shifts
@@ -173,7 +173,7 @@ def _common_shifts(sides: Sequence[Side], banks: Sequence[Banks]) -> tuple[Shift
     return tuple(found)
 
 
-def _check_alike(one: Record, other: Record, shift: Shift) -> None:
+def _check_alike(one: Record, other: Record, shift: ShiftKey) -> None:
     try:
         check_alike(one.results.protocol, other.results.protocol, shift)
     except ValueError as error:
@@ -226,7 +226,7 @@ def paired(one: Side, other: Side, banks: tuple[str, str]) -> Measure:
 
 
 def _over_runs(measures: Sequence[Measure]) -> Measure:
-    def measure(groups: Sequence[Sequence[Shift]]) -> list[Interval | None]:
+    def measure(groups: Sequence[Sequence[ShiftKey]]) -> list[Interval | None]:
         found = zip(*(each(groups) for each in measures), strict=True)
         return [_mean([number.value for number in numbers if number], len(measures)) for numbers in found]
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from renorm.corruptions import SEVERITIES
 from renorm.data import Images
-from renorm.shifts.manifest import Cells, Manifest
+from renorm.shifts.manifest import ImagesByShift, Manifest
 
 LABELS = "labels.npy"
 AGAIN = "Download or copy it again."
 
 
-def read_arrays(path: Path, manifest: Manifest | None, classes: Sequence[str], size: int | None) -> Cells:
+def read_arrays(path: Path, manifest: Manifest | None, classes: Sequence[str], size: int | None) -> ImagesByShift:
     """Images by corruption and severity; pixels stay on disk until asked for.
 
     Args:
@@ -35,7 +35,7 @@ def read_arrays(path: Path, manifest: Manifest | None, classes: Sequence[str], s
     if not files or files == [folder / LABELS]:
         raise ValueError(f"{folder} has {LABELS} only: arrays called after corruptions are needed beside it. {AGAIN}")
     names = manifest.classes if manifest else list(classes) or [str(i) for i in range(int(labels.max()) + 1)]
-    cells: Cells = {}
+    cells: ImagesByShift = {}
     for file in files:
         pixels = read_pixels(file, len(SEVERITIES) * len(labels), size)
         for severity, part in zip(SEVERITIES, pixels.split(len(labels)), strict=True):

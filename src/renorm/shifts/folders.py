@@ -12,7 +12,7 @@ import torch
 
 from renorm.corruptions import CORRUPTIONS, SEVERITIES
 from renorm.data import SUFFIXES, Blobs, Encoded, Images, natural_size, subfolders
-from renorm.shifts.manifest import Cells, Manifest
+from renorm.shifts.manifest import ImagesByShift, Manifest
 
 NUMBERS = {str(severity): severity for severity in SEVERITIES}
 
@@ -64,7 +64,7 @@ def severities(folder: Path) -> list[tuple[int, Path]]:
     return [(NUMBERS[each.name], each) for each in subfolders(folder) if each.name in NUMBERS and any(subfolders(each))]
 
 
-def read_class_folders(folders: Folders, manifest: Manifest | None, size: int | None) -> Cells:
+def read_class_folders(folders: Folders, manifest: Manifest | None, size: int | None) -> ImagesByShift:
     """Images by corruption and severity; files are read when asked for.
 
     Raises:

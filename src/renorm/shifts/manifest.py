@@ -20,7 +20,7 @@ from renorm.version import __version__
 NAME = "manifest.json"
 SCRATCH = ".unfinished"  # folder of what is not whole yet
 KIND = "renorm corrupted images, version 1"
-Cells = dict[tuple[str, int], Images]
+ImagesByShift = dict[tuple[str, int], Images]
 
 
 @dataclass(frozen=True)

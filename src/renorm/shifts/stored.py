@@ -11,7 +11,7 @@ from renorm.corruptions import CORRUPTIONS
 from renorm.data import Images, image_files, load, load_folder, matched, sample, subfolders
 from renorm.shifts.arrays import read_arrays
 from renorm.shifts.folders import corruption_folders, read_class_folders
-from renorm.shifts.manifest import Cells, Manifest, check_complete, check_finished, read_manifest
+from renorm.shifts.manifest import ImagesByShift, Manifest, check_complete, check_finished, read_manifest
 from renorm.shifts.shift import Shift
 from renorm.shifts.tables import read_tables
 
@@ -82,7 +82,7 @@ def manifest_of(path: Path) -> Manifest | None:
     return next((manifest for folder in folders if (manifest := read_manifest(folder)) is not None), None)
 
 
-def read_cells(path: Path, manifest: Manifest | None, classes: Sequence[str], size: int | None) -> Cells | None:
+def read_cells(path: Path, manifest: Manifest | None, classes: Sequence[str], size: int | None) -> ImagesByShift | None:
     """Images by corruption and severity; None where the layout has no such parts."""
     if path.suffix == ".npy" or any(path.glob("*.npy")):
         return read_arrays(path, manifest, classes, size)

@@ -23,7 +23,7 @@ from renorm.data import (
     undamaged,
 )
 from renorm.extras import require
-from renorm.shifts.manifest import Cells, Manifest
+from renorm.shifts.manifest import ImagesByShift, Manifest
 
 KEYS = ("corruption", "severity")
 
@@ -73,7 +73,7 @@ class TableRows(Blobs):
         return [(value["bytes"] if isinstance(value, dict) else value) or b"" for value in column]
 
 
-def read_tables(path: Path, manifest: Manifest | None, size: int | None) -> Cells | None:
+def read_tables(path: Path, manifest: Manifest | None, size: int | None) -> ImagesByShift | None:
     """Images by corruption and severity, decoded when asked for; None where the files have no such columns.
 
     Raises:
