@@ -22,11 +22,6 @@ class Visit(NamedTuple):
     selection: Selection
     recomputed: bool
 
-    @property
-    def repeats(self) -> int:
-        """The selection knows every row."""
-        return 1
-
 
 class Route(Branches):
     """The branches of a model and the selection its sites follow. One object, held by every site.

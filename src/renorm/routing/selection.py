@@ -62,28 +62,13 @@ class Selection(ABC):
         """The branch of the whole batch, if it is one."""
         return None
 
+    def _known(self) -> tuple[int, ...]:
+        """``rows``, where the host may know them."""
+        return () if torch.compiler.is_compiling() else self.rows
+
     def all_of(self, row: int) -> bool:
         """Whether every sample is of a branch, which may wait for the device."""
         return self.only == row
-
-    @property
-    def kind(self) -> str:
-        """The form of the route."""
-        return {Blocks: "blocks", BySample: "labels"}.get(type(self), "whole" if self.beside == 1 else "interleaved")
-
-    @property
-    def branches(self) -> tuple[int, ...]:
-        """``rows``."""
-        return self.rows
-
-    @property
-    def num_branches(self) -> int:
-        """``beside``."""
-        return self.beside
-
-    def of_samples(self, num_samples: int, repeats: int, device: torch.device) -> Tensor:
-        """The branch of each row."""
-        return self.index(num_samples * repeats, device)
 
     @abstractmethod
     def _key(self) -> Hashable:
@@ -137,7 +122,7 @@ class Alternating(Selection):
     def folded(self, times: int, order: Order, size: int) -> Selection:
         if self.beside == 1 or order == "time":
             return self  # whole batches one after the other take turns as one does
-        return BySample(self.rows, self.index(size).repeat_interleave(times), self.sizes(size * times))
+        return BySample(self._known(), self.index(size).repeat_interleave(times), self.sizes(size * times))
 
 
 class BySample(Selection):
@@ -171,7 +156,7 @@ class BySample(Selection):
     def folded(self, times: int, order: Order, size: int) -> BySample:
         labels = self.labels.repeat_interleave(times) if order == "sample" else self.labels.repeat(times)
         sizes = self.sizes(len(self.labels))
-        return BySample(self.rows, labels, None if sizes is None else tuple(times * n for n in sizes))
+        return BySample(self._known(), labels, None if sizes is None else tuple(times * n for n in sizes))
 
     def _key(self) -> Hashable:
         return id(self.labels)
@@ -194,7 +179,7 @@ class Blocks(BySample):
 
     def folded(self, times: int, order: Order, size: int) -> BySample:
         folded = super().folded(times, order, size)
-        return Blocks(self.rows, folded.labels, folded.counts) if order == "sample" else folded
+        return Blocks(self._known(), folded.labels, folded.counts) if order == "sample" else folded
 
     def _key(self) -> Hashable:
         return self.rows, self.counts

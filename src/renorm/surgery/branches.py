@@ -29,7 +29,7 @@ class Addition:
             RuntimeError: a route that is open or lasting names the branch.
         """
         routed = (self._route.open, *self._route.sticky.values())
-        if self._undo and any(selection and self._row in selection.branches for selection in routed):
+        if self._undo and any(selection and self._row in selection.rows for selection in routed):
             raise RuntimeError(
                 f"branch {self.branch!r} is in use: an open or lasting route names it. Removing it needs another route. "
                 f"Leave the `with`, or undo the lasting route, first."
