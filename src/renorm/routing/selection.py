@@ -148,7 +148,7 @@ class BySample(Selection):
 
     @property
     def take(self) -> slice | Tensor:
-        return slice(None)
+        return slice(None) if torch.compiler.is_compiling() else _taken(self.rows)
 
     def all_of(self, row: int) -> bool:
         return bool((self.labels == row).all())
@@ -172,10 +172,6 @@ class Blocks(BySample):
         if sizes is None:
             return None
         return tuple(slice(end - size, end) for end, size in zip(accumulate(sizes), sizes, strict=True))
-
-    @property
-    def take(self) -> slice | Tensor:
-        return _taken(self.rows)
 
     def folded(self, times: int, order: Order, size: int) -> BySample:
         folded = super().folded(times, order, size)
