@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from renorm.data import Origin
 from renorm.evaluate import read_results, write_results
 from tests.cli.conftest import TRAIN, Command
 
@@ -47,7 +48,11 @@ def test_a_page_with_examples_and_pictures_for_a_paper(renorm_command: Command, 
 
 
 def test_images_that_are_gone_are_said_to_be(renorm_command: Command, trained: Path, tmp_path: Path):
-    moved = copied(trained, tmp_path / "moved", data="/no/where")
+    moved = copied(trained, tmp_path / "moved")
+    results = read_results(moved / "results.csv")
+    assert results.protocol.data is not None
+    data = replace(results.protocol.data, origin=Origin("x", "/no/where", "test"))
+    write_results(moved / "results.csv", replace(results, protocol=replace(results.protocol, data=data)))
     assert renorm_command("report", moved).status == 0
     assert "are not where they were, or have changed" in (moved / "report.html").read_text()
     assert renorm_command("report", moved, "--data", "digits").status == 0

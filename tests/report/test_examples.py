@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from renorm.data import Images, load, sample
+from renorm.data import Images, Origin, load, sample
 from renorm.evaluate import ImageSet, Protocol, Results
 from renorm.recipes.classify import configured
 from renorm.report.records import Record
+from renorm.report.sections import examples
 from renorm.report.sections.examples import NUM, SIDE, Strip, Views, find_images, find_stored, illustrate
 from renorm.shifts import make_shifts
 from tests.report.made import record, results
@@ -32,9 +33,6 @@ def of(images: Images, cells: dict = CELLS, **protocol: Any) -> Record:
     return replace(run, results=Results(replace(made, **protocol), results(cells).rows))
 
 
-WAYS = (("digits", 0.0),)
-
-
 def views(images: Images) -> Views:
     return lambda name: configured().view(name, images[0][0].shape[-1])
 
@@ -48,7 +46,7 @@ def decoded(strip: Strip) -> Tensor:
 
 def test_strips_show_what_evaluation_saw():
     images = sample(TEST, 60, 7)
-    strips, missing = illustrate(of(images), WAYS, views)
+    strips, missing = illustrate(of(images), views)
     assert missing == ""
     assert [(s.name, s.family, s.captions) for s in strips] == [
         ("clean", "", ()), ("weak", "", ()), ("strong", "", ()), ("fog", "weather", ("2",)), ("contrast", "digital", ("1", "3")),
@@ -65,7 +63,7 @@ def test_strips_show_what_evaluation_saw():
 
 
 def test_without_rounding_pixels_are_still_bytes():
-    strips, _ = illustrate(of(TEST, rounding="none"), WAYS, views)
+    strips, _ = illustrate(of(TEST, rounding="none"), views)
     assert all(strip.pixels.dtype == torch.uint8 for strip in strips)
 
 
@@ -86,25 +84,31 @@ def test_large_images_are_scaled_down():
 
 def test_images_that_have_changed_are_not_shown():
     other = of(replace(TEST, pixels=255 - TEST.batch(range(len(TEST)))[0]))
-    strips, missing = illustrate(other, WAYS, views)
+    strips, missing = illustrate(other, views)
     assert strips == []
-    assert (
-        "The 450 images of digits that the table was made of are not where they were, or have changed. Say" in missing
-    )
+    assert "The 450 images of digits that the table was made of are not where they were, or have changed, or" in missing
     assert "renorm report --data" in missing
-    relabelled = of(replace(TEST, labels=TEST.labels.flip(0)))
-    assert find_images(relabelled, WAYS) is None
-    assert find_images(of(TEST), [("/no/where", 0.0)]) is None
-    assert find_images(replace(of(TEST), data="digits"), [("/no/where", 0.0)]) is not None
+    assert find_images(of(replace(TEST, labels=TEST.labels.flip(0)))) is None
+    gone = of(replace(TEST, origin=Origin("x", "/no/where", "test")))
+    assert find_images(gone) is None
+    assert find_images(replace(gone, data="digits")) is not None
+
+
+def test_a_table_that_does_not_say_where_its_images_are_must_be_told():
+    older = of(replace(sample(TEST, 60, 7), origin=None))
+    assert find_images(older) is None
+    found = find_images(replace(older, data="digits"))
+    assert found is not None
+    assert len(found) == 60
 
 
 def test_other_images_that_are_given_are_refused(photos: Path):
     with pytest.raises(
         ValueError, match=r"the images in .*photos are not the 450 of digits that the table of run.*Name the"
     ):
-        find_images(replace(of(TEST), data=str(photos)), WAYS)
+        find_images(replace(of(TEST), data=str(photos)))
     with pytest.raises(FileNotFoundError, match="nothing at /no/where"):
-        find_images(replace(of(TEST), data="/no/where"), WAYS)
+        find_images(replace(of(TEST), data="/no/where"))
 
 
 @pytest.fixture
@@ -118,40 +122,33 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_a_source_without_splits_is_divided_as_training_divides_it(photos: Path):
-    test = load(str(photos), "test", holdout=0.2)
-    assert len(test) < 10
-    found = find_images(of(test, {("weak", "clean", 0): 0.5}), [(str(photos), 0.0), (str(photos), 0.2)])
+def test_images_are_read_as_the_table_read_them(photos: Path):
+    test = sample(load(str(photos), "test", size=10, holdout=0.5), 3, 1)
+    found = find_images(of(test, {("weak", "clean", 0): 0.5}))
     assert found is not None
     assert torch.equal(found.labels, test.labels)
-
-
-def test_the_command_says_where_other_images_are(photos: Path):
-    run = of(load(str(photos), "test"), {("weak", "clean", 0): 0.5}, command=f"renorm evaluate run --data '{photos}'")
-    found = find_images(run, WAYS)
-    assert found is not None
-    assert len(found) == 10
+    assert found[0][0].shape == (3, 10, 10)
 
 
 def test_a_table_that_says_nothing_has_no_examples():
-    strips, missing = illustrate(replace(record(), results=Results(Protocol(), results().rows)), WAYS, views)
+    strips, missing = illustrate(replace(record(), results=Results(Protocol(), results().rows)), views)
     assert strips == []
     assert "does not say what images" in missing
 
 
-def test_stored_shifts_are_read_again_from_the_folder_of_the_command(photos: Path):
-    stored = {name: ImageSet(name, 10, "p", "l") for name in ("photos", "lost")}
-    cells = {("weak", name, 0): 0.5 for name in stored}
-    run = of(TEST, cells, data=None, stored=stored, command=f"renorm evaluate run --shifts {photos} /no/lost")
-    strips, missing = illustrate(run, WAYS, views)
+def test_stored_shifts_are_read_again_from_their_folder(photos: Path):
+    origins = {"photos": Origin("photos", str(photos), drawn=(0, 0)), "lost": Origin("lost", "/no/lost")}
+    stored = {name: ImageSet(name, 10, "p", "l", origin=origin) for name, origin in origins.items()}
+    run = of(TEST, {("weak", name, 0): 0.5 for name in stored}, data=None, stored=stored)
+    strips, missing = illustrate(run, views)
     assert [(strip.name, strip.family, len(strip.pixels)) for strip in strips] == [("photos", "other images", NUM)]
     assert missing == "No longer found are the images of lost."
 
 
-def test_domains_are_parts_of_the_data():
-    domain = torch.arange(len(TEST)) % 2
-    images = replace(TEST, domains=["art", "photo"], domain=domain)
-    run = of(TEST, {("weak", "photo", 0): 0.5}, stored={"photo": ImageSet("digits", 225, "p", "l")})
-    found = find_stored(run, WAYS, images)
+def test_domains_are_parts_of_the_data(monkeypatch: pytest.MonkeyPatch):
+    images = replace(TEST, domains=["art", "photo"], domain=torch.arange(len(TEST)) % 2)
+    monkeypatch.setattr(examples, "read_again", lambda origin: images.of_domain(origin.domain))
+    stored = {"photo": ImageSet("digits", 225, "p", "l", origin=Origin("digits", split="test", domain="photo"))}
+    found = find_stored(of(TEST, {("weak", "photo", 0): 0.5}, stored=stored))
     assert list(found) == ["photo"]
     assert torch.equal(found["photo"].labels, TEST.labels[1::2])

@@ -7,7 +7,6 @@ from typing import Any
 
 from renorm.data import Images, View
 from renorm.recipes.classify.flat import options_of
-from renorm.recipes.classify.recipe import HOLDOUT
 from renorm.recipes.classify.saved import config_of
 from renorm.report.records import Record
 from renorm.report.section import Head, Section
@@ -34,14 +33,12 @@ def head(record: Record) -> Head:
 def pictured(record: Record) -> Section:
     """Images under every view and shift."""
     config = config_of(record.about)
-    source = config.source
-    ways = [(source.test or source.data, 0.0), (source.data, HOLDOUT)]
 
     def views(images: Images) -> Callable[[str], View]:
         shown, size = config.on(images.name), images[0][0].shape[-1]
         return lambda name: shown.view(name, size)
 
-    return examples.examples(record, ways, views)
+    return examples.examples(record, views)
 
 
 SECTIONS: Sequence[Callable[[Record], Section | None]] = (

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from renorm.data import VIEWS, Images, View, in_order, load, sample
-from renorm.evaluate import ImageSet, Protocol, label
+from renorm.data import VIEWS, Images, Origin, View, in_order, read_again, sample
+from renorm.evaluate import ImageSet, label
 from renorm.extras import require
 from renorm.report.grid import family_of, ordered
 from renorm.report.records import Record
@@ -32,9 +30,6 @@ NOTE = (
 )
 READ_ERRORS = (OSError, ValueError, ImportError)
 
-
-Ways = Sequence[tuple[str, float]]
-"""Where the images of a run may be, and the part of each that is held out where it has no test images."""
 
 Views = Callable[[str], View]
 """Makes a view by its name, as the run was trained with it."""
@@ -84,37 +79,36 @@ def _small(image: Tensor) -> Tensor:
     return F.interpolate(image[None].float(), size, mode="area")[0].round().to(torch.uint8)
 
 
-def examples(record: Record, ways: Ways, views: Callable[[Images], Views]) -> Section:
+def examples(record: Record, views: Callable[[Images], Views]) -> Section:
     """Images of all that a table has, or why there are none.
 
     Args:
         record: A run and its table.
-        ways: Where its images may be, if the table does not say.
         views: Gives the views of images.
 
     Raises:
         ValueError: If the images at ``record.data`` are not those of the table.
         FileNotFoundError: If there is nothing.
     """
-    found, missing = illustrate(record, ways, views)
+    found, missing = illustrate(record, views)
     families = dict.fromkeys(strip.family for strip in found)
     body = [Gallery(f or "views", [strip.picture() for strip in found if strip.family == f]) for f in families]
     remark = [Text(missing)] if missing else []
     return Section("What the images look like", NOTE if found else "", [*body, *remark])
 
 
-def illustrate(record: Record, ways: Ways, views: Callable[[Images], Views]) -> tuple[list[Strip], str]:
+def illustrate(record: Record, views: Callable[[Images], Views]) -> tuple[list[Strip], str]:
     """Strips of all that a table has, and what is missing and why."""
     protocol = record.results.protocol
     if not protocol.known:
         return [], "The table does not say what images it was made of, so there are no examples. Evaluate again."
-    images = find_images(record, ways)
-    stored = find_stored(record, ways, images)
+    images = find_images(record)
+    stored = find_stored(record)
     texts = []
     if images is None and protocol.data is not None:
         texts.append(
             f"The {protocol.data.images:,} images of {protocol.data.name} that the table was made of are not where they were, "
-            "or have changed. Say where they are: renorm report --data."
+            "or have changed, or the table does not say where they are. Say it: renorm report --data."
         )
     absent = [name for name in protocol.stored if name not in stored]
     if absent:
@@ -184,78 +178,65 @@ def _read(name: str, found: Sequence[tuple[str, int]], stored: Mapping[str, Imag
     return Strip(title, family, (), images.batch(indices)[0])
 
 
-def find_images(record: Record, ways: Ways) -> Images | None:
-    """The images that a table was made of, in its order, if they can still be read where it says or where they are now.
+def find_images(record: Record) -> Images | None:
+    """The images that a table was made of, in its order, if they are still where it says, or where they are now.
 
     Raises:
         ValueError: If those at ``record.data`` are others.
-        FileNotFoundError: If there is nothing where they are said to be.
+        FileNotFoundError: If there is nothing.
     """
-    protocol = record.results.protocol
-    if protocol.data is None:
+    wanted = record.results.protocol.data
+    if wanted is None:
         return None
     if record.data is None:
-        return next(_drawn(_candidates(record, ways), protocol), None)
-    found = next(_drawn([_load(record, record.data)], protocol), None)
+        with suppress(*READ_ERRORS):
+            return _checked(record, wanted)
+        return None
+    found = _checked(record, wanted)
     if found is None:
         raise ValueError(
-            f"the images in {record.data} are not the {protocol.data.images} of {protocol.data.name} that the table of "
+            f"the images in {record.data} are not the {wanted.images} of {wanted.name} that the table of "
             f"{record.name} was made of: the same ones in the same order are needed. Name the folder or file that it was "
             "evaluated on."
         )
     return found
 
 
-def _load(record: Record, source: str, holdout: float = 0.0) -> Images:
-    images = load(source, "test", size=record.config.get("size"), holdout=holdout)
-    return in_order(images, record.about.get("classes", ()))
-
-
-def _candidates(record: Record, ways: Ways) -> Iterator[Images]:
-    """Images that may be the table's, as the commands would read them."""
-    words = _words(record.results.protocol.command)
-    named = [(words[i + 1], 0.0) for i, word in enumerate(words[:-1]) if word == "--data"]
-    for source, holdout in dict.fromkeys((*named, *ways)):
-        with suppress(*READ_ERRORS):
-            yield _load(record, source, holdout)
-
-
-def _drawn(found: Iterator[Images] | Sequence[Images], protocol: Protocol) -> Iterator[Images]:
-    """Those of some images that a table was made of, if they are the same ones."""
-    wanted = protocol.data
-    assert wanted is not None
-    for images in found:
-        if len(images) >= wanted.images:
-            drawn = images if len(images) == wanted.images else sample(images, wanted.images, protocol.seed)
-            if _same(drawn, wanted):
-                yield drawn
+def _checked(record: Record, wanted: ImageSet) -> Images | None:
+    """The images as the table read them, none if they are others; of an older table, which does not say, those given."""
+    origin = wanted.origin
+    if origin is None and record.data is not None:
+        origin = Origin(record.data, split="test", size=record.config.get("size"))
+    if origin is None:
+        return None
+    images = in_order(read_again(origin, record.data), record.about.get("classes", ()))
+    if len(images) > wanted.images:
+        images = sample(images, wanted.images, record.results.protocol.seed)
+    return images if _same(images, wanted) else None
 
 
 def _same(images: Images, wanted: ImageSet) -> bool:
     """Whether images are those of a table; encoded ones, slow to hash, by their number and labels."""
-    labels = hashlib.sha256(images.labels.numpy().data).hexdigest()[:16]
-    if (len(images), labels) != (wanted.images, wanted.labels):
+    if (len(images), ImageSet.of(images, read=False).labels) != (wanted.images, wanted.labels):
         return False
     return not isinstance(images.pixels, Tensor) or images.fingerprint == wanted.fingerprint
 
 
-def find_stored(record: Record, ways: Ways, images: Images | None) -> dict[str, Images]:
-    """Images that were read for shifts, by label: domains of the data, and folders that the command names."""
-    wanted = record.results.protocol.stored
+def find_stored(record: Record) -> dict[str, Images]:
+    """Images that were read for shifts, by label, as far as they are still there."""
     found: dict[str, Images] = {}
-    whole = images or next(_candidates(record, ways), None) if wanted else None
-    if whole is not None and whole.domain is not None:
-        for number, domain in enumerate(whole.domains or ()):
-            found[domain] = whole.subset((whole.domain == number).nonzero()[:, 0])
-    folders = [word for word in _words(record.results.protocol.command) if "/" in word and Path(word).exists()]
-    for folder in folders if wanted.keys() - found.keys() else ():
+    for name, wanted in record.results.protocol.stored.items():
         with suppress(*READ_ERRORS):
-            shown = read_shifts(folder, classes=whole.classes if whole else (), size=record.config.get("size"))
-            found |= {label(each.name, each.severity): each.images for each in shown}
-    return {name: each for name, each in found.items() if name in wanted and len(each)}
+            if name not in found and wanted.origin is not None:
+                found |= _read_again(name, wanted.origin, record)
+    return {name: each for name, each in found.items() if name in record.results.protocol.stored and len(each)}
 
 
-def _words(command: str) -> list[str]:
-    with suppress(ValueError):
-        return shlex.split(command)
-    return command.split()
+def _read_again(name: str, origin: Origin, record: Record) -> dict[str, Images]:
+    """A domain of some images; or all shifts of a folder, which has no split."""
+    if origin.split:
+        return {name: read_again(origin)}
+    number, seed = origin.drawn or (0, 0)
+    classes = record.about.get("classes", ())
+    read = read_shifts(Path(origin.path), classes=classes, size=origin.size, num_images=number, seed=seed)
+    return {label(each.name, each.severity): each.images for each in read}
