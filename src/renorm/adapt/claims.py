@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from renorm.adapt.step import Source
-from renorm.banks import SiteTensors, Statistics, site_tensors, unwrap
+from renorm.banks import Branch, SiteTensors, Statistics, site_tensors, unwrap
 
 
 def values(targets: Mapping[str, SiteTensors]) -> dict[str, Statistics]:
@@ -44,7 +44,7 @@ class Claim:
     """
 
     owner: weakref.ref[object]
-    branch: str | None
+    branch: Branch
     source: Mapping[str, Source]
     installed: Mapping[str, Statistics]
 
@@ -64,7 +64,7 @@ class Claim:
 _CLAIMS: weakref.WeakKeyDictionary[nn.Module, list[Claim]] = weakref.WeakKeyDictionary()
 
 
-def claim(model: nn.Module, branch: str | None, owner: object) -> Claim:
+def claim(model: nn.Module, branch: Branch, owner: object) -> Claim:
     """Start to move a branch's statistics. What an owner that was dropped unclosed had written is taken back first.
 
     Raises:

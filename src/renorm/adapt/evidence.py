@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from renorm.banks import Forward, SiteTensors, call, num_samples, observed
+from renorm.banks import Branch, Forward, SiteTensors, call, num_samples, observed
 from renorm.functional import Moments, all_merge, instance_moments, pool
 
 SINGLE = 16.0  # prior for one image, which cannot tell a shift from chance: that of single-image normalization
@@ -87,7 +87,7 @@ def evidence(
     model: nn.Module,
     images: Any,
     targets: Mapping[str, SiteTensors],
-    branch: str | None,
+    branch: Branch,
     samples: int,
     *,
     group: dist.ProcessGroup | None = None,

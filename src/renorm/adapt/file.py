@@ -19,7 +19,7 @@ from renorm.adapt.change import Change
 from renorm.adapt.memory import Look, Memory, SiteRecord, Weights
 from renorm.adapt.state import State, StreamEvent, StreamSettings
 from renorm.adapt.step import ADAPTED, Source
-from renorm.banks import SiteTensors, fingerprint
+from renorm.banks import Branch, SiteTensors, fingerprint
 from renorm.files import write_atomically
 
 FORMAT = "renorm.adapter/1"
@@ -31,7 +31,7 @@ class StoredStream:
     """What a file holds."""
 
     settings: StreamSettings
-    branch: str | None
+    branch: Branch
     state: State
     identity: str
 

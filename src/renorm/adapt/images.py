@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from renorm.adapt.evidence import Evidence, evidence
 from renorm.banks import (
     Bank,
+    Branch,
     Forward,
     Installation,
     Observer,
@@ -51,7 +52,7 @@ class Adaptation(Installation):
     def __init__(
         self,
         model: nn.Module,
-        branch: str | None,
+        branch: Branch,
         source_weight: float,
         samples: int,
         only: Only | None = None,
@@ -87,7 +88,7 @@ def adapt_(
     model: nn.Module,
     images: Any,
     prior: float | Auto | None = None,
-    branch: str | None = None,
+    branch: Branch = None,
     *,
     weight: float | None = None,
     only: Only | None = None,

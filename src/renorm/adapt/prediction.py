@@ -11,15 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from renorm.banks import Statistics, check_all_finite, exclusive, resolve, site_tensors, source_weight, unwrap
+from renorm.banks import (
+    Branch,
+    Statistics,
+    check_all_finite,
+    exclusive,
+    following,
+    resolve,
+    site_tensors,
+    source_weight,
+    unwrap,
+)
 from renorm.functional import Moments, at_least_float32, branch_norm, positions
 from renorm.layers import Site
-from renorm.routing import Visit, route_of, through
+from renorm.routing import Visit, route_of
 
 
 @contextmanager
 def prediction_time(
-    model: nn.Module, prior: float = 0, *, per_image: bool = False, branch: str | None = None
+    model: nn.Module, prior: float = 0, *, per_image: bool = False, branch: Branch = None
 ) -> Iterator[None]:
     r"""Evaluation forwards inside the block normalize by their own batch, blended with the source statistics.
 
@@ -62,8 +72,7 @@ def prediction_time(
         stack.enter_context(exclusive(model, closed="renorm.prediction_time"))
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and loading it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        if branch is not None:
-            stack.enter_context(through(model, branch))
+        stack.enter_context(following(model, branch))
         try:
             for name, site in _sites(model):
                 hook = ByBatch(name, float(prior), per_image)

@@ -18,6 +18,7 @@ from renorm.adapt.memory import Memory, pooled
 from renorm.adapt.state import Distance, State, StreamEvent, StreamSettings
 from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, StreamStep, blended, worth
 from renorm.banks import (
+    Branch,
     Forward,
     SiteTensors,
     call,
@@ -96,7 +97,7 @@ class Adapter:
         self,
         model: nn.Module,
         prior: float | Literal["auto"] = "auto",
-        branch: str | None = None,
+        branch: Branch = None,
         *,
         memory: float = 256,
         block: int = 16,

@@ -14,7 +14,18 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from renorm.adapt.claims import noted
 from renorm.adapt.prediction import prediction_time
-from renorm.banks import Forward, SiteTensors, call, evaluating, exclusive, num_samples, resolve, site_tensors, without
+from renorm.banks import (
+    Branch,
+    Forward,
+    SiteTensors,
+    call,
+    evaluating,
+    exclusive,
+    num_samples,
+    resolve,
+    site_tensors,
+    without,
+)
 
 
 class Tent:
@@ -58,7 +69,7 @@ class Tent:
         self,
         model: nn.Module,
         rate: float = 1e-3,
-        branch: str | None = None,
+        branch: Branch = None,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         forward: Forward | None = None,

@@ -5,11 +5,33 @@ from renorm.banks.choice import Choice
 from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_, using
 from renorm.banks.measure import measure, recalibrate_
-from renorm.banks.observe import Forward, Observer, call, evaluating, nothing, num_samples, observed, unreached, without
-from renorm.banks.sites import SiteTensors, fingerprint, hash_of, resolve, site_tensors, tracked, unwrap
+from renorm.banks.observe import (
+    Forward,
+    Observer,
+    call,
+    evaluating,
+    following,
+    nothing,
+    num_samples,
+    observed,
+    unreached,
+    without,
+)
+from renorm.banks.sites import (
+    Branch,
+    SiteTensors,
+    fingerprint,
+    hash_of,
+    named_sites,
+    resolve,
+    site_tensors,
+    tracked,
+    unwrap,
+)
 
 __all__ = [
     "Bank",
+    "Branch",
     "Choice",
     "Forward",
     "Installation",
@@ -22,11 +44,13 @@ __all__ = [
     "evaluating",
     "exclusive",
     "fingerprint",
+    "following",
     "hash_of",
     "install_",
     "interpolate",
     "measure",
     "merge",
+    "named_sites",
     "nothing",
     "num_samples",
     "observed",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.banks.observe import without
-from renorm.banks.sites import fingerprint, resolve, site_tensors, versions
+from renorm.banks.sites import Branch, fingerprint, named_sites, resolve, site_tensors, versions
 from renorm.files import write_atomically
 from renorm.functional import Moments, unbiased
 from renorm.functional import merge as merge_moments
@@ -41,7 +41,8 @@ class Bank:
     Args:
         sites: by name, those of the unwrapped model.
         samples: how many images they were measured on, ``None`` when unknown.
-        branch: whose affine they were measured through, or whose they are; ``None`` for a plain model.
+        branch: whose affine they were measured through, or whose they are; of each site, where it is a mapping of patterns of
+            names; ``None`` for a plain model, or for what all branches share.
         data: what they were measured on, in words.
         weights: hash of the model's other weights, known for a bank that was loaded.
         unreached: sites of the model that nothing reached when it was measured, so that the bank lacks them.
@@ -54,7 +55,7 @@ class Bank:
 
     sites: dict[str, Statistics]
     samples: int | None = None
-    branch: str | None = None
+    branch: Branch = None
     data: str | None = None
     weights: str | None = None
     unreached: tuple[str, ...] = ()
@@ -62,13 +63,20 @@ class Bank:
     _version: int = field(default=0, repr=False)
 
     @classmethod
-    def of(cls, model: nn.Module, branch: str | None = None, *, affine: bool = False) -> Bank:
+    def of(cls, model: nn.Module, branch: Branch = None, *, affine: bool = False) -> Bank:
         """The bank a model has now, as copies.
 
         Args:
+            branch: whose: by default the active route's, else the only one, else what all branches share. A mapping from patterns
+                of site names, ``{"layer1.*": "weak", "*": "strong"}``, names one for each site.
             affine: include the branch's scale and bias.
         """
         branch = resolve(model, branch)
+        if affine and branch is None and named_sites(model):
+            raise ValueError(
+                "affine=True was given without a branch, for a model whose branches share their statistics. An affine is that of "
+                "one branch. Name it by branch=, or leave affine out."
+            )
         sites = {}
         for name, site in site_tensors(model, branch).items():
             own = (site.weight, site.bias) if affine else (None, None)
@@ -170,7 +178,13 @@ class Bank:
 
     def __repr__(self) -> str:
         sites = f"{len(self.sites)} site{'s' if len(self.sites) != 1 else ''}"
-        through = f" of branch {self.branch!r}" if self.branch else ""
+        through = (
+            f" of branch {self.branch!r}"
+            if isinstance(self.branch, str)
+            else f" of {self.branch}"
+            if self.branch
+            else ""
+        )
         samples = "samples unknown" if self.samples is None else f"{self.samples} samples"
         return f"Bank{through} of {sites}, {samples}{without(self.unreached)}" + (f", {self.data}" if self.data else "")
 

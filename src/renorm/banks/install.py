@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from renorm.banks.bank import Bank, Statistics, check_finite
 from renorm.banks.hold import exclusive
-from renorm.banks.sites import SiteTensors, fingerprint, resolve, site_tensors
+from renorm.banks.sites import Branch, SiteTensors, fingerprint, resolve, site_tensors
 
 
 class Installation:
@@ -21,7 +21,7 @@ class Installation:
         unreached: sites that keep what they had, bit for bit, as nothing has reached them.
     """
 
-    def __init__(self, model: nn.Module, branch: str | None, what: str = "", unreached: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: nn.Module, branch: Branch, what: str = "", unreached: tuple[str, ...] = ()) -> None:
         self._model, self._branch, self._what, self.unreached = model, branch, what, unreached
         self._saved: list[tuple[Tensor, Tensor, Tensor]] = []  # where, what was there, what was written
 
@@ -73,7 +73,7 @@ class Installation:
         return self._what
 
 
-def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict: bool = True) -> Installation:
+def install_(model: nn.Module, bank: Bank, branch: Branch = None, *, strict: bool = True) -> Installation:
     """Give a branch of a model the statistics of a bank (and its affine, where the bank has one), in place.
 
     Sites that nothing reached when the bank was measured keep what they have; the result lists them as ``unreached``.
@@ -98,7 +98,7 @@ def install_(model: nn.Module, bank: Bank, branch: str | None = None, *, strict:
 
 
 @contextmanager
-def using(model: nn.Module, bank: Bank, branch: str | None = None, *, strict: bool = True) -> Iterator[None]:
+def using(model: nn.Module, bank: Bank, branch: Branch = None, *, strict: bool = True) -> Iterator[None]:
     """Borrow a bank for the block, as by :func:`install_`, and give the former statistics back at its end.
 
     Every thread that calls the model meanwhile normalizes by the bank; one that would measure or change it is refused.

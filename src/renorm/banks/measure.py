@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,18 +14,22 @@ from renorm.banks.bank import Bank, Statistics, check_finite
 from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_
 from renorm.banks.observe import Forward, call, num_samples, observed, unreached
-from renorm.banks.sites import SiteTensors, resolve, site_tensors
+from renorm.banks.sites import Branch, SiteTensors, named_sites, resolve, site_tensors
 from renorm.functional import Moments, batch_moments, merge, unbiased
+from renorm.routing import Spec
+from renorm.routing import route as open_route
 
 Group = dist.ProcessGroup | None
+Routing = Callable[[Any], Spec]
 
 
 def measure(
     model: nn.Module,
     batches: Iterable[Any],
-    branch: str | None = None,
+    branch: Branch = None,
     *,
     passes: int = 1,
+    route: Routing | None = None,
     group: Group = None,
     forward: Forward | None = None,
     data: str | None = None,
@@ -46,8 +50,11 @@ def measure(
 
     Args:
         batches: tensors, tuples whose first entry is the input, or dicts of keyword arguments.
-        branch: whose affine to measure through, and which route to use.
+        branch: whose affine to measure through, and which route to use; of each site, as in :meth:`Bank.of`. Where branches share
+            their statistics it may be left out: these are measured, through the affines of the route.
         passes: 1 or 2.
+        route: the route of a batch, as :func:`renorm.route` takes it: ``lambda batch: batch[1]`` of images and their labels. By
+            default the one that is open or lasting.
         group: ranks to pool over; every one must call, also one without batches. ``None`` is no communication.
         forward: ``forward(model, batch)`` for batches of another form.
         data: what the batches are, in words, for the bank's file.
@@ -55,7 +62,8 @@ def measure(
 
     Raises:
         TypeError: one tensor in place of batches, or a batch of no known form.
-        ValueError: no batch, no site that a batch reached, numbers that are not finite. The model is unchanged.
+        ValueError: no batch, shared statistics without a route, a route for a branch, no site that a batch reached, numbers that
+            are not finite. The model is unchanged.
         RuntimeError: another thread measures the model or changes its statistics at the time.
 
     Reference: Benz et al., *Revisiting batch normalization for improving corruption robustness*, 2021;
@@ -79,6 +87,8 @@ def measure(
         raise ValueError("an iterator was given for two passes. It can be read once. Pass a list or a DataLoader.")
     branch = resolve(model, branch)
     targets = site_tensors(model, branch)
+    _check_route(model, branch, route)
+    forward = forward if route is None else _routed(forward, route)
     with exclusive(model), _kept(targets):
         bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=True)
         lost = unreached(targets, bank.sites, strict)
@@ -93,9 +103,10 @@ def measure(
 def recalibrate_(
     model: nn.Module,
     batches: Iterable[Any],
-    branch: str | None = None,
+    branch: Branch = None,
     *,
     passes: int = 1,
+    route: Routing | None = None,
     group: Group = None,
     forward: Forward | None = None,
     strict: bool = False,
@@ -107,8 +118,35 @@ def recalibrate_(
     """
     branch = resolve(model, branch)
     with exclusive(model):
-        bank = measure(model, batches, branch, passes=passes, group=group, forward=forward, strict=strict)
+        bank = measure(model, batches, branch, passes=passes, route=route, group=group, forward=forward, strict=strict)
         return install_(model, bank, branch)
+
+
+def _check_route(model: nn.Module, branch: Branch, route: Routing | None) -> None:
+    """A route of each batch is for statistics that branches share, and these need one, be it given or open."""
+    sites = named_sites(model)
+    if route is not None and (branch is not None or not sites):
+        what = "a model without branches" if branch is None else f"branch {branch!r}"
+        raise ValueError(
+            f"route= was given for {what}. The route of each batch is for branches that share their statistics; those of one "
+            f"branch are measured by its own batches. Leave route out, and give these alone."
+        )
+    if route is None and branch is None and any(site.route.selected(training=False) is None for site in sites.values()):
+        raise ValueError(
+            f"the branches {list(next(iter(sites.values())).branches)} share their statistics, and nothing says through which "
+            f"affines these batches go. Pass route=lambda batch: batch[1] for labels in the batches, or call inside "
+            f"`with renorm.route(model, ...)`."
+        )
+
+
+def _routed(forward: Forward | None, route: Routing) -> Forward:
+    """A forward of each batch under its own route."""
+
+    def routed(model: nn.Module, batch: Any) -> Any:
+        with open_route(model, route(batch)):
+            return call(model, batch, forward)
+
+    return routed
 
 
 @contextmanager
@@ -125,7 +163,7 @@ def _kept(targets: Mapping[str, SiteTensors]) -> Iterator[None]:
 def _one_pass(
     model: nn.Module,
     batches: Iterable[Any],
-    branch: str | None,
+    branch: Branch,
     targets: Mapping[str, SiteTensors],
     group: Group,
     forward: Forward | None,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from renorm.banks.sites import SiteTensors, unwrap
-from renorm.routing import route_of, through
+from renorm.banks.sites import Branch, SiteTensors, branch_at, named_sites, unwrap
+from renorm.routing import through
 
 Forward = Callable[[nn.Module, Any], Any]
 Observer = Callable[[str, SiteTensors, Tensor], None]
@@ -21,7 +21,7 @@ Observer = Callable[[str, SiteTensors, Tensor], None]
 
 @contextmanager
 def observed(
-    model: nn.Module, targets: Mapping[str, SiteTensors], branch: str | None, observer: Observer
+    model: nn.Module, targets: Mapping[str, SiteTensors], branch: Branch, observer: Observer
 ) -> Iterator[None]:
     """Run ``observer(name, site, x)`` before every forward of a site, in evaluation mode and without gradients.
 
@@ -33,8 +33,7 @@ def observed(
         stack.enter_context(torch.no_grad())
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and loading it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        if route_of(model) is not None:
-            stack.enter_context(through(model, branch or ""))
+        stack.enter_context(following(model, branch))
         try:
             for name, site in targets.items():
                 hook = _hook(name, site, observer)
@@ -44,6 +43,49 @@ def observed(
         finally:
             for handle in handles:
                 handle.remove()
+
+
+@contextmanager
+def following(model: nn.Module, branch: Branch) -> Iterator[None]:
+    """Forwards inside follow a branch, or the one of each site; without any, the route that is open or lasting."""
+    if branch is None:
+        yield
+        return
+    if isinstance(branch, str):
+        with through(model, branch):
+            yield
+        return
+    handles = []
+    try:
+        for name, site in named_sites(model).items():
+            turn = Turn(branch_at(name, branch))
+            handles += [
+                site.register_forward_pre_hook(turn.begin),
+                site.register_forward_hook(turn.end, always_call=True),
+            ]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Turn:
+    """Opens a branch's route while one site runs. In a copy of the model it does nothing, as no block ends there."""
+
+    def __init__(self, branch: str) -> None:
+        self.branch, self._open = branch, ExitStack()
+
+    def __reduce__(self) -> Any:
+        return Turn, ("",)
+
+    def begin(self, site: nn.Module, args: Any) -> None:
+        """Before the site's forward."""
+        if self.branch:
+            self._open.enter_context(through(site, self.branch))
+
+    def end(self, site: nn.Module, args: Any, output: Any) -> None:
+        """After it, be it by an error."""
+        self._open.close()
 
 
 @contextmanager

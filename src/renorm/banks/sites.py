@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from renorm.layers import Site, running
-from renorm.routing import route_of
+from renorm.layers import Site, running, sites_of
+
+Branch = str | Mapping[str, str] | None  # of a model, of each site by patterns of names, or what all branches share
 
 
 class SiteTensors(NamedTuple):
@@ -54,22 +57,35 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def resolve(model: nn.Module, branch: str | None) -> str | None:
-    """The branch that is meant: the one named, else the active route's, else the only one; ``None`` for a plain model."""
-    route = route_of(model)
-    if route is None:
+def resolve(model: nn.Module, branch: Branch) -> Branch:
+    """The branch that is meant: the one named, else the active route's, else the only one; ``None`` for a plain model.
+
+    Branches that share their statistics at every site may be left out: ``None`` then means these statistics. A mapping names
+    the branch of each site by the first pattern that fits the site's name.
+
+    Raises:
+        ValueError: no branch or none of this name, a pattern that fits no site, a site that no pattern fits.
+    """
+    sites = named_sites(model)
+    if not sites:
         if branch is not None:
             raise ValueError(
                 f"branch={branch!r} was given for a model without branches. A plain model has one set of statistics. "
                 f"Leave branch out, or convert the model by renorm.split_."
             )
         return None
+    if isinstance(branch, Mapping):
+        _check_patterns(sites, branch)
+        return dict(branch)
+    route = next(iter(sites.values())).route
     if branch is None:
         active = route.selected(training=False)
         if active is not None and active.only is not None:
             return route.name_of(active.only)
         if len(route.branches) == 1:
             return route.branches[0]
+        if all(site.num_populations == 1 for site in sites.values()):
+            return None
         raise ValueError(
             f"no branch was given, and the model has {list(route.branches)}. A bank belongs to one. "
             f"Pass branch=, or call inside `with renorm.route(model, {route.branches[0]!r})`."
@@ -78,7 +94,39 @@ def resolve(model: nn.Module, branch: str | None) -> str | None:
     return branch
 
 
-def site_tensors(model: nn.Module, branch: str | None) -> dict[str, SiteTensors]:
+def named_sites(model: nn.Module) -> dict[str, Site]:
+    """The branched sites of a model by the names that banks use."""
+    return {_clean(name): site for name, site in sites_of(unwrap(model))}
+
+
+def _clean(name: str) -> str:
+    return name.replace("_orig_mod.", "").removesuffix("_orig_mod").rstrip(".")
+
+
+def _check_patterns(sites: Mapping[str, Site], branch: Mapping[str, str]) -> None:
+    for pattern in branch:
+        if not any(fnmatchcase(name, pattern) for name in sites):
+            close = difflib.get_close_matches(pattern, sites, n=3) or list(sites)[:3]
+            raise ValueError(
+                f"branch= names sites by {pattern!r}, which fits none of the model's {len(sites)}. A pattern is a site's name "
+                f"or has wildcards. Close matches: {close}."
+            )
+    for name, site in sites.items():
+        site.route.row(branch_at(name, branch))
+
+
+def branch_at(name: str, branch: Mapping[str, str]) -> str:
+    """The branch of a site by the first pattern that fits its name."""
+    found = next((value for pattern, value in branch.items() if fnmatchcase(name, pattern)), None)
+    if found is None:
+        raise ValueError(
+            f"branch= names no branch for site {name!r}: its patterns are {list(branch)}. Every site needs one. "
+            f"Add a pattern, or '*' as the last for all others."
+        )
+    return found
+
+
+def site_tensors(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:
     """Every site with running statistics by name, through a branch (resolved already).
 
     Raises:
@@ -94,19 +142,18 @@ def site_tensors(model: nn.Module, branch: str | None) -> dict[str, SiteTensors]
     return found
 
 
-def tracked(model: nn.Module, branch: str | None) -> dict[str, SiteTensors]:
+def tracked(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:
     """The same, of a model that may have none."""
     found: dict[str, SiteTensors] = {}
     inside: set[int] = set()
     for name, module in unwrap(model).named_modules():
         if id(module) in inside:
             continue
-        name = name.replace("_orig_mod.", "").removesuffix("_orig_mod").rstrip(".")
+        name = _clean(name)
         if isinstance(module, Site):
             inside |= {id(m) for m in module.modules()}
-            row = module.route.row(branch or "")
-            if _tracks(module.called(row)):
-                found[name] = _of_site(module, row)
+            own = _of_site(module, branch_at(name, branch) if isinstance(branch, Mapping) else branch)
+            found |= {} if own is None else {name: own}
         elif _tracks(module):
             found[name] = _of_plain(module)
     return found
@@ -124,10 +171,15 @@ def _of_plain(module: nn.Module) -> SiteTensors:
     return SiteTensors(module, module.get_buffer("running_mean"), module.get_buffer("running_var"), weight, bias)
 
 
-def _of_site(site: Site, row: int) -> SiteTensors:
+def _of_site(site: Site, branch: str | None) -> SiteTensors | None:
+    """A branch's tensors, or what all branches share; ``None`` where no statistics are tracked."""
+    shared = branch is None and site.num_populations == 1
+    row = 0 if shared else site.route.row(branch or "")
     now = site.statistics(row)
-    assert now is not None
-    return SiteTensors(site.called(row), now.mean, now.var, *site.affine_of(row), site, row)
+    if now is None or not _tracks(site.called(row)):
+        return None
+    affine = (None, None) if shared else site.affine_of(row)
+    return SiteTensors(site.called(row), now.mean, now.var, *affine, site, row)
 
 
 def versions(model: nn.Module) -> int:

@@ -73,6 +73,10 @@ class BranchCopies(Site):
         """A zero that depends on every parameter: absent branches get gradients of 0, for which parallel training waits."""
         return sum(p.flatten()[:0].sum() for p in self.parameters())
 
+    @property
+    def num_populations(self) -> int:
+        return len(self.branches)
+
     def statistics(self, row: int) -> Running | None:
         return running(self.called(row))
 

@@ -88,7 +88,6 @@ class FlatSite(Site):
 
     @property
     def num_populations(self) -> int:
-        """How many sets of statistics there are: one per branch, or one if shared."""
         return 1 if "statistics" in self.share else len(self.branches)
 
     def table(self, flat: Tensor | None) -> Tensor | None:

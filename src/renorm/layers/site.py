@@ -52,6 +52,11 @@ class Site(nn.Module, ABC):
         """Names of the branches, in order."""
         return self.route.branches
 
+    @property
+    @abstractmethod
+    def num_populations(self) -> int:
+        """How many sets of statistics there are: one per branch, or one that they share."""
+
     @abstractmethod
     def statistics(self, row: int) -> Running | None:
         """Running statistics of a branch, as views: what is written to them is the site's. ``None`` where it has none."""
