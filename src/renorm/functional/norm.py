@@ -48,7 +48,7 @@ def branch_norm(
     def rule(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Any, ...]:
         batch = pool(Moments(mean, var, count), population, num_populations)
         batch = batch if merge_ranks is None else merge_ranks(batch)
-        tables = _tables(batch.mean, batch.var, weight, bias, population, row, eps)
+        tables = _tables(batch, (weight, bias), population, row, eps)
         return *tables, batch.mean.detach(), batch.var.detach(), batch.count
 
     y, *batch = renormalize(x, rule, weight, bias)
@@ -67,8 +67,8 @@ def fixed_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """:func:`branch_norm` by given statistics ``(K, C)`` in place of the batch's, as in evaluation."""
-    tables = _tables(mean.detach(), var.detach(), weight, bias, population, row, eps)
-    return renormalize(x, None, *tables)[0]
+    given = Moments(mean.detach(), var.detach(), 0)
+    return renormalize(x, None, *_tables(given, (weight, bias), population, row, eps))[0]
 
 
 def native_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5) -> tuple[Tensor, Moments]:
@@ -210,16 +210,11 @@ def _blocks_apart(
 
 
 def _tables(
-    mean: Tensor,
-    var: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    population: Tensor | None,
-    row: Tensor | None,
-    eps: float,
+    m: Moments, affine: Affine, population: Tensor | None, row: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scale, offset and centre of every sample."""
-    mean, scale = _rows(mean, population), _rows((var + eps).rsqrt(), population)
+    mean, scale = _rows(m.mean, population), _rows((m.var + eps).rsqrt(), population)
+    weight, bias = affine
     if weight is not None:
         scale = scale * _rows(weight, row).to(mean.dtype)
     return around(mean, scale, None if bias is None else _rows(bias, row).to(mean.dtype))
