@@ -104,12 +104,12 @@ def commands(document: Path) -> list[tuple[int, list[str]]]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_parse(document: Path):
     for line, arguments in commands(document):
-        parse = importlib.import_module("renorm.cli").parse
+        parse = importlib.import_module("renorm.cli.arguments").parse
         try:
             parse(arguments)
-        except SystemExit as error:
-            if error.code not in (0, None):
-                pytest.fail(f"{document}:{line}: `renorm {shlex.join(arguments)}` does not parse")
+        except (SystemExit, ValueError) as error:
+            if isinstance(error, ValueError) or error.code not in (0, None):
+                pytest.fail(f"{document}:{line}: `renorm {shlex.join(arguments)}` does not parse: {error}")
 
 
 def test_a_failing_block_is_named_by_file_and_line(tmp_path: Path):

@@ -21,7 +21,7 @@ TRAIN = ("train", "--model", "resnet8", "--epochs", "1", "--batch", "256", "--nu
 def renorm_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RENORM_DEBUG", raising=False)
-    monkeypatch.setattr("renorm.cli.console.console.width", 200)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> Result:
         capsys.readouterr()

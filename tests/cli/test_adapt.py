@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.cli import curve
-from renorm.cli.adapt import divided, pixels
+from renorm.cli.adaptation import divided, pixels
 from renorm.evaluate import read_results
 from renorm.models import create
 from renorm.recipes import NamedModel, open_file, open_named

@@ -102,7 +102,7 @@ def test_debug_shows_where_it_arose(renorm_command: Command, monkeypatch: pytest
 
 
 def test_ctrl_c_is_130(renorm_command: Command, monkeypatch: pytest.MonkeyPatch):
-    def interrupt(self: object) -> None:
+    def interrupt(self: object, console: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("renorm.cli.report.Report.run", interrupt)
@@ -123,6 +123,6 @@ def test_a_missing_library_is_named(
 
 
 def test_an_unknown_option_is_refused(renorm_command: Command):
-    with pytest.raises(SystemExit) as stopped:
-        renorm_command("train", "--epoch", "3")
-    assert stopped.value.code == 2
+    result = renorm_command("train", "--epoch", "3")
+    assert result.status == 2
+    assert "no option --epoch of renorm train: did you mean --epochs?" in result.err

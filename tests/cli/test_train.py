@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import renorm
-from renorm.cli.console import invocation
-from renorm.cli.train import TOGETHER, default_folder
+from renorm.cli.train import default_folder
+from renorm.cli.training import TOGETHER
 from renorm.evaluate import read_results
 from renorm.recipes import open_run
 from renorm.recipes.classify import configured
@@ -131,20 +131,18 @@ def test_a_run_that_was_mixed_is_evaluated_on_folders_of_some_classes(renorm_com
 
 
 def test_going_on_with_other_options_is_refused_even_where_they_are_the_usual_ones(
-    renorm_command: Command, trained: Path, monkeypatch: pytest.MonkeyPatch
+    renorm_command: Command, trained: Path
 ):
-    typed = ["train", "--resume", "--out", str(trained), "--epochs", "30", "--no-compile"]
-    monkeypatch.setattr(sys, "argv", ["renorm", *typed])
-    result = renorm_command(*typed)
+    result = renorm_command("train", "--resume", "--out", trained, "--epochs", "30", "--no-compile")
     assert result.status == 1
     assert "epochs 30 (the run has 1)" in result.err
     assert "compile" not in result.err
 
 
-def test_a_recorded_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys, "argv", ["renorm", "train", "--data", "my photos", "--out", "a'b"])
-    assert shlex.split(invocation()) == ["renorm", *sys.argv[1:]]
-    assert shlex.split(invocation("torchrun -m renorm"))[:3] == ["torchrun", "-m", "renorm"]
+def test_a_recorded_command_can_be_typed_again(renorm_command: Command, tmp_path: Path):
+    typed = [*TRAIN, "--table-images", "0", "--out", "a'b c"]
+    assert renorm_command(*typed).status == 0
+    assert shlex.split(Run(tmp_path / "a'b c").config()["command"]) == ["renorm", *typed]
 
 
 def test_a_network_without_statistics_trains_as_it_is(

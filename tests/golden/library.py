@@ -20,6 +20,7 @@ import renorm
 import renorm.cli.demo as demo_command
 from renorm.attacks import fgsm, pgd
 from renorm.cli import main
+from renorm.cli.console import Console
 from renorm.corruptions import CORRUPTIONS, corrupt
 from renorm.data import Images, load
 from renorm.evaluate import read_results
@@ -143,7 +144,7 @@ def shorter(config: Config) -> Config:
 def demo(folder: Path) -> Path:
     """The demo with one epoch in place of many; the folder of its run."""
     with replaced(demo_command, "CONFIG", shorter), redirect_stdout(StringIO()):
-        demo_command.Demo(out=folder).run()
+        demo_command.Demo(out=folder).run(Console(quiet=True))
     return folder / "run"
 
 

@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from renorm.cli.adaptation import judge, tell_change, tell_shift
-from renorm.cli.console import done
+from renorm.cli.adaptation import divided, judge, pixels, tell_change, tell_shift
 from renorm.cli.curve import Drawing
 from renorm.cli.model import ModelOptions
+from renorm.cli.options import Command
 from renorm.cli.targets import check_place, check_targets
 from renorm.recipes.classify.config import changed
 
 if TYPE_CHECKING:
-    import torch
-
     import renorm
+    from renorm.cli.console import Console
     from renorm.data import Images
     from renorm.recipes import NamedModel
 
-NUM_IMAGES = 32
 SUFFIXES = {"bank": ".safetensors", "fold": ".safetensors", "onnx": ".onnx", "program": ".pt2", "out": ".png"}
 
 
 @dataclass(frozen=True)
-class Adapt:
+class Adapt(Command):
     """Adapt a model to a few unlabelled images: two forwards, no training. Keep a bank, a plain model, ONNX.
 
     Shows how far the images are from the source at each site and whether that may be chance, and what adapting changes on the
@@ -71,28 +69,29 @@ class Adapt:
     drawing: Drawing = field(default_factory=Drawing)
     source: ModelOptions = field(default_factory=ModelOptions)
 
-    def run(self) -> None:
+    def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.banks import site_tensors
 
         self.check()
-        named = self.source.open(self.model)
+        named = self.source.open(self.model, self.common.device)
         branch = named.branch(self.branch)
         site_tensors(named.classifier.model, branch)  # says at once that there is nothing to move
         images = named.images(self.images)
         if self.curve:
             name = f"{self.model} {self.source.weights}" if self.source.weights else self.model
             options = {"model": name, "num_judged": self.num_judged, "seed": self.seed}
-            self.drawing.draw(
-                named, named.classifier.in_order(images), branch, self.drawing.path(self.model), **options
-            )
+            path = self.drawing.path(self.model)
+            self.drawing.draw(named, named.classifier.in_order(images), branch, path, console, **options)
             return
         few, rest = divided(images, self.num_images, self.seed)
-        adaptation = self.adapt(named, few, rest, branch)
+        adaptation = self.adapt(named, few, rest, branch, console)
         sized = named if named.classifier.size else named.of_size(few[0][0].shape[-1])
-        self.write(sized, branch, f"{few.name}: {adaptation!r}")
+        self.write(sized, branch, f"{few.name}: {adaptation!r}", console)
 
-    def adapt(self, named: NamedModel, few: Images, rest: Images, branch: str | None) -> renorm.Adaptation:
+    def adapt(
+        self, named: NamedModel, few: Images, rest: Images, branch: str | None, console: Console
+    ) -> renorm.Adaptation:
         """Adapt the model, and tell what was found and what changes."""
         import renorm
         from renorm.adapt import evidence
@@ -104,9 +103,11 @@ class Adapt:
         fixed = None if automatic else evidence(model, x, site_tensors(model, branch), branch, len(few))
         prior = "auto" if automatic else self.prior
         adaptation = renorm.adapt_(model, x, prior, branch, weight=self.weight, only=self.only)
-        tell_shift(adaptation, fixed, few.name)
+        tell_shift(adaptation, fixed, few.name, console)
         seen = sample(rest, self.num_judged, self.seed) if 0 < self.num_judged < len(rest) else rest
-        tell_change(judge(named, seen if len(seen) else few, source, adaptation, branch), seen, self.seed)
+        moved = adaptation.source_weight != 1
+        judged = judge(named, seen if len(seen) else few, source, branch, console, moved=moved)
+        tell_change(judged, seen, self.seed, console)
         return adaptation
 
     def check(self) -> None:
@@ -137,43 +138,20 @@ class Adapt:
 
             check_name(self.onnx)  # its libraries
 
-    def write(self, named: NamedModel, branch: str | None, recipe: str) -> None:
+    def write(self, named: NamedModel, branch: str | None, recipe: str, console: Console) -> None:
         """Write the files that were asked for."""
         import renorm
-        from renorm.cli.export import write_exported
-        from renorm.cli.fold import write_folded
+        from renorm.cli.written import write_exported, write_folded
 
         if self.bank:
             bank = renorm.Bank.of(named.classifier.model, branch=branch, affine=True)
             replace(bank, data=recipe).save(self.bank)
-            done("adapted bank", self.bank)
+            console.done("adapted bank", self.bank)
         if self.fold:
-            write_folded(named, branch, self.fold)
+            write_folded(named, branch, self.fold, console)
         exports = [path for path in (self.onnx, self.program) if path]
         plain = named.classifier.folded(branch) if exports else None
         for path in exports:
             assert plain is not None
             about = {"model": self.model, "bank": f"adapted {branch or 'source'}", "recipe": recipe}
-            write_exported(named, plain, path, about)
-
-
-def divided(images: Images, num: int | None, seed: int) -> tuple[Images, Images]:
-    """So many images to adapt to, drawn with a seed, and the rest.
-
-    Raises:
-        ValueError: There are not so many, or none is wanted.
-    """
-    import torch
-
-    num = min(NUM_IMAGES, len(images)) if num is None else num
-    if not 1 <= num <= len(images):
-        raise ValueError(
-            f"--num-images {num} of {len(images)} images in {images.name}: 1 to {len(images)} is needed. Change it."
-        )
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return images.subset(order[:num]), images.subset(order[num:])
-
-
-def pixels(named: NamedModel, images: Images) -> torch.Tensor:
-    """All images as one input of the model."""
-    return named.classifier.normalize(images.batch(range(len(images)))[0])
+            write_exported(named, plain, path, about, console)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from renorm.cli.console import console, progress, say
+from renorm.cli.console import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
     import renorm
     from renorm.adapt.evidence import Evidence
+    from renorm.cli.console import Console
     from renorm.data import Images
     from renorm.metrics import Interval
     from renorm.recipes import NamedModel
+
+
+NUM_IMAGES = 32
 
 
 class Judged(NamedTuple):
@@ -34,13 +38,14 @@ class Judged(NamedTuple):
     classes: Sequence[str] = ()
 
 
-def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str) -> None:
+def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str, console: Console) -> None:
     """Show the distance of each site, whether it may be chance, and the weight.
 
     Args:
         adaptation: What was done.
         fixed: What the images show, where the weight was not chosen by it.
         name: Of the images.
+        console: Where to tell.
     """
     from renorm.report import tables
 
@@ -49,24 +54,36 @@ def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str)
     automatic = found.weight
     gaps, noises = found.gap.clamp(min=0).sqrt().tolist(), found.noise.sqrt().tolist()
     moved, chance = (dict(zip(found.sites, values, strict=True)) for values in (gaps, noises))
-    title = f"how far the means of {found.samples} images are from the source's"
-    console.print(tables.distances(moved, chance, title=title))
+    title = f"how far the means of {counted(found.samples, 'image')} are from the source's"
+    console.show(tables.distances(moved, chance, title=title))
     far, expected = tables.together(gaps), tables.together(noises)
     if found.samples == 1:
-        say("one image cannot tell a shift from chance")
+        console.say("one image cannot tell a shift from chance")
     elif automatic == 1:
-        say(
+        console.say(
             f"within sampling noise: {far:.3f}, where chance alone gives {expected:.3f}. No shift can be told from chance."
         )
     else:
-        say(f"beyond sampling noise: {far:.3f}, where chance alone gives {expected:.3f}. The images are shifted.")
-    say(weighed(adaptation, fixed, name))
+        console.say(
+            f"beyond sampling noise: {far:.3f}, where chance alone gives {expected:.3f}. The images are shifted."
+        )
+    console.say(weighed(adaptation, fixed, name))
+    console.found(
+        images=adaptation.samples,
+        source_weight=adaptation.source_weight,
+        automatic_weight=automatic,
+        chosen_from_images=fixed is None,
+        distance=far,
+        by_chance=expected,
+        sites={site: {"distance": moved[site], "by_chance": chance[site]} for site in found.sites},
+        moved=adaptation.distance,
+    )
 
 
 def weighed(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str) -> str:
     """What was done, in a sentence."""
     weight, only = adaptation.source_weight, f", {adaptation.only} only" if adaptation.only else ""
-    count = f"{adaptation.samples} image{'' if adaptation.samples == 1 else 's'} of {name}"
+    count = f"{counted(adaptation.samples, 'image')} of {name}"
     if weight == 1:
         why = "abstained" if fixed is None else "as asked"
         return f"{why}: the source statistics are kept bit for bit, nothing was changed ({count}{only})"
@@ -79,18 +96,18 @@ def _share(weight: float) -> str:
 
 
 def judge(
-    named: NamedModel, images: Images, source: renorm.Bank, adaptation: renorm.Adaptation, branch: str | None
+    named: NamedModel, images: Images, source: renorm.Bank, branch: str | None, console: Console, *, moved: bool = True
 ) -> Judged:
-    """The model's outputs for images before and after, under a progress bar; the model is adapted already."""
+    """The model's outputs for images before and after, under a progress bar; the model is adapted already, if it moved at all."""
     import torch
 
     from renorm.evaluate import Choice, outputs
 
     choices = {"before": Choice(branch, source)}
-    if adaptation.source_weight != 1:
+    if moved:
         choices["after"] = Choice(branch)
     parts: list[dict[str, torch.Tensor]] = []
-    with progress("images") as bar:
+    with console.progress("images") as bar:
         task = bar.add_task("what changes", total=len(images), numbers="")
         for labels, found in outputs(named.classifier, images, choices):
             parts.append(found)
@@ -99,29 +116,32 @@ def judge(
     return Judged(before, after[0] if after else before, images, named.classifier.classes)
 
 
-def tell_change(judged: Judged, others: Images, seed: int) -> None:
+def tell_change(judged: Judged, others: Images, seed: int, console: Console) -> None:
     """Show what adapting changes, and with labels how many images more are right, with intervals.
 
     Args:
         judged: Outputs before and after.
         others: Images that were not adapted to; none are left where all were.
         seed: Of the intervals.
+        console: Where to tell.
     """
     from renorm.evaluate import prediction_change
 
     labels, why = known_labels(judged) if len(others) else (None, "no images are left that it was not adapted to")
     found = prediction_change(judged.before, judged.after, labels, seed)
-    which = "other images" if len(others) else "images adapted to"
-    console.print(f"on the {found.images:,} {which}, with bootstrap 95 % intervals:")
-    console.print(f"  predictions that change  {found.changed:.1%}")
-    console.print(f"  mean confidence before   {found.confidence[0]:.1%}")
-    console.print(f"  mean confidence after    {found.confidence[1]:.1%}")
+    noun = "image" if found.images == 1 else "images"
+    which = f"other {noun}" if len(others) else f"{noun} adapted to"
+    console.show(f"on the {found.images:,} {which}, with bootstrap 95 % intervals:")
+    console.found(change={**vars(found), "adapted_to": not len(others), "no_accuracy": why or None})
+    console.show(f"  predictions that change  {found.changed:.1%}")
+    console.show(f"  mean confidence before   {found.confidence[0]:.1%}")
+    console.show(f"  mean confidence after    {found.confidence[1]:.1%}")
     if found.accuracy is None or found.gain is None:
-        say(f"  no accuracy: {why}", style="dim")
+        console.say(f"  no accuracy: {why}", style="dim")
         return
-    console.print(f"  accuracy before          [yellow]{found.accuracy[0]:.1%}[/]")
-    console.print(f"  accuracy after           [bold green]{found.accuracy[1]:.1%}[/]")
-    console.print(f"  change                   {_signed(found.gain)} points, paired by image")
+    console.show(f"  accuracy before          [yellow]{found.accuracy[0]:.1%}[/]")
+    console.show(f"  accuracy after           [bold green]{found.accuracy[1]:.1%}[/]")
+    console.show(f"  change                   {_signed(found.gain)} points, paired by image")
 
 
 def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
@@ -142,3 +162,25 @@ def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
 def _signed(interval: Interval) -> str:
     value, low, high = (100 * number for number in interval)
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def divided(images: Images, num: int | None, seed: int) -> tuple[Images, Images]:
+    """So many images to adapt to, drawn with a seed, and the rest.
+
+    Raises:
+        ValueError: There are not so many, or none is wanted.
+    """
+    import torch
+
+    num = min(NUM_IMAGES, len(images)) if num is None else num
+    if not 1 <= num <= len(images):
+        raise ValueError(
+            f"--num-images {num} of {len(images)} images in {images.name}: 1 to {len(images)} is needed. Change it."
+        )
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images.subset(order[:num]), images.subset(order[num:])
+
+
+def pixels(named: NamedModel, images: Images) -> torch.Tensor:
+    """All images as one input of the model."""
+    return named.classifier.normalize(images.batch(range(len(images)))[0])

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from renorm.cli.console import console, say
+from renorm.cli.console import counted
+from renorm.cli.options import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
 
+    from renorm.cli.console import Console
     from renorm.evaluate import Difference, Protocol, Results
     from renorm.metrics import Interval
 
 
 @dataclass(frozen=True)
-class Compare:
+class Compare(Command):
     """Print what B has more than A, paired by image, with 95 % intervals; unlike tables are refused.
 
     Models, banks and how they were trained may differ. The images, how they were corrupted and the seed must not.
@@ -40,21 +42,27 @@ class Compare:
     shifts: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
 
-    def run(self) -> None:
+    @property
+    def computes(self) -> bool:
+        """Whether a model runs."""
+        return False
+
+    def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.evaluate import differences
 
         a, b = read(self.a), read(self.b)
         found = self.chosen(differences(a, b, self.banks, self.ignore))
-        say(f"A = {self.a}: {a.protocol.model}\nB = {self.b}: {b.protocol.model}")
+        console.say(f"A = {self.a}: {a.protocol.model}\nB = {self.b}: {b.protocol.model}")
         for note in notes(a.protocol, b.protocol):
-            say(note, style="dim")
+            console.say(note, style="dim")
+        console.found(a=self.a, b=self.b, notes=notes(a.protocol, b.protocol), differences=found)
         for banks in dict.fromkeys(each.banks for each in found):
-            console.print()
-            console.print(table(a, b, [each for each in found if each.banks == banks]))
+            console.show()
+            console.show(table(a, b, [each for each in found if each.banks == banks]))
         counts = sorted({len(a.hits[each.banks[0], each.shift, each.severity]) for each in found})
-        images = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-        say(f"accuracy in %, differences in points, paired bootstrap 95 % intervals over {images} images", style="dim")
+        images = counted(counts[0], "image") if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
+        console.say(f"accuracy in %, differences in points, paired bootstrap 95 % intervals over {images}", style="dim")
 
     def chosen(self, found: list[Difference]) -> list[Difference]:
         """The differences under the shifts that were asked for.

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import Positional
 
-from renorm.cli.console import done, invocation, progress, say
-from renorm.shifts import CorruptionSettings, Manifest
+from renorm.cli.console import counted
+from renorm.cli.options import Command
+from renorm.shifts import CorruptionSettings
+
+if TYPE_CHECKING:
+    from renorm.cli.console import Console
+    from renorm.shifts import Manifest
 
 
 @dataclass(frozen=True)
-class Corrupt:
+class Corrupt(Command):
     """Write a corrupted copy of a data set: CIFAR-10-C, ImageNet-C or Parquet of your own images.
 
     An image's pixels depend on the seed, its number, the corruption and the severity only, never on the number of
@@ -40,7 +45,12 @@ class Corrupt:
     holdout: float = 0.0
     num_workers: int | None = None
 
-    def run(self) -> None:
+    @property
+    def computes(self) -> bool:
+        """Whether a model runs."""
+        return False
+
+    def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.data import load
         from renorm.shifts import write_shifts
@@ -51,17 +61,16 @@ class Corrupt:
                 f"--num-workers {workers}: 0 or more processes are needed. Leave it out for one per processor."
             )
         images = load(self.data, self.split, size=self.size, holdout=self.holdout)
-        command = invocation()
-        with progress("pieces") as bar:
+        with console.progress("pieces") as bar:
             task = bar.add_task("corrupt", total=None, numbers="")
 
             def show(number: int, total: int) -> None:
                 bar.update(task, completed=number, total=total)
 
-            options = {"num_workers": workers, "command": command, "callback": show}
+            options = {"num_workers": workers, "command": console.invocation, "callback": show}
             manifest = write_shifts(images, self.out, self.settings, **options)
-        describe(manifest)
-        done("corrupted images", self.out)
+        describe(manifest, console)
+        console.done("corrupted images", self.out)
 
 
 def processors() -> int:
@@ -69,12 +78,15 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def describe(manifest: Manifest) -> None:
+def describe(manifest: Manifest, console: Console) -> None:
     """Say what was written, and what was chosen where nothing was given."""
     settings = manifest.settings
     kind = {"jpeg": f", JPEG of quality {settings.quality}", "png": ", PNG"}.get(settings.format or "", "")
-    say(
-        f"{manifest.num_images:,} images of {manifest.width} x {manifest.height} pixels from {manifest.data}: "
+    console.say(
+        f"{counted(manifest.num_images, 'image')} of {manifest.width} x {manifest.height} pixels from {manifest.data}: "
         f"{' '.join(settings.corruptions)}, severities {' '.join(map(str, settings.severities))}"
     )
-    say(f"layout {settings.layout}{kind}, severities for {settings.scale} pixels, seed {settings.seed}", style="dim")
+    console.say(
+        f"layout {settings.layout}{kind}, severities for {settings.scale} pixels, seed {settings.seed}", style="dim"
+    )
+    console.found(images=manifest.num_images, width=manifest.width, height=manifest.height, settings=settings)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm.cli.console import console, done, invocation, progress, say
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from renorm.cli.console import Console
     from renorm.data import Images
     from renorm.evaluate import Curve, CurvePlan, Method, Protocol
     from renorm.recipes import NamedModel
@@ -47,6 +46,7 @@ class Drawing:
         images: Images,
         branch: str | None,
         path: Path,
+        console: Console,
         *,
         model: str,
         num_judged: int,
@@ -59,6 +59,7 @@ class Drawing:
             images: With labels.
             branch: Whose statistics to adapt.
             path: Of the picture.
+            console: Where to tell.
             model: Its name, and where its weights are from.
             num_judged: How many images to judge on, at most half; 0 for half.
             seed: Of all draws, shifts and intervals.
@@ -69,11 +70,11 @@ class Drawing:
 
         how = plan_curve(images, self.named(), sizes=self.sizes, draws=self.draws, num_judged=num_judged, seed=seed)
         chosen = self.chosen(named, images, seed)
-        protocol = described(named, images, how, chosen, model)
+        protocol = described(named, images, how, chosen, model, console.invocation)
         partial = partial_under(path.parent / f".{path.stem}.curve", chosen, how, protocol, branch)
         if partial.exists():
-            say(f"going on with what is in {partial}", style="dim")
-        with progress("draws") as bar:
+            console.say(f"going on with what is in {partial}", style="dim")
+        with console.progress("draws") as bar:
             task = bar.add_task("adapt", total=None, numbers="")
 
             def show(done: float, total: int, shift: Shift) -> None:
@@ -84,9 +85,9 @@ class Drawing:
         write_curve(path.with_suffix(".csv"), found)
         write_atomically(path, figures.png(by_images.figure(found), protocol.command))
         forget_partial(partial)
-        tell(found)
-        done("curve", path)
-        done("its numbers", path.with_suffix(".csv"))
+        tell(found, console)
+        console.done("curve", path)
+        console.done("its numbers", path.with_suffix(".csv"), "curve_numbers")
 
     def named(self) -> list[Method]:
         """The methods.
@@ -117,20 +118,23 @@ class Drawing:
         return found
 
 
-def described(named: NamedModel, images: Images, how: CurvePlan, chosen: Sequence[Shift], model: str) -> Protocol:
+def described(
+    named: NamedModel, images: Images, how: CurvePlan, chosen: Sequence[Shift], model: str, command: str
+) -> Protocol:
     """How the curve is made."""
     from renorm.evaluate import Choice, describe
 
     recipes = {name: Choice(made=method.made) for name, method in how.methods.items()}
-    command = invocation()
     return describe(named.classifier, images, recipes, chosen, model=model, command=command)
 
 
-def tell(found: Curve) -> None:
+def tell(found: Curve, console: Console) -> None:
     """Show the numbers, all shifts together."""
+    from renorm.evaluate import curve_rows
     from renorm.report import by_images, tables
 
     names = list(dict.fromkeys(shift.name for shift in found.shifts))
     title = f"mean over {len(names)} shifts" if len(names) > 1 else by_images.title(found, names[0])
-    console.print(tables.by_images(found))
-    say(f"{title}; {found.caption}", style="dim")
+    console.show(tables.by_images(found))
+    console.found(curve=[row for method in found.plan.methods for row in curve_rows(found, method)])
+    console.say(f"{title}; {found.caption}", style="dim")

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm.cli.console import console, done, say
-from renorm.recipes.classify import Config, DataSource, Network, Optimization, Options, Writing, options_of
+from renorm.cli.options import Command
+from renorm.recipes.classify import Config, DataSource, Network, Optimization, Writing
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from renorm.cli.console import Console
     from renorm.recipes import NamedModel
 
 CONFIG = Config(
@@ -25,7 +24,7 @@ BRANCH, SHIFT, NUM_IMAGES = "weak", "contrast:5", 32
 
 
 @dataclass(frozen=True)
-class Demo:
+class Demo(Command):
     """Train with two branches, compare banks, adapt to a shift, fold, export and report: on the embedded digits.
 
     Args:
@@ -36,11 +35,11 @@ class Demo:
     out: Path = Path("runs/demo")
     seed: int = 0
 
-    def run(self) -> None:
+    def run(self, console: Console) -> None:
         """Run the command."""
         import torch
 
-        from renorm.cli.export import write_exported
+        from renorm.cli.written import write_exported, write_folded
         from renorm.recipes import open_run
 
         started = time.perf_counter()
@@ -48,23 +47,25 @@ class Demo:
         torch.set_num_threads(1)
         run = self.out / "run"
         clear(self.out)
-        heading(1, "Train one network on weak and strong views, each with its own batch normalization")
-        train(run, self.seed)
-        heading(2, "Which bank is best under which shift?")
-        evaluate(run, self.seed)
-        named = open_run(run)
-        heading(3, f"Repair the {BRANCH} bank under {SHIFT.replace(':', ' ')} with {NUM_IMAGES} unlabelled images")
-        adapt(named, self.out / "adapted.safetensors", self.seed)
-        heading(4, "Fold the repaired branch into a plain network, and export it")
-        plain = fold(named, self.out / "plain.safetensors")
-        write_exported(named, plain, self.out / "plain.pt2", {"model": str(run), "bank": "adapted.safetensors"})
-        finish(self.out, time.perf_counter() - started)
+        heading(console, 1, "Train one network on weak and strong views, each with its own batch normalization")
+        train(run, self.seed, self.common.device, console)
+        heading(console, 2, "Which bank is best under which shift?")
+        named = open_run(run, self.common.device)
+        evaluate(named, run, self.seed, console)
+        heading(
+            console, 3, f"Repair the {BRANCH} bank under {SHIFT.replace(':', ' ')} with {NUM_IMAGES} unlabelled images"
+        )
+        adapt(named, self.out / "adapted.safetensors", self.seed, console)
+        heading(console, 4, "Fold the repaired branch into a plain network, and export it")
+        plain = write_folded(named, BRANCH, self.out / "plain.safetensors", console)
+        about = {"model": str(run), "bank": "adapted.safetensors"}
+        write_exported(named, plain, self.out / "plain.pt2", about, console)
+        finish(self.out, time.perf_counter() - started, console)
 
 
-def heading(number: int, text: str) -> None:
+def heading(console: Console, number: int, text: str) -> None:
     """Start a chapter."""
-    console.print()
-    console.rule(f"[bold]{number}[/]  {text}", align="left", style="blue")
+    console.head(f"[bold]{number}[/]  {text}")
 
 
 def clear(folder: Path) -> None:
@@ -85,31 +86,29 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def train(run: Path, seed: int) -> None:
+def train(run: Path, seed: int, device: str | None, console: Console) -> None:
     """Chapter 1."""
-    from renorm.cli.train import Train
+    from renorm.cli.training import trained
 
-    Train(Options(**options_of(replace(CONFIG, seed=seed))), out=run).run()
+    trained(replace(CONFIG, seed=seed), run, console, device=device)
 
 
-def evaluate(run: Path, seed: int) -> None:
+def evaluate(named: NamedModel, run: Path, seed: int, console: Console) -> None:
     """Chapter 2."""
-    from renorm.cli.evaluate import Evaluate
-    from renorm.evaluate import read_results
+    from renorm.cli.evaluation import Place, evaluated
     from renorm.recipes.classify.score import Evaluation
     from renorm.report.summary import finding
 
-    Evaluate(str(run), Evaluation(seed=seed)).run()
-    console.print(f"\n{finding(read_results(run / 'results.csv'))}")
+    results = evaluated(named, Evaluation(seed=seed), Place(str(run), str(run)), console)
+    console.show(f"\n{finding(results)}")
 
 
-def adapt(named: NamedModel, path: Path, seed: int) -> None:
+def adapt(named: NamedModel, path: Path, seed: int, console: Console) -> None:
     """Chapter 3."""
     import torch
 
     import renorm
-    from renorm.cli.adapt import divided, pixels
-    from renorm.cli.adaptation import judge, tell_change
+    from renorm.cli.adaptation import divided, judge, pixels, tell_change
     from renorm.report import tables
     from renorm.shifts import make_shifts
 
@@ -119,22 +118,19 @@ def adapt(named: NamedModel, path: Path, seed: int) -> None:
     few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
     source = renorm.Bank.of(named.classifier.model, branch=BRANCH)
     adaptation = renorm.adapt_(named.classifier.model, pixels(named, few), branch=BRANCH)
-    console.print(tables.distances(adaptation.distance))
-    tell_change(judge(named, rest, source, adaptation, BRANCH), rest, seed)
+    console.show(tables.distances(adaptation.distance))
+    console.found(moved=adaptation.distance, source_weight=adaptation.source_weight)
+    judged = judge(named, rest, source, BRANCH, console, moved=adaptation.source_weight != 1)
+    tell_change(judged, rest, seed, console)
     renorm.Bank.of(named.classifier.model, branch=BRANCH, affine=True).save(path)
-    done("adapted bank", path)
+    console.done("adapted bank", path)
 
 
-def fold(named: NamedModel, path: Path) -> nn.Module:
-    """Chapter 4: a plain model."""
-    from renorm.cli.fold import write_folded
-
-    return write_folded(named, BRANCH, path)
-
-
-def finish(folder: Path, seconds: float) -> None:
+def finish(folder: Path, seconds: float, console: Console) -> None:
     """Say where to look."""
-    console.print()
-    console.rule(f"[bold green]Done in {seconds:.0f} s[/]", align="left", style="green")
-    say(f"Open {folder / 'run' / 'report.html'} in a browser: the table as a heat map, the trade-off, the curves.")
-    say(f"Then try:  renorm evaluate {folder / 'run'} --banks weak strong weak:0.8+strong:0.2 --adapt 32")
+    console.head(f"[bold green]Done in {seconds:.0f} s[/]", style="green")
+    console.found(seconds=seconds)
+    console.say(
+        f"Open {folder / 'run' / 'report.html'} in a browser: the table as a heat map, the trade-off, the curves."
+    )
+    console.say(f"Then try:  renorm evaluate {folder / 'run'} --banks weak strong weak:0.8+strong:0.2 --adapt 32")

@@ -5,24 +5,21 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from renorm.cli.console import done, invocation, say
 from renorm.cli.model import ModelOptions
+from renorm.cli.options import Command
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from renorm.cli.console import Console
     from renorm.evaluate import Choice
     from renorm.recipes import NamedModel
 
-ROWS = 4  # of the batch that a file is compared on, besides a batch of 1
-
 
 @dataclass(frozen=True)
-class Export:
+class Export(Command):
     """Write one bank of a model as a program for batches of any size: torch.export (.pt2) or ONNX (.onnx).
 
     Nothing of the other branches is left in it. It is opened again, by onnxruntime if it is ONNX, and compared with the model
@@ -51,19 +48,21 @@ class Export:
     seed: int = 0
     source: ModelOptions = field(default_factory=ModelOptions)
 
-    def run(self) -> None:
+    def run(self, console: Console) -> None:
         """Run the command."""
         import renorm
+        from renorm.cli.written import write_exported
         from renorm.export import check_name
 
         check_name(self.out)
-        named = self.sized(self.source.open(self.model))
+        named = self.sized(self.source.open(self.model, self.common.device))
         choice = self.choice(named)
         bank = choice.bank and choice.bank.check_complete()
         borrowed = renorm.using(named.classifier.model, bank, choice.branch) if bank else nullcontext()
         with borrowed:
             about = {"model": self.model, "bank": self.bank or choice.branch or "source", "made": choice.made}
-            write_exported(named, named.classifier.folded(choice.branch), self.out, about, normalize=self.normalize)
+            plain = named.classifier.folded(choice.branch)
+            write_exported(named, plain, self.out, about, console, normalize=self.normalize)
 
     def sized(self, named: NamedModel) -> NamedModel:
         """The model with the size of its images.
@@ -123,29 +122,3 @@ class Export:
             train, _ = read(named.config)
         training = TrainingImages(train, seed=self.seed, make_view=views_of(named, train) if train else None)
         return choose(named.classifier, [name], named.classifier.branches, training)[name]
-
-
-def write_exported(
-    named: NamedModel, plain: nn.Module, path: Path, about: dict[str, Any], *, normalize: bool = False
-) -> None:
-    """Write a plain model with all that is needed to use it."""
-    import torch
-
-    from renorm.export import Normalized, write
-
-    classifier, size = named.classifier, named.classifier.size or 32
-    pixels = torch.rand(ROWS, 3, size, size, generator=torch.Generator().manual_seed(0))
-    model = Normalized(plain, classifier.mean, classifier.std) if normalize else plain
-    takes = "RGB in [0, 1]" if normalize else "(RGB in [0, 1] - mean) / std"
-    described = {
-        **about,
-        "classes": list(named.classifier.classes),
-        "input": takes,
-        "shape": ["batch", 3, size, size],
-        "mean": list(classifier.mean),
-        "std": list(classifier.std),
-        "command": invocation(),
-    }
-    exported = write(model, path, pixels if normalize else classifier.normalize(pixels), about=described)
-    done("exported model", repr(exported))
-    say(f"  takes float32 images (batch, 3, {size}, {size}): {takes}", style="dim")

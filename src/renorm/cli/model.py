@@ -33,16 +33,16 @@ class ModelOptions:
     std: Triple | None = None
     download: bool = False
 
-    def open(self, name: str) -> NamedModel:
-        """A model by its name, which fetches its data if asked to.
+    def open(self, name: str, device: str | None = None) -> NamedModel:
+        """A model by its name, on a device, which fetches its data if asked to.
 
         Raises:
             ValueError: If only one of mean and std is given, or the model cannot be made.
             FileNotFoundError: If there is no such run or file.
         """
-        return replace(self.find(name), download=self.download)
+        return replace(self.find(name, device), download=self.download)
 
-    def find(self, name: str) -> NamedModel:
+    def find(self, name: str, device: str | None = None) -> NamedModel:
         """The model of a run's folder, of a file that renorm wrote, or of an architecture's name.
 
         Raises:
@@ -56,9 +56,9 @@ class ModelOptions:
         path = Path(name)
         if path.suffix == ".safetensors" or path.is_dir() or "/" in name or "\\" in name:
             self._check_named(name)
-            return open_file(path) if path.suffix == ".safetensors" else open_run(path)
+            return open_file(path, device) if path.suffix == ".safetensors" else open_run(path, device)
         normalization = () if self.mean is None or self.std is None else (self.mean, self.std)
-        return open_named(name, self.weights, self.num_classes, normalization)
+        return open_named(name, self.weights, self.num_classes, normalization, device)
 
     def _check_named(self, name: str) -> None:
         """Refuse what a run or a file says itself."""

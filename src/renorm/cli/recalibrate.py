@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from renorm.cli.console import console, done, say
+from renorm.cli.console import counted
 from renorm.cli.model import ModelOptions
+from renorm.cli.options import Command
+
+if TYPE_CHECKING:
+    from renorm.cli.console import Console
 
 
 @dataclass(frozen=True)
-class Recalibrate:
+class Recalibrate(Command):
     """Measure the population statistics of images, for weights that have changed or another domain, and keep them.
 
     Args:
@@ -39,26 +44,28 @@ class Recalibrate:
     seed: int = 0
     source: ModelOptions = field(default_factory=ModelOptions)
 
-    def run(self) -> None:
+    def run(self, console: Console) -> None:
         """Run the command."""
         import renorm
-        from renorm.cli.fold import write_folded
+        from renorm.cli.written import write_folded
         from renorm.evaluate import TrainingImages
         from renorm.report import tables
 
         if not (self.bank or self.fold):
             raise ValueError("nothing to write: the measured statistics need a place. Add --bank FILE or --fold FILE.")
-        named = self.source.open(self.model)
+        named = self.source.open(self.model, self.common.device)
         branch, model = named.branch(self.branch), named.classifier.model
         images = named.images(self.images, self.split)
         batches = TrainingImages(images, self.num_images or len(images), self.seed).batches(named.classifier)
         before = renorm.Bank.of(model, branch=branch)
         renorm.recalibrate_(model, batches, branch=branch, passes=self.passes)
         after = renorm.Bank.of(model, branch=branch, affine=True)
-        console.print(tables.distances(before.distance(after)))
-        say(f"measured on {sum(map(len, batches)):,} images of {images.name}")
+        distances, count = before.distance(after), sum(map(len, batches))
+        console.show(tables.distances(distances))
+        console.say(f"measured on {counted(count, 'image')} of {images.name}")
+        console.found(images=count, branch=branch, distances=distances, distance=tables.together(distances.values()))
         if self.bank:
             after.save(self.bank)
-            done("bank", self.bank)
+            console.done("bank", self.bank)
         if self.fold:
-            write_folded(named, branch, self.fold)
+            write_folded(named, branch, self.fold, console)

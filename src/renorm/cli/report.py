@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from renorm.cli.console import console, done, invocation, say
+from renorm.cli.options import Command
 
 if TYPE_CHECKING:
-    from renorm.report.section import Head, Section
+    from renorm.cli.console import Console
+    from renorm.metrics import Interval
+    from renorm.report.grid import Grid
+    from renorm.report.section import Section
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Command):
     """Write the page of a run from its files, or of several runs side by side, and show the table or the differences.
 
     A page is one file that needs no network. Runs that differ by their seed only are averaged, and pairs of equal seeds
@@ -41,13 +44,18 @@ class Report:
     gradients: int = 0
     table: bool = True
 
-    def run(self) -> None:
+    @property
+    def computes(self) -> bool:
+        """Whether a model runs."""
+        return self.gradients > 0
+
+    def run(self, console: Console) -> None:
         """Run the command."""
         self.check()
         if len(self.runs) == 1:
-            self.one(self.runs[0])
+            self.one(self.runs[0], console)
         else:
-            self.several()
+            self.several(console)
 
     def check(self) -> None:
         """Refuse options that would do nothing.
@@ -73,23 +81,21 @@ class Report:
                 "--banks with a single run: its page shows all of them. Leave it out, or name the runs to compare it with."
             )
 
-    def one(self, path: Path) -> None:
+    def one(self, path: Path, console: Console) -> None:
         """The page of a run."""
-        from renorm.recipes.classify import sections as kind
+        from renorm.cli.pages import page_of_run, write_page
         from renorm.report import tables
-        from renorm.report.records import read
-        from renorm.report.sections.run import provenance
         from renorm.train import Run
 
-        record = read(path, kind.options, self.data)
+        record, head, sections = page_of_run(path, self.data, self.asked({"": path}))
+        console.found(rows=record.results.rows)
         if self.table:
-            console.print(tables.results(record.results, f"{path}: bank x shift"))
-        shown = [section for each in kind.SECTIONS if (section := each(record))]
-        sections = [*shown, *self.asked({"": path}), provenance(record)]
-        self.write(self.out or Run(path).report, kind.head(record), sections)
+            console.show(tables.results(record.results, f"{path}: bank x shift"))
+        write_page(self.out or Run(path).report, head, sections, console, self.png)
 
-    def several(self) -> None:
+    def several(self, console: Console) -> None:
         """The page of several runs."""
+        from renorm.cli.pages import write_page
         from renorm.recipes.classify.sections import options
         from renorm.report.records import names, read_all, sides
         from renorm.report.sections import several
@@ -97,10 +103,12 @@ class Report:
 
         assert self.out is not None
         found = versus(sides(read_all(self.runs, options)), self.banks)
+        console.found(findings=found.findings(), accuracies=by_name(found.accuracies), changes=by_name(found.changes))
         for text in found.findings() if self.table else ():
-            say(text)
+            console.say(text)
         more = self.asked(dict(zip(names([path.resolve() for path in self.runs]), self.runs, strict=True)))
-        self.write(self.out, several.head(found), several.sections(found, invocation(), more))
+        sections = several.sections(found, console.invocation, more)
+        write_page(self.out, several.head(found), sections, console, self.png)
 
     def asked(self, runs: dict[str, Path]) -> list[Section]:
         """The section of gradients, where it is wanted."""
@@ -109,17 +117,10 @@ class Report:
         from renorm.recipes.classify.gradients import of_run
         from renorm.report.sections.gradients import gradients
 
-        return [gradients({name: of_run(path, self.gradients) for name, path in runs.items()}, self.gradients)]
+        device = self.common.device
+        return [gradients({name: of_run(path, self.gradients, device) for name, path in runs.items()}, self.gradients)]
 
-    def write(self, where: Path, head: Head, sections: list[Section]) -> None:
-        """Write the page, and its pictures where they are wanted."""
-        from renorm.files import write_atomically
-        from renorm.report import figures
-        from renorm.report.page import page
-        from renorm.report.paper import pictures
 
-        write_atomically(where, page(head, sections).encode())
-        done("report", where)
-        if self.png:
-            for path in figures.save(pictures(sections), self.png, invocation()):
-                done("picture", path)
+def by_name(grid: Grid) -> dict[str, dict[str, Interval | None]]:
+    """The numbers of a grid by the names of its lines and columns."""
+    return {line.name: dict(zip(grid.columns, line.cells, strict=True)) for line in grid.lines}

@@ -26,14 +26,14 @@ class Kind(NamedTuple):
     Args:
         config: The class of its configurations; each names its recipe.
         read: A configuration from what config.json or a checkpoint says.
-        recipe: Makes what trains from a configuration.
-        open: Opens the folder of a run.
+        recipe: Makes what trains from a configuration, on ``device=``.
+        open: Opens the folder of a run on a device, or on the usual one.
     """
 
     config: type[Any]
     read: Callable[[Mapping[str, Any]], Any]
-    recipe: Callable[[Any], Recipe]
-    open: Callable[[Path], Opened]
+    recipe: Callable[..., Recipe]
+    open: Callable[[Path, str | None], Opened]
 
 
 class Recipes(Mapping[str, Kind]):

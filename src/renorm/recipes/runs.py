@@ -14,16 +14,17 @@ from renorm.recipes.kind import RECIPES, kind_of
 from renorm.train import Callback, Listener, Recipe, Run, board, train
 
 
-def prepare(config: Any) -> Recipe:
+def prepare(config: Any, device: str | None = None) -> Recipe:
     """What trains by a configuration, with its data, checked before anything is written.
 
     Args:
         config: Of any recipe, say :class:`renorm.recipes.classify.Config`.
+        device: Where to train, say ``"cpu"``; by default on an accelerator if there is one.
 
     Raises:
         ValueError: If it cannot be trained.
     """
-    return RECIPES[config.recipe].recipe(config)
+    return RECIPES[config.recipe].recipe(config, device=device)
 
 
 def fit(
@@ -73,7 +74,7 @@ def fit(
 
         train(recipe, run, resume=resume, callback=callback if main else None, listener=heard)
     if main:
-        for name, bank in kind_of(run.config()).open(run.path).banks().items():
+        for name, bank in kind_of(run.config()).open(run.path, str(recipe.processes.device)).banks().items():
             bank.save(run.banks / f"{name}.safetensors")
     return run
 
@@ -84,14 +85,18 @@ def description(recipe: Recipe, command: str = "") -> dict[str, Any]:
     return {"format": 1, "command": command, "versions": versions, **recipe.describe()}
 
 
-def open_run(path: Path) -> Any:
+def open_run(path: Path, device: str | None = None) -> Any:
     """What a run of any recipe opens as, from its newest checkpoint.
+
+    Args:
+        path: Its folder.
+        device: Where it computes, say ``"cpu"``; by default on a GPU if there is one.
 
     Raises:
         FileNotFoundError: If there is no run, or no checkpoint in it.
         ValueError: If the checkpoint is damaged, or of an unknown recipe.
     """
-    return kind_of(Run(path).config()).open(path)
+    return kind_of(Run(path).config()).open(path, device)
 
 
 def config_of(about: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from renorm.train.average import Average, remeasure_
 from renorm.train.batches import Key, Keys, Order, Share, num_batches
 from renorm.train.board import board
 from renorm.train.checkpoint import Checkpoint
-from renorm.train.devices import Processes, branches_of, join, pool_statistics_, unsynchronized
+from renorm.train.devices import Processes, branches_of, device_of, join, pool_statistics_, unsynchronized
 from renorm.train.loop import Callback, Event, Listener, set_rates, train
 from renorm.train.recipe import Plan, Recipe, Step, check_finite
 from renorm.train.run import Run
@@ -29,6 +29,7 @@ __all__ = [
     "branches_of",
     "check_finite",
     "constant",
+    "device_of",
     "half_cosine",
     "inverse_decay",
     "join",

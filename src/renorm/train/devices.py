@@ -84,20 +84,50 @@ class Processes:
             dist.destroy_process_group()
 
 
-def join() -> Processes:
+def join(device: str | None = None) -> Processes:
     """Join the processes that the environment names, or those of a group that exists.
 
+    Args:
+        device: Where this process computes, as :func:`device_of` takes it; by default on an accelerator of its own if the
+            machine has any.
+
     Raises:
-        ValueError: If this machine has fewer devices than processes.
+        ValueError: If this machine has fewer devices than processes, or several would share one that is named.
     """
     count, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    device = _device(local)
+    if count > 1 and device not in (None, "cpu"):
+        raise ValueError(
+            f"--device {device} for {count} processes: each needs a device of its own, and takes it. Leave it out, or name cpu."
+        )
+    return _joined(_device(local) if device is None else device_of(device), count)
+
+
+def _joined(device: torch.device, count: int) -> Processes:
     joined = count > 1 and not dist.is_initialized()
     if joined:
         dist.init_process_group("gloo" if device.type == "cpu" else None)
     if not dist.is_initialized():
         return Processes(device)
     return Processes(device, dist.get_rank(), dist.get_world_size(), joined)
+
+
+def device_of(name: str) -> torch.device:
+    """A device by its name: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        ValueError: If there is no such device here.
+
+    Example:
+        >>> device_of("cpu")
+        device(type='cpu')
+    """
+    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if name not in there and not (name == "cuda" and "cuda:0" in there):
+        raise ValueError(
+            f"no device {name!r}: one of {', '.join(there)} is needed on this machine. Choose one of them."
+        )
+    return torch.device(name)
 
 
 def _device(local: int) -> torch.device:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from renorm.cli import parse
+from renorm.cli.arguments import parse
 from renorm.data import cifar
 from renorm.models import Classifier
 from renorm.recipes import NamedModel
@@ -46,7 +47,7 @@ def test_nothing_else_can_be_fetched():
 
 @pytest.mark.parametrize("command", ["train", "evaluate runs/x"])
 def test_commands_take_the_option(command: str):
-    parsed = parse([*command.split(), "--download"])
+    parsed: Any = parse([*command.split(), "--download"]).command
     assert getattr(parsed, "options", None) == Options(download=True) or parsed.source.download
 
 

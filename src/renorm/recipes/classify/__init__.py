@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Optimization,
         Writing,
     )
+    from renorm.recipes.classify.files import input_of, write_plain, write_program
     from renorm.recipes.classify.flat import Options, configured, options_of
     from renorm.recipes.classify.paths import located
     from renorm.recipes.classify.recipe import Classification, read
@@ -42,9 +43,12 @@ __all__ = [
     "build",
     "check",
     "configured",
+    "input_of",
     "located",
     "options_of",
     "read",
+    "write_plain",
+    "write_program",
 ]
 
 _MODULE_OF = {
@@ -65,9 +69,12 @@ _MODULE_OF = {
     "build": "start",
     "check": "checks",
     "configured": "flat",
+    "input_of": "files",
     "located": "paths",
     "options_of": "flat",
     "read": "recipe",
+    "write_plain": "files",
+    "write_program": "files",
 }
 
 

@@ -22,24 +22,25 @@ from renorm.train import Run
 EPOCH = -2  # whose images and views no training has seen
 
 
-def of_run(path: Path, steps: int = 1) -> list[LayerGradients]:
+def of_run(path: Path, steps: int = 1, device: str | None = None) -> list[LayerGradients]:
     """Mean lengths and cosines over some steps: norms normalize by the batch, as in training, and nothing of the run changes.
 
     Args:
         path: Folder of a run.
         steps: How many batches.
+        device: Where to compute; by default on an accelerator if there is one.
 
     Raises:
         FileNotFoundError: If there is no run, or its training images are not where they were.
         ValueError: If it has no two branches.
     """
-    config = open_run(path).config
+    config = open_run(path, device).config
     if len(config.populations) < 2:
         raise ValueError(
             f"{path} trains on {', '.join(config.populations) or 'one branch'} alone: gradients are compared between two "
             f"branches or more. Leave --gradients out, or report a run with several."
         )
-    recipe = Classification(config)
+    recipe = Classification(config, device=device)
     recipe.restore(Run(path).load())
     recipe.model.train()
     with renorm.frozen_statistics(recipe.model):

@@ -91,8 +91,8 @@ class NamedModel:
         return plain
 
 
-def open_run(path: Path) -> NamedModel:
-    """The newest checkpoint of a run.
+def open_run(path: Path, device: str | None = None) -> NamedModel:
+    """The newest checkpoint of a run, on a device; by default on a GPU if there is one.
 
     Raises:
         FileNotFoundError: If there is no run, or no checkpoint in it.
@@ -100,11 +100,11 @@ def open_run(path: Path) -> NamedModel:
     """
     run = Run(path)
     run.config()
-    return open_file(checkpoint.weights_of(checkpoint.newest(run.checkpoint), MODEL))
+    return open_file(checkpoint.weights_of(checkpoint.newest(run.checkpoint), MODEL), device)
 
 
-def open_file(path: Path) -> NamedModel:
-    """A file of weights that renorm wrote, which says what model it belongs to.
+def open_file(path: Path, device: str | None = None) -> NamedModel:
+    """A file of weights that renorm wrote, which says what model it belongs to; on a device, by default a GPU if there is one.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -121,7 +121,7 @@ def open_file(path: Path) -> NamedModel:
     model = build(config_of(about), len(about["classes"]))
     checkpoint.load_into(model, weights)
     branches, classes = tuple(about["branches"]), tuple(about["classes"])
-    model = _to_device(model)
+    model = _on(model, device)
     return NamedModel(Classifier(model, about["mean"], about["std"], branches, classes, about["size"]), about)
 
 
@@ -130,6 +130,7 @@ def open_named(
     weights: Path | None = None,
     num_classes: int | None = None,
     normalization: Sequence[Sequence[float]] = (),
+    device: str | None = None,
 ) -> NamedModel:
     """A plain model by name, with weights from a file or, for timm and torchvision, their own.
 
@@ -138,6 +139,7 @@ def open_named(
         weights: File to load; it must fit.
         num_classes: Outputs, if not the model's usual number.
         normalization: Mean and standard deviation of the input, if not the model's own.
+        device: Where it computes; by default on a GPU if there is one.
 
     Raises:
         ValueError: For an unknown name, no weights, or those of another model.
@@ -149,7 +151,7 @@ def open_named(
     mean, std = normalization or usual_normalization(model)
     given = getattr(model, "pretrained_cfg", None) or {}
     size = given.get("input_size", (3, None, None))[-1]
-    return NamedModel(Classifier(_to_device(model), mean, std, size=size))
+    return NamedModel(Classifier(_on(model, device), mean, std, size=size))
 
 
 def _plain(name: str, weights: Path | None, num_classes: int | None) -> nn.Module:
@@ -165,5 +167,5 @@ def _plain(name: str, weights: Path | None, num_classes: int | None) -> nn.Modul
     return fetch(name, num_classes)
 
 
-def _to_device(model: nn.Module) -> nn.Module:
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+def _on(model: nn.Module, device: str | None) -> nn.Module:
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()

@@ -62,10 +62,13 @@ class Classification(Recipe):
         config: What to train.
         images: To train on; by default they and ``test`` are what the configuration names.
         test: To validate on.
+        device: Where to train; by default on an accelerator if there is one.
     """
 
-    def __init__(self, config: Config, images: Images | None = None, test: Images | None = None) -> None:
-        self.config, self.processes = config, join()
+    def __init__(
+        self, config: Config, images: Images | None = None, test: Images | None = None, *, device: str | None = None
+    ) -> None:
+        self.config, self.processes = config, join(device)
         if images is None or test is None:
             with self.processes.main_first() if config.source.download else nullcontext():
                 images, test = read(config)

@@ -1,0 +1,152 @@
+"""What is told while a table is made, and of it when it is there; for every command that makes one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renorm.cli.console import counted
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
+    from rich.progress import Progress, TaskID
+
+    from renorm.cli.console import Console
+    from renorm.evaluate import Protocol, Results
+    from renorm.recipes import NamedModel
+    from renorm.recipes.classify.score import Evaluation
+    from renorm.shifts import Shift
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a table belongs.
+
+    Args:
+        model: Folder of a run, a file, or a model's name.
+        title: What the model is called in the table.
+        out: Where to write it, if not into the run.
+        alexnet: Whose errors the mean corruption error is relative to, if not those that fit.
+    """
+
+    model: str
+    title: str
+    out: Path | None = None
+    alexnet: str | None = None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the model is a run, which has a place for its table."""
+        return (Path(self.model) / "config.json").exists()
+
+    @property
+    def path(self) -> Path | None:
+        """Where the table is written, if anywhere."""
+        return self.out or (Path(self.model) / "results.csv" if self.is_run else None)
+
+
+def evaluated(
+    named: NamedModel, asked: Evaluation, place: Place, console: Console, group: dist.ProcessGroup | None = None
+) -> Results:
+    """Make a table under a progress bar, show it and what it comes to, and write the report of a run."""
+    from renorm.cli.pages import write_report
+    from renorm.recipes.classify import score
+
+    prepared = score.prepare(named, asked, model=place.title, command=console.invocation)
+    if place.alexnet is not None:
+        check_standard(prepared.shifts)
+    tell(prepared.protocol, prepared.shifts, console)
+    if place.path is not None:
+        tell_former(place.path, prepared.protocol, prepared.shifts, console)
+    with console.progress("cells") as bar:
+        meter = ShiftMeter(console, bar, bar.add_task("evaluate", total=None, numbers=""), prepared.shifts)
+        results = score.score(prepared, place.path, group, meter)
+        meter.end()
+    show(results, place, console)
+    if place.path is not None:
+        console.done("table", place.path)
+    main = group is None or group.rank() == 0
+    if main and place.is_run and place.out is None:
+        write_report(Path(place.model), console)
+    return results
+
+
+class ShiftMeter:
+    """Shows how far a table is: a bar in a terminal, and in a log a line per shift."""
+
+    def __init__(self, console: Console, bar: Progress, task: TaskID, shifts: Sequence[Shift]) -> None:
+        self.console, self.bar, self.task, self.shifts = console, bar, task, list(shifts)
+        self.started = time.perf_counter()
+        self.now: Shift | None = None
+        self.cells = 0.0
+
+    def __call__(self, done: float, total: int, shift: Shift) -> None:
+        """Show one batch."""
+        self.bar.update(self.task, completed=int(done), total=total, numbers=shift.label)
+        if self.now is not None and shift.label != self.now.label:
+            self.tell(self.now, self.cells, total)
+        self.now, self.cells = shift, done
+
+    def end(self) -> None:
+        """Tell the last shift."""
+        if self.now is not None:
+            self.tell(self.now, self.cells, self.cells)
+
+    def tell(self, shift: Shift, done: float, total: float) -> None:
+        """A line of a shift that is done; a terminal has the bar."""
+        if self.console.is_terminal:
+            return
+        number = [each.label for each in self.shifts].index(shift.label) + 1
+        seconds = time.perf_counter() - self.started
+        left = seconds / done * (total - done) if done else 0.0
+        self.console.log(f"shift {number}/{len(self.shifts)}  {shift.label}  {left:.0f} s left")
+
+
+def show(results: Results, place: Place, console: Console) -> None:
+    """Print a table and what it comes to."""
+    from renorm.cli.overview import drawn, overview
+    from renorm.report import tables
+
+    console.show(tables.results(results, f"{place.model}: bank x shift"))
+    found = overview(results, place.alexnet)
+    if found:
+        console.show()
+        console.show(drawn(found))
+    console.found(rows=results.rows, overall=found)
+
+
+def tell(protocol: Protocol, chosen: Sequence[Shift], console: Console) -> None:
+    """Say what is evaluated, before it takes its time."""
+    data = protocol.data
+    what = f"{counted(data.images, 'image')} of {data.name}, " if data else ""
+    scale = f", severities for {protocol.scale} pixels" if protocol.scale else ""
+    banks = " ".join(protocol.banks)
+    console.say(f"{what}{counted(len(chosen), 'shift')}{scale}, banks {banks}, seed {protocol.seed}", style="dim")
+
+
+def tell_former(path: Path, protocol: Protocol, chosen: Sequence[Shift], console: Console) -> None:
+    """Say what becomes of a table that is there already."""
+    from renorm.evaluate import free_name, read_former
+
+    found = read_former(path, protocol, chosen)
+    if found.unlike:
+        console.say(f"{path} was made otherwise ({found.unlike}): it is kept as {free_name(path)}", style="yellow")
+    elif found.results is not None:
+        has = counted(len(found.results.shifts), "shift")
+        console.say(f"adding to {path}, which has {has} of this protocol", style="dim")
+
+
+def check_standard(chosen: Sequence[Shift]) -> None:
+    """Refuse a mean corruption error of some of the corruptions."""
+    from renorm.corruptions import SEVERITIES, STANDARD
+
+    there = {shift.label for shift in chosen}
+    missing = [label for name in STANDARD for n in SEVERITIES if (label := f"{name} {n}") not in there]
+    if missing:
+        raise ValueError(
+            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''} are not among the shifts: a mean corruption error "
+            "needs the fifteen standard corruptions in five severities. Add --shifts standard, or leave --alexnet out."
+        )

@@ -1,0 +1,143 @@
+"""What is told while something trains; for every command that trains."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renorm.cli.console import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.progress import Progress, TaskID
+
+    from renorm.cli.console import Console
+    from renorm.recipes.classify import Classification, Config
+    from renorm.train import Event
+
+TOGETHER = "norms use the statistics of all together"
+APART = "each normalizes by its own batch, running statistics are pooled before they are used (--sync-bn: all together)"
+
+
+def trained(
+    config: Config, folder: Path, console: Console, *, resume: bool = False, device: str | None = None
+) -> Classification:
+    """Train under a progress bar; only the main process speaks. The recipe, which is trained."""
+    from renorm.recipes import fit, prepare
+
+    recipe: Classification = prepare(config, device)  # pyright: ignore[reportAssignmentType]
+    if not recipe.processes.main:
+        console.leave_to_others()
+    tell(recipe, console)
+    count = recipe.processes.count
+    launch = "" if count == 1 else f"torchrun --nproc-per-node {count} -m "
+    with console.progress("steps") as bar:
+        meter = Meter(console, bar, recipe)
+        command = f"{launch}{console.invocation}"
+        run = fit(recipe, folder, resume=resume, command=command, callback=meter, listener=meter.epoch)
+    console.done("checkpoint", run.checkpoint)
+    if run.banks.exists():
+        console.done("banks", run.banks)
+    if recipe.processes.main:
+        console.found(run=run.path, epochs=run.history())
+    return recipe
+
+
+def table(recipe: Classification, folder: Path, num_images: int, console: Console) -> None:
+    """Evaluate what was trained, by the main process; tables of all seeds are of the same images."""
+    from renorm.cli.evaluation import Place, evaluated
+    from renorm.evaluate import ranks
+    from renorm.recipes import open_run
+    from renorm.recipes.classify.score import Evaluation
+
+    group = ranks.meet() if recipe.processes.count > 1 else None
+    named = open_run(folder, str(recipe.processes.device))
+    evaluated(named, Evaluation(num_images=num_images), Place(str(folder), str(folder)), console, group)
+
+
+def tell(recipe: Classification, console: Console) -> None:
+    """Say what is trained."""
+    config, processes = recipe.config, recipe.processes
+    network = config.network
+    console.say(
+        f"{network.model}, {network.norm} norms, branches {' '.join(config.branches)}: {counted(len(recipe.images), 'image')} "
+        f"of {recipe.images.name}, {counted(config.optimization.epochs, 'epoch')}, {processes.device.type}, seed {config.seed}"
+    )
+    if recipe.mix is not None:
+        console.say(f"mixes by {recipe.mix}", "dim")
+    if config.adversarial:
+        tell_attack(config, console)
+    if processes.count > 1:
+        console.say(f"{processes.count} processes; {TOGETHER if network.sync_bn else APART}", "dim")
+    elif network.sync_bn:
+        console.say("--sync-bn has no effect in one process", "yellow")
+
+
+def tell_attack(config: Config, console: Console) -> None:
+    """Say what makes attacked views."""
+    from renorm.recipes.classify.adversarial import attack_of, attacked_branches, origin
+
+    threat = config.threat
+    how = "in evaluation mode" if threat.mode == "eval" else "in training mode, which moves its statistics"
+    attacked = f"{', '.join(attacked_branches(config))}: images of {origin(config)} under attack"
+    console.say(f"{attacked}, {attack_of(config)}, {threat.steps} steps, {how}, loss {threat.loss}", "dim")
+
+
+class Meter:
+    """Shows steps in a terminal's bar, and tells each epoch in a line that stays.
+
+    Args:
+        console: Where to tell.
+        bar: What shows steps.
+        recipe: What trains.
+    """
+
+    def __init__(self, console: Console, bar: Progress, recipe: Classification) -> None:
+        plan = recipe.plan
+        self.console, self.bar, self.plan, self.examples = console, bar, plan, recipe.config.examples
+        self.task: TaskID = bar.add_task("train", total=plan.total, numbers="")
+        self.epochs = plan.total // plan.steps
+        self.seconds, self.since, self.first = 0.0, time.perf_counter(), None
+
+    def __call__(self, event: Event) -> None:
+        """Show one step: loss, accuracy of each branch, images per second."""
+        self.seconds = event.seconds if not self.seconds else 0.9 * self.seconds + 0.1 * event.seconds
+        numbers = [
+            f"epoch {min((event.step - 1) // self.plan.steps + 1, self.epochs)}/{self.epochs}",
+            *parts(event.means, "accuracy/"),
+            self.rate,
+        ]
+        self.bar.update(self.task, completed=event.step, numbers="  ".join(numbers))
+
+    @property
+    def rate(self) -> str:
+        """Images per second of the last steps."""
+        return f"{self.examples / self.seconds:,.0f} images/s" if self.seconds else ""
+
+    def epoch(self, record: Mapping[str, float]) -> None:
+        """Tell one epoch: loss and accuracies in training, accuracies in the test, images per second, time left."""
+        number = int(record["epoch"])
+        tested = [f"test {text}" for text in parts(record, "test/", loss=False)]
+        left = duration(record["seconds"] * (self.epochs - number))
+        words = [f"epoch {number}/{self.epochs}", *parts(record, "accuracy/"), *tested, self.rate, f"{left} left"]
+        self.console.log("  ".join(word for word in words if word))
+
+
+def parts(numbers: Mapping[str, float], prefix: str, *, loss: bool = True) -> list[str]:
+    """The loss, and accuracies by the name after a prefix."""
+    found = [f"{name.removeprefix(prefix)} {value:.1%}" for name, value in numbers.items() if name.startswith(prefix)]
+    return [f"loss {numbers['loss']:.3f}", *found] if loss else found
+
+
+def duration(seconds: float) -> str:
+    """A time as people read it.
+
+    Example:
+        >>> duration(75), duration(3700)
+        ('1:15', '1:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
