@@ -4,6 +4,8 @@ import ast
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,3 +203,27 @@ def test_a_process_that_is_not_the_main_one_is_silent(capsys: pytest.CaptureFixt
     console.found(x=1)
     console.finish()
     assert capsys.readouterr() == ("", "")
+
+
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise RuntimeError("torch was imported")
+sys.meta_path.insert(0, Block())
+from renorm.cli import main
+for arguments in (["--version"], ["--help"], *([name, "--help"] for name in {commands})):
+    try:
+        status = main(arguments)
+    except SystemExit as stopped:
+        status = stopped.code
+    assert not status, arguments
+"""
+
+
+def test_help_and_version_need_no_torch():
+    code = BLOCKED.replace("{commands}", repr(COMMANDS))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "--num-images" in run.stdout

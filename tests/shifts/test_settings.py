@@ -9,7 +9,7 @@ import torch
 from renorm.corruptions import CORRUPTIONS, STANDARD
 from renorm.data import Images
 from renorm.shifts import CorruptionSettings, Manifest
-from renorm.shifts.settings import expand
+from renorm.shifts.completed import expand
 from tests.data.pictures import write_image
 
 

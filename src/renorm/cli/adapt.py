@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from renorm.cli.adaptation import divided, judge, pixels, tell_change, tell_shift
 from renorm.cli.curve import Drawing
 from renorm.cli.model import ModelOptions
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 from renorm.cli.targets import check_place, check_targets
 from renorm.recipes.classify.config import changed
 
@@ -25,7 +25,7 @@ SUFFIXES = {"bank": ".safetensors", "fold": ".safetensors", "onnx": ".onnx", "pr
 
 
 @dataclass(frozen=True)
-class Adapt(Command):
+class Adapt(Subcommand):
     """Adapt a model to a few unlabelled images: two forwards, no training. Keep a bank, a plain model, ONNX.
 
     Shows how far the images are from the source at each site and whether that may be chance, and what adapting changes on the

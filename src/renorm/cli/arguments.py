@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 
 import tyro
 
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 
 COMMANDS = ("demo", "train", "evaluate", "compare", "adapt", "recalibrate", "fold", "export", "corrupt", "report")
 DESCRIPTION = (
@@ -42,7 +42,7 @@ class Typed(NamedTuple):
         names: Those that were given, by typing or in a file.
     """
 
-    command: Command
+    command: Subcommand
     names: frozenset[str]
 
 
@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str]) -> Typed:
     return Typed(read(name, kind, words, options), frozenset(names_in(words)))
 
 
-def command_class(name: str) -> type[Command]:
+def command_class(name: str) -> type[Subcommand]:
     """The class of a command, of which no other is imported."""
     return getattr(import_module(f"renorm.cli.{name}"), name.capitalize())
 
@@ -206,7 +206,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     return found
 
 
-def read(name: str, kind: type[Command], words: Sequence[str], options: dict[str, Any]) -> Command:
+def read(name: str, kind: type[Subcommand], words: Sequence[str], options: dict[str, Any]) -> Subcommand:
     """A command from the words after its name."""
     said = io.StringIO()
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from renorm.cli.console import counted
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Compare(Command):
+class Compare(Subcommand):
     """Print what B has more than A, paired by image, with 95 % intervals; unlike tables are refused.
 
     Models, banks and how they were trained may differ. The images, how they were corrupted and the seed must not.

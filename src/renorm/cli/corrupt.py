@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional
 
 from renorm.cli.console import counted
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 from renorm.shifts import CorruptionSettings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Corrupt(Command):
+class Corrupt(Subcommand):
     """Write a corrupted copy of a data set: CIFAR-10-C, ImageNet-C or Parquet of your own images.
 
     An image's pixels depend on the seed, its number, the corruption and the severity only, never on the number of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 from renorm.recipes.classify import Config, DataSource, Network, Optimization, Writing
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BRANCH, SHIFT, NUM_IMAGES = "weak", "contrast:5", 32
 
 
 @dataclass(frozen=True)
-class Demo(Command):
+class Demo(Subcommand):
     """Train with two branches, compare banks, adapt to a shift, fold, export and report: on the embedded digits.
 
     Args:
@@ -96,7 +96,7 @@ def train(run: Path, seed: int, device: str | None, console: Console) -> None:
 def evaluate(named: NamedModel, run: Path, seed: int, console: Console) -> None:
     """Chapter 2."""
     from renorm.cli.evaluation import Place, evaluated
-    from renorm.recipes.classify.score import Evaluation
+    from renorm.recipes.classify import Evaluation
     from renorm.report.summary import finding
 
     results = evaluated(named, Evaluation(seed=seed), Place(str(run), str(run)), console)

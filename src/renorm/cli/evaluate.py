@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from renorm.cli.model import ModelOptions
-from renorm.cli.options import Command
-from renorm.recipes.classify.score import Evaluation
+from renorm.cli.options import Subcommand
+from renorm.recipes.classify import Evaluation
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
 
 
 @dataclass(frozen=True)
-class Evaluate(Command):
+class Evaluate(Subcommand):
     """Evaluate every bank of a model under every shift: accuracy with 95 % intervals, likelihood, calibration.
 
     The table is written shift by shift: after a stop, the same command goes on where it was, and further banks or shifts are

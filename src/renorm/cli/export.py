@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from renorm.cli.model import ModelOptions
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Export(Command):
+class Export(Subcommand):
     """Write one bank of a model as a program for batches of any size: torch.export (.pt2) or ONNX (.onnx).
 
     Nothing of the other branches is left in it. It is opened again, by onnxruntime if it is ONNX, and compared with the model

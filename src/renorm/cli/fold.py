@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from renorm.cli.model import ModelOptions
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
 
 
 @dataclass(frozen=True)
-class Fold(Command):
+class Fold(Subcommand):
     """Write one branch as the plain model it is equal to: plain layers, plain keys; the equality is checked.
 
     Args:

@@ -31,7 +31,7 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(ABC):
+class Subcommand(ABC):
     """What can be typed after ``renorm``: options, and what they do."""
 
     common: Common = field(default_factory=Common)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from renorm.report.section import Head, Section
 
 
-def page_of_run(path: Path, data: str | None = None, more: Sequence[Section] = ()) -> tuple[Record, Head, list[Section]]:
+def page_of_run(
+    path: Path, data: str | None = None, more: Sequence[Section] = ()
+) -> tuple[Record, Head, list[Section]]:
     """What is read of a run, and its page.
 
     Args:

@@ -10,14 +10,14 @@ from tyro.conf import Positional
 
 from renorm.cli.console import counted
 from renorm.cli.model import ModelOptions
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
 
 
 @dataclass(frozen=True)
-class Recalibrate(Command):
+class Recalibrate(Subcommand):
     """Measure the population statistics of images, for weights that have changed or another domain, and keep them.
 
     Args:

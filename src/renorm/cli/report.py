@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Report(Command):
+class Report(Subcommand):
     """Write the page of a run from its files, or of several runs side by side, and show the table or the differences.
 
     A page is one file that needs no network. Runs that differ by their seed only are averaged, and pairs of equal seeds

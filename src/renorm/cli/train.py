@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm.cli.options import Command
+from renorm.cli.options import Subcommand
 from renorm.recipes.classify import Config, Options, configured, options_of
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Train(Command):
+class Train(Subcommand):
     """Train a classifier whose branches are views of each image, then evaluate it and write its report.
 
     On several GPUs or machines: torchrun --nproc-per-node 4 -m renorm train ... (or accelerate launch). The images of each

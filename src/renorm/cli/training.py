@@ -50,7 +50,7 @@ def table(recipe: Classification, folder: Path, num_images: int, console: Consol
     from renorm.cli.evaluation import Place, evaluated
     from renorm.evaluate import ranks
     from renorm.recipes import open_run
-    from renorm.recipes.classify.score import Evaluation
+    from renorm.recipes.classify import Evaluation
 
     group = ranks.meet() if recipe.processes.count > 1 else None
     named = open_run(folder, str(recipe.processes.device))

@@ -14,7 +14,8 @@ import torch
 from renorm.data import Images
 from renorm.extras import require
 from renorm.files import write_atomically
-from renorm.shifts.settings import CorruptionSettings, completed
+from renorm.shifts.completed import completed
+from renorm.shifts.settings import CorruptionSettings
 from renorm.version import __version__
 
 NAME = "manifest.json"

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from renorm.recipes.classify.asked import Evaluation
     from renorm.recipes.classify.checks import check
     from renorm.recipes.classify.config import (
         Attacking,
@@ -33,6 +34,7 @@ __all__ = [
     "Computing",
     "Config",
     "DataSource",
+    "Evaluation",
     "Exchange",
     "ImageMix",
     "MixOptions",
@@ -59,6 +61,7 @@ _MODULE_OF = {
     "Computing": "config",
     "Config": "config",
     "DataSource": "config",
+    "Evaluation": "asked",
     "Exchange": "config",
     "ImageMix": "config",
     "MixOptions": "config",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from renorm.data import Images, Origin, View, sample
 from renorm.evaluate import (
@@ -20,54 +20,16 @@ from renorm.evaluate import (
     unknown,
     usual,
 )
+from renorm.recipes.classify.asked import Evaluation, ThreatOptions
 from renorm.recipes.classify.config import changed
 from renorm.recipes.classify.recipe import read
-from renorm.recipes.classify.threat import ThreatOptions
+from renorm.recipes.classify.threat import threat_of
 from renorm.shifts import DEFAULT, Shift, Threat, domains, is_made, make_shifts, read_shifts
 
 if TYPE_CHECKING:
     import torch.distributed as dist
 
     from renorm.recipes.classify.named import NamedModel
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What to evaluate.
-
-    Args:
-        data: Images to evaluate on; a run knows its own.
-        train: Training images, which clean@ banks are measured on; a run knows its own.
-        banks: Branches, statistics of a view through a branch's affine (clean@BRANCH, weak@BRANCH), mixtures such as
-            weak:0.7+strong:0.3, or bank files; by default all branches, clean@ for each, and the even mixture of two. A
-            model without branches has the bank source.
-        shifts: clean, weak, strong; quick (4 corruptions), standard (15), held-out (4), corruptions (19) or a corruption's
-            name, perhaps with a severity (contrast:3, standard:5); an attack, fgsm, pgd:20 (20 steps), autoattack or
-            torchattacks:NAME; domains, or the name of a domain of the data; a folder of shifted images (CIFAR-10-C, ImageNet-C,
-            -R, ...). By default clean weak strong quick, and pgd:10 for a model that was trained under attack, domains
-            for one whose branches they are.
-        scale: Whose severities: those published for images of 32, 64 or 224 pixels; by default the nearest to the images.
-        rounding: What becomes of corrupted pixels: 8-bit rounds them as published files are; none keeps them as computed;
-            jpeg also codes them, as ImageNet-C is.
-        num_images: Evaluate on so many test images, drawn with the seed; 0 for all.
-        adapt: Also evaluate banks adapted to each shift from so many of its images; 0 for none.
-        prior: How many images the source bank counts for when adapting; auto, the default, reads it off the images of each
-            shift, and keeps the source where what they show may be chance.
-        seed: Of the draw, the shifts and the intervals.
-        attacks: What the attacks among the shifts may do.
-    """
-
-    data: str | None = None
-    train: str | None = None
-    banks: tuple[str, ...] = ()
-    shifts: tuple[str, ...] = ()
-    scale: Literal[32, 64, 224] | None = None
-    rounding: Literal["8-bit", "none", "jpeg"] = "8-bit"
-    num_images: int = 0
-    adapt: int = 0
-    prior: float | Literal["auto"] = "auto"
-    seed: int = 0
-    attacks: ThreatOptions = field(default_factory=ThreatOptions)
 
 
 class Prepared(NamedTuple):
@@ -199,7 +161,7 @@ def _shifts(named: NamedModel, asked: Evaluation, images: Images | None, train: 
     config = named.config
     own = ["pgd:10"] * config.adversarial + ["domains"] * (config.by_domain and asked.data is None)
     names = asked.shifts or (*DEFAULT, *own)
-    threat = asked.attacks.threat(config, lambda name: _choices(named, asked, [name], train))
+    threat = threat_of(asked.attacks, config, lambda name: _choices(named, asked, [name], train))
     return [shift for name in names for shift in _shifts_of(name, named, asked, images, threat)]
 
 

@@ -1,0 +1,64 @@
+"""What is asked for when a classifier is evaluated; without torch, so that the command line shows its options at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ThreatOptions:
+    """What the attacks among the shifts may do; by default what a run was trained with, else as published.
+
+    Args:
+        eps: Radius in units of 0 to 1, a number or a fraction: by default 8/255 for linf and 0.5 for l2.
+        attack_ball: linf bounds the change of each value, l2 the length of the whole change; by default linf.
+        attack_step_size: Length of a step of pgd; by default a quarter of the radius.
+        attack_start: Start pgd at a random point near each image.
+        attack_branch: Attack this branch, or bank as of --banks, whichever is evaluated; by default each is attacked itself.
+    """
+
+    eps: str | None = None
+    attack_ball: Literal["linf", "l2"] | None = None
+    attack_step_size: str | None = None
+    attack_start: bool = True
+    attack_branch: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate.
+
+    Args:
+        data: Images to evaluate on; a run knows its own.
+        train: Training images, which clean@ banks are measured on; a run knows its own.
+        banks: Branches, statistics of a view through a branch's affine (clean@BRANCH, weak@BRANCH), mixtures such as
+            weak:0.7+strong:0.3, or bank files; by default all branches, clean@ for each, and the even mixture of two. A
+            model without branches has the bank source.
+        shifts: clean, weak, strong; quick (4 corruptions), standard (15), held-out (4), corruptions (19) or a corruption's
+            name, perhaps with a severity (contrast:3, standard:5); an attack, fgsm, pgd:20 (20 steps), autoattack or
+            torchattacks:NAME; domains, or the name of a domain of the data; a folder of shifted images (CIFAR-10-C, ImageNet-C,
+            -R, ...). By default clean weak strong quick, and pgd:10 for a model that was trained under attack, domains
+            for one whose branches they are.
+        scale: Whose severities: those published for images of 32, 64 or 224 pixels; by default the nearest to the images.
+        rounding: What becomes of corrupted pixels: 8-bit rounds them as published files are; none keeps them as computed;
+            jpeg also codes them, as ImageNet-C is.
+        num_images: Evaluate on so many test images, drawn with the seed; 0 for all.
+        adapt: Also evaluate banks adapted to each shift from so many of its images; 0 for none.
+        prior: How many images the source bank counts for when adapting; auto, the default, reads it off the images of each
+            shift, and keeps the source where what they show may be chance.
+        seed: Of the draw, the shifts and the intervals.
+        attacks: What the attacks among the shifts may do.
+    """
+
+    data: str | None = None
+    train: str | None = None
+    banks: tuple[str, ...] = ()
+    shifts: tuple[str, ...] = ()
+    scale: Literal[32, 64, 224] | None = None
+    rounding: Literal["8-bit", "none", "jpeg"] = "8-bit"
+    num_images: int = 0
+    adapt: int = 0
+    prior: float | Literal["auto"] = "auto"
+    seed: int = 0
+    attacks: ThreatOptions = field(default_factory=ThreatOptions)
