@@ -12,6 +12,8 @@ from PIL import Image
 
 from renorm.data import Origin
 from renorm.evaluate import read_results, write_results
+from renorm.recipes import config_of
+from renorm.recipes.classify import options_of
 from tests.cli.conftest import TRAIN, Command
 
 
@@ -24,7 +26,7 @@ def copied(trained: Path, folder: Path, **config: Any) -> Path:
     """A run that says it was trained with other options."""
     shutil.copytree(trained, folder)
     about = json.loads((folder / "config.json").read_text())
-    about["config"] |= config
+    about["config"] = options_of(config_of(about)) | config
     (folder / "config.json").write_text(json.dumps(about))
     return folder
 
