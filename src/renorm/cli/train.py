@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,10 @@ def resumed(run: Run, given: Options, console: Console) -> Config:
     from renorm.recipes import config_of
     from renorm.recipes.classify import located
 
-    config = located(config_of(run.config()))
+    about = run.config()
+    config = located(config_of(about))
+    if "format" not in about:  # a run from before did not keep it
+        config = replace(config, writing=replace(config.writing, table_images=vars(given)["table_images"]))
     started, asked = options_of(config), options_of(located(configured(**vars(given))))
     usual, typed = vars(Options()), console.typed
     differing = [
