@@ -50,7 +50,6 @@ PAST_THE_DOOR: set[str] = {  # modules that other rooms import from; each goes a
     "recipes.classify.config",
     "recipes.classify.gradients",
     "recipes.classify.score",
-    "recipes.classify.sections",
     "report.by_images",
     "report.figures",
     "report.grid",

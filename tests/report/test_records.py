@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from renorm.evaluate import write_results
-from renorm.recipes.classify import sections
+from renorm.recipes.classify import kind
 from renorm.report.records import differing, names, read, read_all, sides
 from tests.report.made import HISTORY, bank, record, results
 
@@ -100,6 +100,6 @@ def test_options_that_differ_are_found():
 def test_a_run_that_is_older_than_an_option_has_its_default(tmp_path: Path):
     about = dict(record().about)
     about["config"] = {name: value for name, value in about["config"].items() if name != "ema"}
-    found = read(written(tmp_path / "old", about), sections.options)
+    found = read(written(tmp_path / "old", about), kind.options)
     assert differing([found, record("new", 4)]) == {"seed": [3, 4]}
     assert "ema" not in read(tmp_path / "old").config

@@ -83,7 +83,8 @@ class Report(Subcommand):
 
     def one(self, path: Path, console: Console) -> None:
         """The page of a run."""
-        from renorm.cli.pages import page_of_run, write_page
+        from renorm.cli.pages import write_page
+        from renorm.recipes import page_of_run
         from renorm.report import tables
         from renorm.train import Run
 
@@ -96,13 +97,13 @@ class Report(Subcommand):
     def several(self, console: Console) -> None:
         """The page of several runs."""
         from renorm.cli.pages import write_page
-        from renorm.recipes.classify.sections import options
-        from renorm.report.records import names, read_all, sides
+        from renorm.recipes import read_records
+        from renorm.report.records import names, sides
         from renorm.report.sections import several
         from renorm.report.versus import versus
 
         assert self.out is not None
-        found = versus(sides(read_all(self.runs, options)), self.banks)
+        found = versus(sides(read_records(self.runs)), self.banks)
         console.found(findings=found.findings(), accuracies=by_name(found.accuracies), changes=by_name(found.changes))
         for text in found.findings() if self.table else ():
             console.say(text)

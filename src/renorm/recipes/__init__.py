@@ -7,6 +7,7 @@ from renorm.recipes.kind import RECIPES, Kind, Opened, kind_of
 
 if TYPE_CHECKING:
     from renorm.recipes.classify.named import NamedModel, open_file, open_named
+    from renorm.recipes.pages import page_of_run, read_records
     from renorm.recipes.runs import config_of, fit, open_run, prepare
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "open_file",
     "open_named",
     "open_run",
+    "page_of_run",
     "prepare",
+    "read_records",
 ]
 
 _MODULE_OF = {
@@ -30,7 +33,9 @@ _MODULE_OF = {
     "open_file": "classify.named",
     "open_named": "classify.named",
     "open_run": "runs",
+    "page_of_run": "pages",
     "prepare": "runs",
+    "read_records": "pages",
 }
 
 

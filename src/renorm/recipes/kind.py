@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from renorm.banks import Bank
+    from renorm.report.records import Record
+    from renorm.report.section import Head, Section
     from renorm.train import Recipe
 
 
@@ -28,12 +30,16 @@ class Kind(NamedTuple):
         read: A configuration from what config.json or a checkpoint says.
         recipe: Makes what trains from a configuration, on ``device=``.
         open: Opens the folder of a run on a device, or on the usual one.
+        options: All options of a run by name, from its config.json.
+        show: The head of a run's page, and the sections that there are.
     """
 
     config: type[Any]
     read: Callable[[Mapping[str, Any]], Any]
     recipe: Callable[..., Recipe]
     open: Callable[[Path, str | None], Opened]
+    options: Callable[[Mapping[str, Any]], dict[str, Any]]
+    show: Callable[[Record], tuple[Head, list[Section]]]
 
 
 class Recipes(Mapping[str, Kind]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import cos, radians, sin
+from math import hypot
 
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
@@ -12,7 +12,7 @@ from renorm.report.colors import EDGE
 
 SIZE = 7.5
 RADII = (7, 13, 21, 31, 43)  # points from the mark; a name farther than the first has a line to its mark
-ANGLES = (45, 315, 135, 225, 0, 180, 90, 270)  # bars of intervals go to the sides, up and down
+SIDES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))  # bars of intervals are on the last four
 GAP = 3  # pixels between names
 MARK = 4.5  # points that a mark takes to each side
 
@@ -57,9 +57,9 @@ def _places(
     """Where a name may stand, from near to far: its box, its offset in points, and whether a line leads to it."""
     width, height = size
     for radius in RADII:
-        for angle in ANGLES:
-            dx = cos(radians(angle)) * (radius * unit + width / 2)
-            dy = sin(radians(angle)) * (radius * unit + height / 2)
+        for across, up in SIDES:
+            away = radius * unit / hypot(across, up)
+            dx, dy = across * (away + width / 2), up * (away + height / 2)
             x, y = centre[0] + dx, centre[1] + dy
             box = Bbox.from_extents(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
             yield box, (dx / unit, dy / unit), radius > RADII[0]

@@ -14,7 +14,7 @@ from renorm.banks import Bank
 from renorm.evaluate import Results, read_results
 from renorm.train import Run
 
-Options = Callable[[dict[str, Any]], dict[str, Any]]
+Options = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Gives all options of a run from its config.json, defaults where it is older than one."""
 
 IRRELEVANT = ("seed", "download", "num_workers", "tensorboard", "save_every", "table_images")  # but for chance
@@ -57,7 +57,7 @@ class Record:
         return {pair: self.banks[pair[0]].distance(self.banks[pair[1]]) for pair in combinations(self.banks, 2)}
 
 
-def options_in(about: dict[str, Any]) -> dict[str, Any]:
+def options_in(about: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a run's config.json has."""
     return about.get("config", {})
 

@@ -1,9 +1,32 @@
 """Classification as the rest of renorm knows it."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from renorm.recipes.classify.config import Config
+from renorm.recipes.classify.flat import options_of
 from renorm.recipes.classify.named import open_run
 from renorm.recipes.classify.recipe import Classification
 from renorm.recipes.classify.saved import config_of
 from renorm.recipes.kind import Kind
 
-KIND = Kind(Config, config_of, Classification, open_run)
+if TYPE_CHECKING:
+    from renorm.report.records import Record
+    from renorm.report.section import Head, Section
+
+
+def options(about: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a run, defaults where it is older than one, paths as they were typed."""
+    return options_of(config_of(about)) | about.get("typed", {})
+
+
+def show(record: Record) -> tuple[Head, list[Section]]:
+    """What a run's page shows; drawing is imported only then."""
+    from renorm.recipes.classify import sections
+
+    return sections.show(record)
+
+
+KIND = Kind(Config, config_of, Classification, open_run, options, show)

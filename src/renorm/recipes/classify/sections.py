@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from renorm.data import Images, View
-from renorm.recipes.classify.flat import options_of
 from renorm.recipes.classify.saved import config_of
 from renorm.report.records import Record
 from renorm.report.section import Head, Section
 from renorm.report.sections import examples, run
 from renorm.report.summary import adapting, finding
-
-
-def options(about: dict[str, Any]) -> dict[str, Any]:
-    """All options of a run, defaults where it is older than one, paths as they were typed."""
-    return options_of(config_of(about)) | about.get("typed", {})
 
 
 def head(record: Record) -> Head:
@@ -49,3 +42,8 @@ SECTIONS: Sequence[Callable[[Record], Section | None]] = (
     run.distances,
     pictured,
 )
+
+
+def show(record: Record) -> tuple[Head, list[Section]]:
+    """The head of the page, and the sections that there are."""
+    return head(record), [section for each in SECTIONS if (section := each(record))]
