@@ -327,7 +327,13 @@ def saves_ones(site: Any) -> None:
     """Instead of its values."""
 
     def ones(_: Any, state: dict[str, Any], prefix: str, __: Any) -> None:
-        state.update({key: torch.ones_like(value) for key, value in state.items() if key.startswith(prefix)})
+        state.update(
+            {
+                key: torch.ones_like(value)
+                for key, value in state.items()
+                if key.startswith(prefix) and value.is_floating_point()
+            }
+        )
 
     site.register_state_dict_post_hook(ones)
 
