@@ -1,10 +1,13 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from torch import Tensor
 
 from renorm.cli import main
+from renorm.data.splits import indices_of
 
 
 class Result(NamedTuple):
@@ -14,7 +17,7 @@ class Result(NamedTuple):
 
 
 Command = Callable[..., Result]
-TRAIN = ("train", "--model", "resnet8", "--epochs", "1", "--batch", "256", "--num-workers", "0")
+TRAIN = ("train", "--model", "resnet8", "--epochs", "1", "--batch", "64", "--num-workers", "0")
 
 
 @pytest.fixture
@@ -32,11 +35,31 @@ def renorm_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     return run
 
 
+@contextmanager
+def few_digits() -> Iterator[None]:
+    """Of the digits to train on there is every fourth: commands take 10 small steps."""
+
+    def fewer(labels: Tensor, split: str, holdout: float) -> Tensor:
+        found = indices_of(labels, split, holdout)
+        return found[::4] if split == "train" else found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("renorm.data.digits.indices_of", fewer)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def quick() -> Iterator[None]:
+    with few_digits():
+        yield
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one epoch on the digits; tests that write into it copy it first."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    assert main([*TRAIN, "--out", str(folder), "--table-images", "40"]) == 0
+    with few_digits():
+        assert main([*TRAIN, "--out", str(folder), "--table-images", "40"]) == 0
     return folder
 
 
