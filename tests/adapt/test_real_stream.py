@@ -26,6 +26,7 @@ class Real(NamedTuple):
 @pytest.fixture(scope="module")
 def real(data_folder: Path) -> Real:
     """The network and test images, clean and with noise."""
+    pytest.importorskip("pyarrow")
     data = load(data_folder / "cifar10" / "test.parquet", "test").subset(range(COUNT))
     model = load_weights(create("resnet20"), data_folder / "weights" / "cifar10-resnet20.safetensors").eval()
     pixels, labels = data.batch(range(COUNT))

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.linalg import inv, sqrtm
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -29,7 +28,9 @@ def colors(x: Tensor) -> tuple[Tensor, Tensor]:
 def loop(picture: Tensor, like: Tensor) -> Tensor:
     """Pixel by pixel, with scipy's roots."""
     (mean, covariance), (wanted_mean, wanted) = colors(picture), colors(like)
-    turn = np.real(sqrtm(wanted.numpy())) @ inv(np.real(sqrtm(covariance.numpy())))
+    linalg = pytest.importorskip("scipy.linalg")
+    root, wanted_root = (np.real(linalg.sqrtm(each.numpy())) for each in (covariance, wanted))
+    turn = wanted_root @ linalg.inv(root)
     columns = [turn @ (pixel - mean).numpy() + wanted_mean.numpy() for pixel in picture.double().flatten(1).T]
     return torch.from_numpy(np.stack(columns, 1)).view(picture.shape)
 
