@@ -51,6 +51,7 @@ PAST_THE_DOOR: set[str] = {  # modules that other rooms import from; each goes a
     "recipes.classify.gradients",
     "recipes.classify.score",
     "report.by_images",
+    "report.compared",
     "report.figures",
     "report.grid",
     "report.page",

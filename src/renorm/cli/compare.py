@@ -12,13 +12,8 @@ from renorm.cli.console import counted
 from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.table import Table
-
     from renorm.cli.console import Console
     from renorm.evaluate import Difference, Protocol, Results
-    from renorm.metrics import Interval
 
 
 @dataclass(frozen=True)
@@ -50,6 +45,7 @@ class Compare(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.evaluate import differences
+        from renorm.report.compared import differences as differences_table
 
         a, b = read(self.a), read(self.b)
         found = self.chosen(differences(a, b, self.banks, self.ignore))
@@ -59,7 +55,8 @@ class Compare(Subcommand):
         console.found(a=self.a, b=self.b, notes=notes(a.protocol, b.protocol), differences=found)
         for banks in dict.fromkeys(each.banks for each in found):
             console.show()
-            console.show(table(a, b, [each for each in found if each.banks == banks]))
+            shifts = [(each.shift, each.severity) for each in found if each.banks == banks]
+            console.show(differences_table(a, b, banks, shifts))
         counts = sorted({len(a.hits[each.banks[0], each.shift, each.severity]) for each in found})
         images = counted(counts[0], "image") if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
         console.say(f"accuracy in %, differences in points, paired bootstrap 95 % intervals over {images}", style="dim")
@@ -85,53 +82,6 @@ def read(path: Path) -> Results:
     from renorm.train import Run
 
     return read_results(Run(path).results if path.is_dir() else path)
-
-
-def table(a: Results, b: Results, found: Sequence[Difference]) -> Table:
-    """Differences of a pair of banks: severities averaged, then the mean over corruptions."""
-    from rich import box
-    from rich.table import Table
-
-    from renorm.corruptions import CORRUPTIONS
-
-    ours, theirs = found[0].banks
-    title = f"bank {ours}" if ours == theirs else f"bank {ours} of A, bank {theirs} of B"
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    shown.add_column("shift", no_wrap=True)
-    for name in ("A", "B", "B - A", "95 % interval"):
-        shown.add_column(name, justify="right")
-    groups = {name: [each for each in found if each.shift == name] for name in dict.fromkeys(e.shift for e in found)}
-    for name, group in groups.items():
-        shown.add_row(named(name, group), *cells(a, b, group))
-    corrupted = [each for each in found if each.shift in CORRUPTIONS]
-    if len({each.shift for each in corrupted}) > 1:
-        shown.add_section()
-        shown.add_row(f"mean over {len({each.shift for each in corrupted})} corruptions", *cells(a, b, corrupted))
-    return shown
-
-
-def named(name: str, group: Sequence[Difference]) -> str:
-    """A shift with its severities."""
-    severities = sorted(each.severity for each in group)
-    span = f"{severities[0]}-{severities[-1]}" if len(severities) > 1 else str(severities[0] or "")
-    return f"{name.replace('_', ' ')} {span}".strip()
-
-
-def cells(a: Results, b: Results, group: Sequence[Difference]) -> tuple[str, str, str, str]:
-    """The numbers of some differences together; coloured where the interval leaves out 0."""
-    from renorm.evaluate import mean_difference
-
-    interval = mean_difference(a, b, group)
-    values = (sum(each.accuracies[side] for each in group) / len(group) for side in (0, 1))
-    ours, theirs = (f"{100 * value:.1f}" for value in values)
-    style = style_of(interval)
-    value, low, high = (f"{100 * each:+.1f}" for each in interval)
-    return ours, theirs, f"[{style}]{value}[/]", f"[{style}]{low} to {high}[/]"
-
-
-def style_of(interval: Interval) -> str:
-    """Green for more, red for less, dim for what may be chance."""
-    return "bold green" if interval.low > 0 else "bold red" if interval.high < 0 else "dim"
 
 
 def notes(a: Protocol, b: Protocol) -> list[str]:

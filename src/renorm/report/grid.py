@@ -53,6 +53,11 @@ class Line:
     leader: int | None = None
     parts: tuple["Line", ...] = ()
 
+    @property
+    def title(self) -> str:
+        """Its name, with the severities it is a mean of."""
+        return f"{self.name} {self.parts[0].name}-{self.parts[-1].name}" if self.parts else self.name
+
 
 @dataclass(frozen=True)
 class Grid:
