@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from renorm.cli.console import Console
-from renorm.cli.overview import drawn, overview
+from renorm.cli.overview import overview
 from renorm.corruptions import STANDARD
 from renorm.evaluate import CellKey, ImageSet, Protocol, read_results, table
 from renorm.metrics import ALEXNET
 from renorm.models import create
+from renorm.report.tables import overall
 from renorm.shifts import Shift
 from tests.cli.conftest import Command, some_classes
 from tests.evaluate import made
@@ -228,7 +229,7 @@ def test_the_mean_corruption_error_is_printed_where_there_is_one(capsys: pytest.
     protocol = Protocol(data=ImageSet("data/cifar10", 200, "a", "b"), classes=10, scale=32)
     found = overview(made.results(protocol, hits))
     assert found["mCE, cifar10 AlexNet 100"]["source"].value == pytest.approx(100, abs=1)
-    Console().show(drawn(found))
+    Console().show(overall(found))
     shown = capsys.readouterr().out
     assert re.search(r"mean of 15 corruptions\s+68.\d ±", shown)
     assert re.search(r"mCE, cifar10 AlexNet 100\s+\d+.\d ±", shown)

@@ -99,7 +99,7 @@ def evaluate(named: NamedModel, run: Path, seed: int, console: Console) -> None:
     from renorm.recipes.classify import Evaluation
     from renorm.report.summary import finding
 
-    results = evaluated(named, Evaluation(seed=seed), Place(str(run), str(run)), console)
+    results = evaluated(named, Evaluation(seed=seed, adapt=NUM_IMAGES), Place(str(run), str(run)), console)
     console.show(f"\n{finding(results)}")
 
 
@@ -133,4 +133,4 @@ def finish(folder: Path, seconds: float, console: Console) -> None:
     console.say(
         f"Open {folder / 'run' / 'report.html'} in a browser: the table as a heat map, the trade-off, the curves."
     )
-    console.say(f"Then try:  renorm evaluate {folder / 'run'} --banks weak strong weak:0.8+strong:0.2 --adapt 32")
+    console.say(f"Then try:  renorm evaluate {folder / 'run'} --banks weak strong weak:0.8+strong:0.2 --adapt 64")

@@ -107,14 +107,14 @@ class ShiftMeter:
 
 def show(results: Results, place: Place, console: Console) -> None:
     """Print a table and what it comes to."""
-    from renorm.cli.overview import drawn, overview
+    from renorm.cli.overview import overview
     from renorm.report import tables
 
     console.show(tables.results(results, f"{place.model}: bank x shift"))
     found = overview(results, place.alexnet)
     if found:
         console.show()
-        console.show(drawn(found))
+        console.show(tables.overall(found))
     console.found(rows=results.rows, overall=found)
 
 

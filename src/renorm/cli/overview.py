@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
-
 from renorm.cli.console import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from renorm.evaluate import Results
     from renorm.metrics import Interval
 
@@ -59,21 +54,3 @@ def _errors(results: Results, reference: str) -> dict[str, dict[str, Interval]]:
 
 def _percent(interval: Interval) -> Interval:
     return type(interval)(*(100 * value for value in interval))
-
-
-def drawn(found: Mapping[str, Mapping[str, Interval]]) -> Table:
-    """The numbers as a table, a line each and a column per bank."""
-    banks = list(next(iter(found.values())))
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    shown.add_column("over all", no_wrap=True)
-    for name in banks:
-        heading = name.replace("+", "\n+").replace("@", "@\n")
-        shown.add_column(heading, justify="right", vertical="bottom", overflow="fold")
-    for title, intervals in found.items():
-        shown.add_row(title, *map(_shown, intervals.values()))
-    return shown
-
-
-def _shown(interval: Interval) -> str:
-    half = (interval.high - interval.low) / 2
-    return f"{interval.value:.1f} [dim]±{half:.1f}[/]"

@@ -10,28 +10,34 @@ from rich.table import Table
 from rich.text import Text
 
 from renorm.evaluate import Curve, Results
+from renorm.metrics import Interval
 from renorm.report.grid import MEAN, Line, accuracy_grid, halves
+from renorm.report.wide import WideTable
 
 BAR = "\N{FULL BLOCK}"
-CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images} images"
+CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images}"
 
 
 def results(found: Results, title: str = "bank x shift") -> Group:
     """The table bank x shift, severities averaged; a bank that leads its row by more than chance is green."""
     shown = accuracy_grid(found)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("shift", no_wrap=True)
-    for name in shown.columns:
-        header = name.replace("+", "\n+").replace("@", "@\n")
-        table.add_column(header, justify="right", vertical="bottom", overflow="fold")
-    for line in (line for line in shown.lines if line.family != MEAN):
-        severities = [part.name for part in line.parts]
-        span = f" {severities[0]}-{severities[-1]}" if severities else ""
-        table.add_row(line.name + span, *_cells(line))
+    rows = [(_named(line), _cells(line)) for line in shown.lines if line.family != MEAN]
+    table = WideTable("shift", shown.columns, rows)
     sizes = sorted({row.count for row in found.rows})
-    images = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    images = (
+        "1 image"
+        if sizes == [1]
+        else f"{sizes[0]:,} images"
+        if len(sizes) == 1
+        else f"{sizes[0]:,} to {sizes[-1]:,} images"
+    )
     caption = CAPTION.format(images=images)
     return Group(Text(title, style="bold"), table, Text(caption, style="dim"))
+
+
+def _named(line: Line) -> str:
+    severities = [part.name for part in line.parts]
+    return f"{line.name} {severities[0]}-{severities[-1]}" if severities else line.name
 
 
 def _cells(line: Line) -> list[Text]:
@@ -43,6 +49,16 @@ def _cells(line: Line) -> list[Text]:
         text = Text(f"{100 * cell.value:.1f}", style="bold green" if place == line.leader else "")
         texts.append(text.append(f" ±{100 * halves(cell):.1f}", style="dim"))
     return texts
+
+
+def overall(found: Mapping[str, Mapping[str, Interval]]) -> WideTable:
+    """A few numbers of each bank: a line of each kind, a column per bank."""
+    rows = [(title, [_with_half(interval) for interval in intervals.values()]) for title, intervals in found.items()]
+    return WideTable("over all", list(next(iter(found.values()))), rows)
+
+
+def _with_half(interval: Interval) -> Text:
+    return Text(f"{interval.value:.1f}").append(f" ±{halves(interval):.1f}", style="dim")
 
 
 def distances(
