@@ -179,7 +179,7 @@ def test_one_label_by_hand_for_the_batch_is_no_constant(share, training):
         def __init__(self):
             super().__init__()
             self.bn = renorm.layers.SplitBatchNorm(3, BRANCHES, share=share)
-            nn.init.normal_(self.bn.weight)
+            nn.init.normal_(self.bn.get_parameter("weight"))
 
         def forward(self, x, label):
             return self.bn(x, label)
