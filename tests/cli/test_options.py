@@ -61,6 +61,7 @@ def test_the_version(renorm_command: Command):
         ("adapt x --images d --weight w.pth", r"--weight w.pth: a number is needed.*did you mean --weights\?"),
         ("adapt x --images d --prior many", r"--prior many: a number or auto is needed"),
         ("adapt x --images d --num-images 1.5", r"--num-images 1.5: a whole number is needed"),
+        ("train --norm spilt", r"--norm spilt: split or sandwich or shared is needed"),
         ("corrupt d o --severities a b", r"--severities a b: a whole number, or several is needed"),
     ],
 )

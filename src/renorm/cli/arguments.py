@@ -27,6 +27,9 @@ DESCRIPTION = (
     "Errors are one message; --debug adds where they arose. --version prints the version."
 )
 KINDS = {int: "a whole number", float: "a number", bool: "True or False", Path: "a path", str: "a text"}
+REFUSED = re.compile(
+    r"(?:Error parsing|for argument)[\s│']*--([\w-]+)"
+)  # what tyro says of a value, perhaps over two lines
 MARKERS = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
 
 
@@ -213,7 +216,7 @@ def read(name: str, kind: type[Subcommand], words: Sequence[str], options: dict[
         with contextlib.redirect_stderr(said):
             return tyro.cli(kind, args=list(words), prog=f"renorm {name}", config=MARKERS)
     except SystemExit:
-        wrong = re.search(r"Error parsing --([\w-]+)", said.getvalue())
+        wrong = REFUSED.search(said.getvalue())
         option = name_of(wrong[1], options) if wrong else ""
         if option in options:
             raise UsageError(_unfit(name, option, words, options)) from None
