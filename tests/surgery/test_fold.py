@@ -52,7 +52,7 @@ def test_the_model_is_left_as_it_was():
     with renorm.route(model, "strong"):
         folded: Any = renorm.fold(model, "weak", probe=images())
         folded[1].weight.data.zero_()
-        assert model[1].route.open.branches == (1,)
+        assert model[1].route.open.rows == (1,)
     exactly(tensors(model), before)
     assert [m.training for m in model.modules()] == modes
     assert [m.training for m in folded.modules()] == modes

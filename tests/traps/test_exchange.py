@@ -1,6 +1,7 @@
 """Faults of published moment exchange code, which are not here."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_positive_values_of_a_trained_network_do_not_blow_up(data_folder: Path):
     model = renorm.models.create("resnet20", num_classes=10).eval()
     renorm.models.load_weights(model, data_folder / "weights" / "cifar10-resnet20.safetensors")
     images = renorm.data.load(str(data_folder / "cifar10"), split="test").subset(list(range(128)))
-    seen: list[Tensor] = []
+    seen: list[Any] = []
     model.get_submodule("layer3").register_forward_hook(lambda _, args, output: seen.append(output))
     with torch.no_grad():
         model(images.normalized())

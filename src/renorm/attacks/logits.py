@@ -69,9 +69,9 @@ def _enter_route(stack: ExitStack, model: nn.Module, branch: str | None, mode: M
     found = route_of(model)
     if branch is None and found is not None and found.selected(training=mode == "train"):
         return
-    branch = resolve(model, branch)
-    if branch is not None:
-        stack.enter_context(through(model, branch))
+    meant = resolve(model, branch)
+    if isinstance(meant, str):  # no mapping is asked for; a plain model has none
+        stack.enter_context(through(model, meant))
 
 
 def _checked(logits: Tensor, images: Tensor) -> Tensor:

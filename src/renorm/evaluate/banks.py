@@ -197,7 +197,7 @@ def _branch(name: str) -> str | None:
 
 def _from_file(classifier: Classifier, path: str, known: Sequence[str]) -> Choice:
     bank = Bank.load(path)
-    branch = bank.branch if bank.branch in known else _branch(known[0])
+    branch = bank.branch if isinstance(bank.branch, str) and bank.branch in known else _branch(known[0])
     with using(classifier.model, bank, branch=branch):  # refuses another model's bank, once
         pass
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]

@@ -7,8 +7,8 @@ import pytest
 
 from renorm.recipes import config_of, prepare
 from renorm.recipes.classify import Config, configured, read
+from renorm.recipes.classify.kind import options
 from renorm.recipes.classify.paths import located
-from renorm.recipes.classify.sections import options
 
 
 @pytest.fixture
