@@ -1,6 +1,6 @@
 """Draw a table bank x shift as `renorm report --png` does, for tables that came without their run.
 
-renorm demo && renorm evaluate runs/demo/run --adapt 32
+renorm demo
 python experiments/picture.py runs/demo/run/results.csv docs/images/demo.png
 """
 
