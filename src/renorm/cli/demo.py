@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm.cli.options import Subcommand
-from renorm.recipes.classify import Config, DataSource, Network, Optimization, Writing
+from renorm.recipes.classify import Computing, Config, DataSource, Network, Optimization, Writing
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 CONFIG = Config(
     DataSource("digits"),
     network=Network("resnet8"),
-    optimization=Optimization(epochs=16, rate=0.1),
+    optimization=Optimization(epochs=12, rate=0.1),
+    computing=Computing(num_workers=1),
     writing=Writing(table_images=0),
 )
 BRANCH, SHIFT, NUM_IMAGES = "weak", "contrast:5", 32
