@@ -10,7 +10,7 @@ from weakref import ref
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.autograd.graph import saved_tensors_hooks
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
@@ -277,3 +277,14 @@ def test_tables_changed_before_backward_are_an_error():
         weight.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_forward_mode_keeps_its_tangent(grad: bool):
+    x, weight, bias = (t.detach() for t in tensors((5, 3, 7, 2)))
+    tangent = torch.randn_like(x)
+    with torch.set_grad_enabled(grad), forward_ad.dual_level():
+        y = renormalize(forward_ad.make_dual(x, tangent), by_own, weight, bias)[0]
+        found = forward_ad.unpack_dual(y).tangent
+    ahead, behind = (renormalize(x + h * tangent, by_own, weight, bias)[0] for h in (1e-6, -1e-6))
+    assert_close(found, (ahead - behind) / 2e-6)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 from torch.autograd.graph import saved_tensors_hooks
 
 CHUNK = 4 * 2**20  # bytes of x handled at a time, so that a second read of them hits the cache
@@ -44,7 +44,9 @@ def renormalize(x: Tensor, rule: Rule | None, *tables: Table) -> tuple[Any, ...]
         tables: what the rule needs gradients for, of any shape.
     """
     if able(x):
-        return _Renormalize.apply(x, rule, torch.is_grad_enabled(), *tables)  # pyright: ignore[reportReturnType]
+        if not torch.is_grad_enabled() or not any(t is not None and t.requires_grad for t in (x, *tables)):
+            return _renormalized(x, rule, tables)  # a node of autograd would cost as much as the tables
+        return _Renormalize.apply(x, rule, *tables)  # pyright: ignore[reportReturnType]
     return by_formula(x, rule, *tables)
 
 
@@ -68,6 +70,8 @@ def able(x: Tensor) -> bool:
     """Whether the passes can take ``x``: eager, on a CPU, float32 or float64, not empty, dense in either memory format."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active():
         return False
+    if forward_ad._current_level >= 0:  # what is written into a tensor given would lose its tangent
+        return False
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.ndim < 3 or type(x) is not Tensor:
         return False
     return x.numel() > 0 and (x.is_contiguous() or x.movedim(1, -1).is_contiguous())
@@ -78,23 +82,37 @@ def faster(x: Tensor) -> bool:
     return x.numel() >= FEWEST and x.is_contiguous() and able(x)
 
 
+def _renormalized(x: Tensor, rule: Rule | None, tables: Sequence[Table]) -> tuple[Any, ...]:
+    """Two passes, of which nothing is kept."""
+    y = torch.empty_like(x)
+    read = sample_moments(x, scratch=y) if rule else ()
+    found = rule(*read, *tables) if rule else tables
+    scale, offset, centre, *others = _alike(x, *found)
+    affine(x, scale, torch.addcmul(offset, scale, centre, value=-1), y)
+    return y, *others
+
+
+def _alike(x: Tensor, scale: Any, offset: Any, centre: Any, *others: Any) -> tuple[Any, ...]:
+    """What a rule returns, scale and offset in one shape, in the type of ``x``."""
+    scale, offset = scale.to(x.dtype), offset.to(x.dtype)
+    if scale.shape != offset.shape:
+        scale, offset = torch.broadcast_tensors(scale, offset)
+    return scale, offset, centre.detach().to(x.dtype), *others
+
+
 class _Renormalize(Function):
     """Two passes forward, two backward. Between them autograd differentiates the rule, once the sums over pixels are known."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rule: Rule | None, recorded: bool, *tables: Table) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: Any, x: Tensor, rule: Rule | None, *tables: Table) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = torch.empty_like(x)
         read = sample_moments(x, scratch=y) if rule else (None, None)
-        leaves: list[Any] = [_leaf(t, recorded and x.requires_grad) for t in read]
-        leaves += [_leaf(t, recorded and t is not None and t.requires_grad) for t in tables]
+        leaves: list[Any] = [_leaf(t, x.requires_grad) for t in read]
+        leaves += [_leaf(t, t is not None and t.requires_grad) for t in tables]
         # Activation checkpointing would have what autograd keeps of the rule computed again; it is small, so it just stays.
         # Detached, as a node that holds its own output by a hook is a cycle that nothing frees.
         with torch.enable_grad(), saved_tensors_hooks(Tensor.detach, _same):
-            scale, offset, centre, *others = rule(*leaves) if rule else leaves[2:]
-            scale, offset = scale.to(x.dtype), offset.to(x.dtype)
-            if scale.shape != offset.shape:
-                scale, offset = torch.broadcast_tensors(scale, offset)
-        centre = centre.detach().to(x.dtype)
+            scale, offset, centre, *others = _alike(x, *(rule(*leaves) if rule else leaves[2:]))
         ctx.save_for_backward(x, *tables)
         ctx.rule, ctx.leaves, ctx.found = rule, leaves, (scale, offset, centre, *others)
         ctx.set_materialize_grads(False)
@@ -110,7 +128,7 @@ class _Renormalize(Function):
         x, *tables = ctx.saved_tensors
         if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():  # differentiable, or many by vmap
             gx, *found = _gradients_by_formula(ctx.rule, (x, *tables), grads)
-            return gx, None, None, *found
+            return gx, None, *found
         g = torch.zeros_like(x) if grads[0] is None else like(grads[0], x)
         scale, offset, centre, *others = ctx.found
         gx, sums = torch.empty_like(x), [None, None]
@@ -120,8 +138,8 @@ class _Renormalize(Function):
         ends, starts = (offset, scale, *others), (*sums, *grads[1:])
         gmean, gvar, *found = _gradients(ends, starts, ctx.leaves, retain_graph=True)
         if not ctx.needs_input_grad[0]:
-            return None, None, None, *found
-        return _input_gradient(ctx, x, g, gmean, gvar, gx), None, None, *found
+            return None, None, *found
+        return _input_gradient(ctx, x, g, gmean, gvar, gx), None, *found
 
 
 def _input_gradient(ctx: Any, x: Tensor, g: Tensor, gmean: Table, gvar: Table, out: Tensor) -> Tensor:

@@ -57,12 +57,19 @@ def route(
         >>> with renorm.route(model, "weak", "strong"):
         ...     y = model(torch.randn(6, 3, 5, 5))
     """
-    with ExitStack() as stack:
-        device = _device_of(model)
-        for each in routes_of(model):
-            selection = said(read(spec, each, device, check), folded, size)
-            stack.enter_context(_opened(each, selection, model))
+    device, root = _device_of(model), _uncompiled(model)
+    opened = [(each, said(read(spec, each, device, check), folded, size)) for each in routes_of(model)]
+    before = [(each, each.open, each.batch, each.outermost) for each, _ in opened]
+    handles = [handle for each, _ in opened for handle in each.watch(root)]
+    try:
+        for each, selection in opened:
+            each.open, each.batch, each.outermost = selection, None, None
         yield
+    finally:
+        for each, selection, batch, outermost in before:
+            each.open, each.batch, each.outermost = selection, batch, outermost
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -85,19 +92,6 @@ def _demanded(each: Route, row: int) -> Iterator[None]:
         yield
     finally:
         each.demanded = before
-
-
-@contextmanager
-def _opened(each: Route, selection: Selection, model: nn.Module) -> Iterator[None]:
-    before = each.open, each.batch, each.outermost
-    handles = each.watch(_uncompiled(model))
-    try:
-        each.open, each.batch, each.outermost = selection, None, None
-        yield
-    finally:
-        each.open, each.batch, each.outermost = before
-        for handle in handles:
-            handle.remove()
 
 
 def _uncompiled(model: nn.Module) -> nn.Module:

@@ -93,7 +93,7 @@ class Alternating(Selection):
     """
 
     def __init__(self, rows: tuple[int, ...], table: Tensor) -> None:
-        super().__init__(rows, len(table))
+        super().__init__(rows, table.shape[0])
         self.table = table
 
     def index(self, n: int, device: torch.device | None = None) -> Tensor:
