@@ -18,7 +18,7 @@ from renorm.corruptions import STANDARD
 from renorm.evaluate import CellKey, ImageSet, Protocol, read_results, table
 from renorm.metrics import ALEXNET
 from renorm.models import create
-from renorm.report.tables import overall
+from renorm.report.terminal import overall
 from renorm.shifts import Shift
 from tests.cli.conftest import Command, some_classes
 from tests.evaluate import made

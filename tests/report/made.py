@@ -9,7 +9,7 @@ import torch
 from renorm.banks import Bank, Statistics
 from renorm.evaluate import CellKey, ImageSet, Protocol, Results
 from renorm.recipes.classify import configured, options_of
-from renorm.report.records import Record
+from renorm.report.record import Record
 from tests.evaluate import made
 
 N = 200

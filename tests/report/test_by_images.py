@@ -3,13 +3,13 @@
 import pytest
 import torch
 from matplotlib import colors
+from tests.report.test_tables import shown
 
 from renorm.evaluate import Curve, CurvePlan, Method, Protocol
 from renorm.evaluate.curve_points import CurvePoint
-from renorm.report import by_images, figures, tables
+from renorm.report import by_images, figures, terminal
 from renorm.report.colors import FAINT
 from renorm.shifts import Shift
-from tests.report.test_tables import shown
 
 METHODS = {method.label: method for method in map(Method.named, ("source", "auto", "16"))}
 HOW = CurvePlan(METHODS, (1, 8, 64), 2, torch.arange(10), torch.arange(10, 99), seed=3)
@@ -64,7 +64,7 @@ def test_the_picture_says_how_it_was_made():
 
 
 def test_the_table_marks_the_best_method_of_each_number():
-    text = shown(tables.by_images(made(Shift("clean"))))
+    text = shown(terminal.by_images(made(Shift("clean"))))
     assert "2 draws" in text
     (line,) = [line for line in text.splitlines() if line.strip().startswith("prior 16")]
     assert "51.0 ±" in line

@@ -14,7 +14,7 @@ from torch import Tensor
 from renorm.data import Images, Origin, load, sample
 from renorm.evaluate import ImageSet, Protocol, Results
 from renorm.recipes.classify import configured
-from renorm.report.records import Record
+from renorm.report.record import Record
 from renorm.report.sections import examples
 from renorm.report.sections.examples import NUM, SIDE, Strip, Views, find_images, find_stored, illustrate
 from renorm.shifts import make_shifts

@@ -16,7 +16,7 @@ from renorm.report import figures, heat, paper
 from renorm.report.grid import accuracy_grid
 from renorm.report.heat_map import heat_map
 from renorm.report.labels import label
-from renorm.report.records import Side, sides
+from renorm.report.record import Side, sides
 from renorm.report.sections import run, several
 from renorm.report.summary import points
 from renorm.report.training import ACCURACY, LOSS, Learned, learned

@@ -13,7 +13,7 @@ from renorm.evaluate import Protocol
 from renorm.recipes.classify import sections as classify
 from renorm.report import summary
 from renorm.report.page import page
-from renorm.report.records import Record, sides
+from renorm.report.record import Record, sides
 from renorm.report.section import Command, Facts, Folded, Gallery, Head, Section, Text, readable
 from renorm.report.sections import run, several
 from renorm.report.sections.examples import Strip

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from renorm.evaluate import Protocol, differences, mean_difference
 from renorm.report.grid import ShiftKey
-from renorm.report.records import Record, Side, sides
+from renorm.report.record import Record, Side, sides
 from renorm.report.versus import Versus, common_seeds, paired, versus
 from tests.report.made import ACCURACIES, record
 

@@ -47,7 +47,7 @@ def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str,
         name: Of the images.
         console: Where to tell.
     """
-    from renorm.report import tables
+    from renorm.report import terminal
 
     found = adaptation.evidence or fixed
     assert found is not None
@@ -55,8 +55,8 @@ def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str,
     gaps, noises = found.gap.clamp(min=0).sqrt().tolist(), found.noise.sqrt().tolist()
     moved, chance = (dict(zip(found.sites, values, strict=True)) for values in (gaps, noises))
     title = f"how far the means of {counted(found.samples, 'image')} are from the source's"
-    console.show(tables.distances(moved, chance, title=title))
-    far, expected = tables.together(gaps), tables.together(noises)
+    console.show(terminal.distances(moved, chance, title=title))
+    far, expected = terminal.together(gaps), terminal.together(noises)
     if found.samples == 1:
         console.say("one image cannot tell a shift from chance")
     elif automatic == 1:

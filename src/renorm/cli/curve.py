@@ -131,10 +131,10 @@ def described(
 def tell(found: Curve, console: Console) -> None:
     """Show the numbers, all shifts together."""
     from renorm.evaluate import curve_rows
-    from renorm.report import by_images, tables
+    from renorm.report import by_images, terminal
 
     names = list(dict.fromkeys(shift.name for shift in found.shifts))
     title = f"mean over {len(names)} shifts" if len(names) > 1 else by_images.title(found, names[0])
-    console.show(tables.by_images(found))
+    console.show(terminal.by_images(found))
     console.found(curve=[row for method in found.plan.methods for row in curve_rows(found, method)])
     console.say(f"{title}; {found.caption}", style="dim")

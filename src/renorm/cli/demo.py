@@ -110,7 +110,7 @@ def adapt(named: NamedModel, path: Path, seed: int, console: Console) -> None:
 
     import renorm
     from renorm.cli.adaptation import divided, judge, pixels, tell_change
-    from renorm.report import tables
+    from renorm.report import terminal
     from renorm.shifts import make_shifts
 
     images = named.images(CONFIG.source.data)
@@ -119,7 +119,7 @@ def adapt(named: NamedModel, path: Path, seed: int, console: Console) -> None:
     few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
     source = renorm.Bank.of(named.classifier.model, branch=BRANCH)
     adaptation = renorm.adapt_(named.classifier.model, pixels(named, few), branch=BRANCH)
-    console.show(tables.distances(adaptation.distance))
+    console.show(terminal.distances(adaptation.distance))
     console.found(moved=adaptation.distance, source_weight=adaptation.source_weight)
     judged = judge(named, rest, source, BRANCH, console, moved=adaptation.source_weight != 1)
     tell_change(judged, rest, seed, console)

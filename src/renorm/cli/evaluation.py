@@ -108,13 +108,13 @@ class ShiftMeter:
 def show(results: Results, place: Place, console: Console) -> None:
     """Print a table and what it comes to."""
     from renorm.cli.overview import overview
-    from renorm.report import tables
+    from renorm.report import terminal
 
-    console.show(tables.results(results, f"{place.model}: bank x shift"))
+    console.show(terminal.results(results, f"{place.model}: bank x shift"))
     found = overview(results, place.alexnet)
     if found:
         console.show()
-        console.show(tables.overall(found))
+        console.show(terminal.overall(found))
     console.found(rows=results.rows, overall=found)
 
 

@@ -49,7 +49,7 @@ class Recalibrate(Subcommand):
         import renorm
         from renorm.cli.written import write_folded
         from renorm.evaluate import TrainingImages
-        from renorm.report import tables
+        from renorm.report import terminal
 
         if not (self.bank or self.fold):
             raise ValueError("nothing to write: the measured statistics need a place. Add --bank FILE or --fold FILE.")
@@ -61,9 +61,9 @@ class Recalibrate(Subcommand):
         renorm.recalibrate_(model, batches, branch=branch, passes=self.passes)
         after = renorm.Bank.of(model, branch=branch, affine=True)
         distances, count = before.distance(after), sum(map(len, batches))
-        console.show(tables.distances(distances))
+        console.show(terminal.distances(distances))
         console.say(f"measured on {counted(count, 'image')} of {images.name}")
-        console.found(images=count, branch=branch, distances=distances, distance=tables.together(distances.values()))
+        console.found(images=count, branch=branch, distances=distances, distance=terminal.together(distances.values()))
         if self.bank:
             after.save(self.bank)
             console.done("bank", self.bank)

@@ -85,20 +85,20 @@ class Report(Subcommand):
         """The page of a run."""
         from renorm.cli.pages import write_page
         from renorm.recipes import page_of_run
-        from renorm.report import tables
+        from renorm.report import terminal
         from renorm.train import Run
 
         record, head, sections = page_of_run(path, self.data, self.asked({"": path}))
         console.found(rows=record.results.rows)
         if self.table:
-            console.show(tables.results(record.results, f"{path}: bank x shift"))
+            console.show(terminal.results(record.results, f"{path}: bank x shift"))
         write_page(self.out or Run(path).report, head, sections, console, self.png)
 
     def several(self, console: Console) -> None:
         """The page of several runs."""
         from renorm.cli.pages import write_page
         from renorm.recipes import read_records
-        from renorm.report.records import names, sides
+        from renorm.report.record import names, sides
         from renorm.report.sections import several
         from renorm.report.versus import versus
 

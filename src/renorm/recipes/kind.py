@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from renorm.banks import Bank
-    from renorm.report.records import Record
+    from renorm.report.record import Record
     from renorm.report.section import Head, Section
     from renorm.train import Recipe
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from renorm.recipes.kind import kind_of
-from renorm.report.records import Record, read, read_all
+from renorm.report.record import Record, read, read_all
 from renorm.report.section import Head, Section
 from renorm.report.sections.run import provenance
 

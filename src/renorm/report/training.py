@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from renorm.report.colors import LINES
-from renorm.report.records import Side
+from renorm.report.record import Side
 
 LOSS, ACCURACY = "cross-entropy in nats", "accuracy in %"
 

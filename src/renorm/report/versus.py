@@ -9,7 +9,7 @@ from renorm.evaluate import check_alike, listed
 from renorm.metrics import Interval, over_runs
 from renorm.report.grid import Grid, Measure, ShiftKey, accuracies, changes, grid
 from renorm.report.heat import short, signed
-from renorm.report.records import Record, Side
+from renorm.report.record import Record, Side
 from renorm.report.summary import CLEAN, Point, away, under
 
 Banks = tuple[str, ...]

@@ -13,7 +13,7 @@ from renorm.recipes.classify.saved import config_of
 from renorm.recipes.kind import Kind
 
 if TYPE_CHECKING:
-    from renorm.report.records import Record
+    from renorm.report.record import Record
     from renorm.report.section import Head, Section
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from renorm.data import Images, View
 from renorm.recipes.classify.saved import config_of
-from renorm.report.records import Record
+from renorm.report.record import Record
 from renorm.report.section import Head, Section
 from renorm.report.sections import examples, run
 from renorm.report.summary import adapting, finding

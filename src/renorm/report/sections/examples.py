@@ -18,7 +18,7 @@ from renorm.data import VIEWS, Images, Origin, View, in_order, read_again, sampl
 from renorm.evaluate import ImageSet, label
 from renorm.extras import require
 from renorm.report.grid import family_of, ordered
-from renorm.report.records import Record
+from renorm.report.record import Record
 from renorm.report.section import Gallery, Picture, Section, Text
 from renorm.shifts import is_attack, make_shifts, read_shifts
 

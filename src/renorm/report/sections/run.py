@@ -5,7 +5,7 @@ from __future__ import annotations
 from renorm.evaluate import Protocol
 from renorm.report import figures, heat
 from renorm.report.grid import accuracy_grid, changes, grid
-from renorm.report.records import Record, Side
+from renorm.report.record import Record, Side
 from renorm.report.section import Beside, Chart, Command, Facts, Folded, Heat, Section
 from renorm.report.summary import away, best, points, sources, under
 from renorm.report.training import learned

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from renorm.evaluate import Protocol
 from renorm.report import figures, heat
-from renorm.report.records import Record, differing
+from renorm.report.record import Record, differing
 from renorm.report.section import Chart, Command, Facts, Folded, Head, Heat, Section, readable
 from renorm.report.sections.run import DISTANCE_AXIS, curves, made, robust_axis
 from renorm.report.versus import Versus

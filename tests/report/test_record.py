@@ -6,7 +6,7 @@ import pytest
 
 from renorm.evaluate import write_results
 from renorm.recipes.classify import kind
-from renorm.report.records import differing, names, read, read_all, sides
+from renorm.report.record import differing, names, read, read_all, sides
 from tests.report.made import HISTORY, bank, record, results
 
 
