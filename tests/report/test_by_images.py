@@ -3,13 +3,13 @@
 import pytest
 import torch
 from matplotlib import colors
-from tests.report.test_tables import shown
 
 from renorm.evaluate import Curve, CurvePlan, Method, Protocol
 from renorm.evaluate.curve_points import CurvePoint
 from renorm.report import by_images, figures, terminal
 from renorm.report.colors import FAINT
 from renorm.shifts import Shift
+from tests.report.test_terminal import shown
 
 METHODS = {method.label: method for method in map(Method.named, ("source", "auto", "16"))}
 HOW = CurvePlan(METHODS, (1, 8, 64), 2, torch.arange(10), torch.arange(10, 99), seed=3)

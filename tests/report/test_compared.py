@@ -6,7 +6,7 @@ from renorm.evaluate import differences, mean_difference
 from renorm.report import compared
 from renorm.report.grid import grid
 from tests.report.made import ACCURACIES, results
-from tests.report.test_tables import shown
+from tests.report.test_terminal import shown
 
 A = results()
 B = results({cell: accuracy + 0.05 for cell, accuracy in ACCURACIES.items()}, seed=1)
