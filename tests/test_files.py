@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -7,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from renorm.files import write_atomically
+from renorm.files import check_readable, write_atomically, writing
+from tests.disks import no_room
+
+FULL = (
+    r"file cannot be written \(No space left on device\)\. Room for all of it is needed\. Free some, or choose another"
+)
 
 
 def test_a_file_is_written_where_no_folder_was_and_written_again(tmp_path: Path):
@@ -16,10 +22,20 @@ def test_a_file_is_written_where_no_folder_was_and_written_again(tmp_path: Path)
     assert write_atomically(str(path), b"second") == path
     assert path.read_bytes() == b"second"
     assert [p.name for p in path.parent.iterdir()] == ["file"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002])
+def test_who_may_read_a_file_is_what_the_umask_says(umask: int, tmp_path: Path):
+    former = os.umask(umask)
+    try:
+        path = write_atomically(tmp_path / "file", b"new")
+        (tmp_path / "usual").touch()
+    finally:
+        os.umask(former)
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("step", ["fdopen", "fsync", "replace"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("stop")])
 @pytest.mark.parametrize("former", [None, b"former"])
 def test_a_write_that_fails_leaves_what_was_and_no_temporary_file(
@@ -50,9 +66,55 @@ def test_a_disk_that_fills_up_while_writing(tmp_path: Path):
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fdopen", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=FULL) as error:
             write_atomically(tmp_path / "file", b"new")
+    assert error.value.errno == errno.ENOSPC
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"former"]
+
+
+def test_a_file_that_may_not_grow(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"former")
+    with no_room(4096), pytest.raises(OSError, match=r"file cannot be written \(File too large\)\. Room for all of it"):
+        write_atomically(tmp_path / "file", bytes(8192))
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"former"]
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        OSError, match=r"b cannot be written \((File exists|Not a directory)\)\. A folder .* is needed\. Choose another"
+    ):
+        write_atomically(tmp_path / "file" / "b", b"new")
+
+
+def test_what_a_library_says_of_the_disk_is_an_error_of_the_system():
+    with pytest.raises(OSError, match=FULL) as error, writing("file", KeyError):
+        raise KeyError("I/O error: No space left on device (os error 28)")
+    assert error.value.errno == errno.ENOSPC
+    denied = pytest.raises(PermissionError, match=r"^file cannot be written \(Permission denied\)\. A folder")
+    with denied as refused, writing("file", KeyError):
+        raise PermissionError(errno.EACCES, "Permission denied", "file")
+    assert refused.value.errno == errno.EACCES
+    with pytest.raises(OSError, match=r"^file cannot be written \(unexpected\)\."), writing("file", RuntimeError):
+        raise RuntimeError("unexpected\nmore")
+    with pytest.raises(KeyError), writing("file"):
+        raise KeyError
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to become a user who may not")
+def test_a_file_that_may_not_be_read(tmp_path: Path):
+    (tmp_path / "file").touch(mode=0o600)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(
+            PermissionError, match=r"file cannot be read \(Permission denied\): .* is needed\. Ask its owner"
+        ):
+            check_readable(tmp_path / "file")
+    finally:
+        os.seteuid(0)
+    check_readable(tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match=r"none cannot be read \(No such file or directory\): .* is needed\."):
+        check_readable(tmp_path / "none")
 
 
 def test_a_folder_in_the_way(tmp_path: Path):

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from renorm.cli import main
 from renorm.models import create
 from tests.cli.conftest import TRAIN, Command
+from tests.disks import no_room
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -126,3 +127,23 @@ def test_an_unknown_option_is_refused(renorm_command: Command):
     result = renorm_command("train", "--epoch", "3")
     assert result.status == 2
     assert "no option --epoch of renorm train: did you mean --epochs?" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        ([*TRAIN, "--out", "{tmp}/new"], r"model\.safetensors"),
+        (["fold", "{run}", "--branch", "weak", "--out", "{tmp}/f.safetensors"], r"f\.safetensors"),
+        (["export", "{run}", "--branch", "weak", "--out", "{tmp}/f.pt2"], r"f\.pt2"),
+    ],
+)
+def test_a_disk_without_room_is_one_message_and_nothing_is_half_written(
+    renorm_command: Command, trained: Path, tmp_path: Path, arguments: list[str], file: str
+):
+    before = files(trained)
+    with no_room(8192):
+        result = renorm_command(*[a.format(tmp=tmp_path, run=trained) for a in arguments])
+    assert result.status == 1
+    assert re.fullmatch(rf"renorm: \S*{file} cannot be written \(File too large\)\. Room .* Free some.*\n", result.err)
+    assert files(trained) == before
+    assert [name for name in files(tmp_path) if "config.json" not in name and "metrics" not in name] == []

@@ -1,3 +1,6 @@
+import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -5,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from renorm.train import Checkpoint, Run, checkpoint
+from tests.disks import no_room
 
 
 def some(value: float) -> Checkpoint:
@@ -24,16 +28,53 @@ def test_a_checkpoint_comes_back_and_replaces_the_former(tmp_path: Path):
     assert (loaded.state["format"], loaded.state["step"]) == (1, 3)
 
 
-def test_a_write_that_fails_leaves_the_former(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("file", "large"), [("model.safetensors", "weights"), (checkpoint.STATE, "state")])
+def test_a_disk_without_room_leaves_the_former(tmp_path: Path, file: str, large: str):
     checkpoint.save(tmp_path, 3, some(1))
-
-    def full(*args: object) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("renorm.train.checkpoint.torch.save", full)
-    with pytest.raises(OSError, match="No space"):
-        checkpoint.save(tmp_path, 4, some(2))
+    values = torch.rand(4096)
+    new = some(2)._replace(**{large: {"model": {"a": values}} if large == "weights" else {"a": values}})
+    with (
+        no_room(8192),
+        pytest.raises(OSError, match=rf"{file} cannot be written \(File too large\).*Free some") as error,
+    ):
+        checkpoint.save(tmp_path, 4, new)
+    assert error.value.errno == errno.EFBIG
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+
+
+def test_others_may_read_a_checkpoint_as_the_umask_says(tmp_path: Path):
+    former = os.umask(0o027)
+    try:
+        version = checkpoint.save(tmp_path, 3, some(1))
+    finally:
+        os.umask(former)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in version.iterdir()}
+    assert modes == dict.fromkeys(("model.safetensors", "other.safetensors", checkpoint.STATE), 0o640)
+    assert stat.S_IMODE(version.stat().st_mode) == 0o750
+
+
+def test_records_are_whole_where_the_disk_has_no_room(tmp_path: Path):
+    run = Run(tmp_path)
+    run.log({"epoch": 1})
+    with no_room(8192), pytest.raises(OSError, match=r"metrics.jsonl cannot be written \(File too large\)"):
+        run.log({"epoch": 2, "what": "x" * 8192})
+    assert run.history() == [{"epoch": 1}]
+    run.log({"epoch": 2})
+    assert run.history() == [{"epoch": 1}, {"epoch": 2}]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\\xff"])
+def test_a_damaged_configuration_is_named(tmp_path: Path, text: str):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(
+        ValueError, match=r"config.json cannot be read \(.*\): a whole file .* is needed. Copy it again"
+    ):
+        Run(tmp_path).config()
+    (tmp_path / "metrics.jsonl").write_text('{"a": 1}\n{"b')
+    with pytest.raises(
+        ValueError, match=r"metrics.jsonl cannot be read \(.*\): a whole file .* is needed. Copy it again"
+    ):
+        Run(tmp_path).history()
 
 
 def test_what_a_killed_process_left_does_no_harm(tmp_path: Path):

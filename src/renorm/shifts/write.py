@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,12 +13,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from renorm.data import Images
+from renorm.files import FULL, writing
 from renorm.shifts.corrupted import Corrupted
 from renorm.shifts.layouts import WRITERS, Piece, Writer
 from renorm.shifts.manifest import NAME, SCRATCH, Manifest, read_manifest
 from renorm.shifts.settings import CorruptionSettings
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FileCallback = Callable[[int, int], None]
 
 
@@ -104,7 +103,8 @@ def is_there(folder: Path, manifest: Manifest) -> bool:
 def staged(folder: Path, manifest: Manifest) -> Iterator[Path]:
     """A folder on the same disk to write to, whose content moves up at the end; nothing stays where anything is raised."""
     scratch = folder / SCRATCH
-    scratch.mkdir(parents=True)
+    with writing(folder):
+        scratch.mkdir(parents=True)
     try:
         manifest.write(scratch)
         yield scratch
@@ -113,8 +113,8 @@ def staged(folder: Path, manifest: Manifest) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in FULL:
             raise OSError(
-                f"no room left for {folder} ({error.strerror}): the whole copy is needed, and nothing of it stays. Free some "
-                "room, choose another disk, or take fewer corruptions or severities."
+                f"no room left for {folder} ({os.strerror(error.errno)}): the whole copy is needed, and nothing of it stays. "
+                "Free some room, choose another disk, or take fewer corruptions or severities."
             ) from error
         raise
     for path in sorted(

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from renorm.extras import require
+from renorm.files import writing
 from renorm.train.loop import Listener
 
 
@@ -18,8 +19,9 @@ def board(folder: Path) -> Iterator[Listener]:
     with require("torch.utils.tensorboard").SummaryWriter(str(folder)) as writer:
 
         def write(record: dict[str, float]) -> None:
-            for name in record.keys() - {"step"}:
-                writer.add_scalar(name, record[name], int(record["step"]))
-            writer.flush()
+            with writing(folder):
+                for name in record.keys() - {"step"}:
+                    writer.add_scalar(name, record[name], int(record["step"]))
+                writer.flush()
 
         yield write

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from renorm.files import check_readable, writing
 from renorm.models import versioned
 from renorm.train.older import updated
 
@@ -42,11 +43,27 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
         metadata = {key: json.dumps(value) for key, value in ({"format": FORMAT} | checkpoint.metadata).items()}
         for name, weights in checkpoint.weights.items():
             tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
-            save_file(_unshared(tensors), weights_of(temporary, name), metadata)
-        torch.save({"format": FORMAT, **checkpoint.state}, temporary / STATE)
+            _write_weights(weights_of(temporary, name), _unshared(tensors), metadata)
+        _write_state(temporary / STATE, {"format": FORMAT, **checkpoint.state})
     for old in versions(folder)[:-1]:
         shutil.rmtree(old)
     return version
+
+
+def _write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    with writing(path, SafetensorError):
+        path.touch()
+        mode = path.stat().st_mode  # as the umask says, where safetensors makes files for their owner alone
+        save_file(tensors, path, metadata)
+        path.chmod(mode)
+
+
+def _write_state(path: Path, state: dict[str, Any]) -> None:
+    with (
+        writing(path, RuntimeError),
+        path.open("wb") as file,
+    ):  # torch, given a name, would lose why it cannot be written
+        torch.save(state, file)
 
 
 def load(folder: Path, device: str = "cpu") -> Checkpoint:
@@ -96,8 +113,10 @@ def read_weights(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     """Tensors and metadata of a safetensors file that :func:`save` wrote.
 
     Raises:
-        ValueError: If the file is damaged, or of a later format.
+        OSError: If there is no such file, or it may not be read.
+        ValueError: If it is damaged, or of a later format.
     """
+    check_readable(path)
     try:
         with safe_open(path, "pt", device=device) as file:
             metadata = {key: _parsed(value) for key, value in (file.metadata() or {}).items()}
@@ -125,6 +144,7 @@ def _check_format(path: Path, found: Mapping[str, Any]) -> None:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
+    check_readable(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
@@ -156,13 +176,15 @@ def _new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes ``path`` when the block ends well."""
     temporary = path.with_name(".unfinished")
     shutil.rmtree(temporary, ignore_errors=True)  # a killed process may have left one
-    temporary.mkdir(parents=True)
+    with writing(path):
+        temporary.mkdir(parents=True)
     try:
         yield temporary
-        for file in temporary.iterdir():
-            _flush(file)
-        os.rename(temporary, path)
-        _flush(path.parent)
+        with writing(path):
+            for file in temporary.iterdir():
+                _flush(file)
+            os.rename(temporary, path)
+            _flush(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

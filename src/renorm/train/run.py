@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from renorm.files import write_atomically
+from renorm.files import write_atomically, writing
 from renorm.train.checkpoint import Checkpoint, load
 
 
@@ -63,6 +63,7 @@ class Run:
 
         Raises:
             FileNotFoundError: If there is no run.
+            ValueError: If the file is damaged.
         """
         path = self.path / "config.json"
         if not path.exists():
@@ -70,20 +71,43 @@ class Run:
                 f"no run in {self.path}: a folder with config.json, as `renorm train --out` makes it, is needed. "
                 f"{_nearby(self.path)}"
             )
-        return json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise _damaged(path, error) from error
+        if not isinstance(found, dict):
+            raise _damaged(path, "it holds no object")
+        return found
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append a record to the metrics."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Append a record to the metrics, a whole one or none.
+
+        Raises:
+            OSError: If the disk is full; the records before are as they were.
+        """
+        before = self.metrics.stat().st_size if self.metrics.exists() else 0
+        with writing(self.metrics):
+            try:
+                with self.metrics.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                self.forget_after(before)
+                raise
 
     def history(self) -> list[dict[str, Any]]:
-        """All records of the metrics."""
+        """All records of the metrics.
+
+        Raises:
+            ValueError: If the file is damaged.
+        """
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        try:
+            return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise _damaged(self.metrics, error) from error
 
     def forget_after(self, num_bytes: int) -> None:
         """Cut the metrics where they were when the checkpoint was written."""
@@ -94,6 +118,12 @@ class Run:
         """The newest checkpoint."""
         self.config()
         return load(self.checkpoint)
+
+
+def _damaged(path: Path, why: object) -> ValueError:
+    return ValueError(
+        f"{path} cannot be read ({why}): a whole file as `renorm train` writes it is needed. Copy it again, or train again."
+    )
 
 
 def _nearby(path: Path) -> str:
