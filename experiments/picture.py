@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 from renorm.evaluate import read_results
-from renorm.report import figures, heat
-from renorm.report.grid import accuracy_grid
-from renorm.report.heat_map import heat_map
+from renorm.report import accuracy_grid, figures, heat, heat_map
 
 if __name__ == "__main__":
     results, out = read_results(Path(sys.argv[1])), Path(sys.argv[2])
     table = heat.of_accuracies(accuracy_grid(results))
-    figures.save({out.stem: heat_map(table)}, out.parent, results.protocol.command)
+    figures.save({out.stem: heat_map.heat_map(table)}, out.parent, results.protocol.command)

@@ -7,7 +7,7 @@ import pytest
 from renorm.recipes import page_of_run, read_records
 from renorm.report.page import page
 from tests.report.made import record
-from tests.report.test_records import written
+from tests.report.test_record import written
 
 
 def test_the_kind_gives_head_and_sections(tmp_path: Path):

@@ -6,7 +6,7 @@ import pytest
 
 from renorm.evaluate import write_results
 from renorm.recipes.classify import kind
-from renorm.report.record import differing, names, read, read_all, sides
+from renorm.report.record import differing, distinct_names, read_record, read_records, sides
 from tests.report.made import HISTORY, bank, record, results
 
 
@@ -22,7 +22,7 @@ def written(folder: Path, about: dict | None = None) -> Path:
 
 
 def test_a_run_is_read_with_its_banks_in_the_order_of_its_branches(tmp_path: Path):
-    found = read(written(tmp_path / "some"))
+    found = read_record(written(tmp_path / "some"))
     assert (found.name, found.seed, found.history) == ("some", 3, HISTORY)
     assert found.results.rows == results().rows
     assert list(found.banks) == ["weak", "strong", "extra"]
@@ -36,25 +36,25 @@ def test_a_folder_without_a_table_or_with_another_one(tmp_path: Path):
     with pytest.raises(
         ValueError, match=r"results.csv is not a table bank x shift.*columns bank, shift.*are needed. Make"
     ):
-        read(folder)
+        read_record(folder)
     (folder / "results.csv").write_text((folder / "results.csv").read_text().splitlines()[0] + "\n")
     with pytest.raises(
         ValueError, match=r"results.csv has no rows: a table .* is needed. Make it with `renorm evaluate"
     ):
-        read(folder)
+        read_record(folder)
     (folder / "results.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"no .*results.csv: a table bank x shift is needed. Make it"):
-        read(folder)
+        read_record(folder)
     with pytest.raises(FileNotFoundError, match=r"no run in .*else: a folder with config.json"):
-        read(tmp_path / "else")
+        read_record(tmp_path / "else")
 
 
 def test_runs_get_names_that_tell_them_apart(tmp_path: Path):
     paths = [written(tmp_path / name / "run") for name in ("split", "shared")]
-    assert [each.name for each in read_all(paths)] == ["split/run", "shared/run"]
+    assert [each.name for each in read_records(paths)] == ["split/run", "shared/run"]
     with pytest.raises(ValueError, match=r"split/run is given twice: .*Name it once"):
-        read_all([paths[0], tmp_path / "split" / ".." / "split" / "run"])
-    assert names([Path("/a/b"), Path("/a/c")]) == ["b", "c"]
+        read_records([paths[0], tmp_path / "split" / ".." / "split" / "run"])
+    assert distinct_names([Path("/a/b"), Path("/a/c")]) == ["b", "c"]
 
 
 def test_runs_that_differ_by_chance_only_are_one_side():
@@ -100,6 +100,6 @@ def test_options_that_differ_are_found():
 def test_a_run_that_is_older_than_an_option_has_its_default(tmp_path: Path):
     about = dict(record().about)
     about["config"] = {name: value for name, value in about["config"].items() if name != "ema"}
-    found = read(written(tmp_path / "old", about), kind.options)
+    found = read_record(written(tmp_path / "old", about), kind.options)
     assert differing([found, record("new", 4)]) == {"seed": [3, 4]}
-    assert "ema" not in read(tmp_path / "old").config
+    assert "ema" not in read_record(tmp_path / "old").config

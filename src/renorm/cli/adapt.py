@@ -13,10 +13,10 @@ from renorm.cli.curve import Drawing
 from renorm.cli.model import ModelOptions
 from renorm.cli.options import Subcommand
 from renorm.cli.targets import check_place, check_targets
-from renorm.recipes.classify.config import changed
+from renorm.recipes.classify import changed
 
 if TYPE_CHECKING:
-    import renorm
+    from renorm.adapt import Adaptation
     from renorm.cli.console import Console
     from renorm.data import Images
     from renorm.recipes import NamedModel
@@ -89,20 +89,17 @@ class Adapt(Subcommand):
         sized = named if named.classifier.size else named.of_size(few[0][0].shape[-1])
         self.write(sized, branch, f"{few.name}: {adaptation!r}", console)
 
-    def adapt(
-        self, named: NamedModel, few: Images, rest: Images, branch: str | None, console: Console
-    ) -> renorm.Adaptation:
+    def adapt(self, named: NamedModel, few: Images, rest: Images, branch: str | None, console: Console) -> Adaptation:
         """Adapt the model, and tell what was found and what changes."""
-        import renorm
-        from renorm.adapt import evidence
-        from renorm.banks import site_tensors
+        from renorm.adapt import adapt_, evidence
+        from renorm.banks import Bank, site_tensors
         from renorm.data import sample
 
         model, x = named.classifier.model, pixels(named, few)
-        source, automatic = renorm.Bank.of(model, branch=branch), self.prior in (None, "auto") and self.weight is None
+        source, automatic = Bank.of(model, branch=branch), self.prior in (None, "auto") and self.weight is None
         fixed = None if automatic else evidence(model, x, site_tensors(model, branch), branch, len(few))
         prior = "auto" if automatic else self.prior
-        adaptation = renorm.adapt_(model, x, prior, branch, weight=self.weight, only=self.only)
+        adaptation = adapt_(model, x, prior, branch, weight=self.weight, only=self.only)
         tell_shift(adaptation, fixed, few.name, console)
         seen = sample(rest, self.num_judged, self.seed) if 0 < self.num_judged < len(rest) else rest
         moved = adaptation.source_weight != 1
@@ -140,11 +137,11 @@ class Adapt(Subcommand):
 
     def write(self, named: NamedModel, branch: str | None, recipe: str, console: Console) -> None:
         """Write the files that were asked for."""
-        import renorm
+        from renorm.banks import Bank
         from renorm.cli.written import write_exported, write_folded
 
         if self.bank:
-            bank = renorm.Bank.of(named.classifier.model, branch=branch, affine=True)
+            bank = Bank.of(named.classifier.model, branch=branch, affine=True)
             replace(bank, data=recipe).save(self.bank)
             console.done("adapted bank", self.bank)
         if self.fold:

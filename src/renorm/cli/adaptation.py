@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    import renorm
-    from renorm.adapt.evidence import Evidence
+    from renorm.adapt import Adaptation, Evidence
+    from renorm.banks import Bank
     from renorm.cli.console import Console
     from renorm.data import Images
     from renorm.metrics import Interval
@@ -38,7 +38,7 @@ class Judged(NamedTuple):
     classes: Sequence[str] = ()
 
 
-def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str, console: Console) -> None:
+def tell_shift(adaptation: Adaptation, fixed: Evidence | None, name: str, console: Console) -> None:
     """Show the distance of each site, whether it may be chance, and the weight.
 
     Args:
@@ -47,7 +47,7 @@ def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str,
         name: Of the images.
         console: Where to tell.
     """
-    from renorm.report import terminal
+    from renorm.report import bars
 
     found = adaptation.evidence or fixed
     assert found is not None
@@ -55,8 +55,8 @@ def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str,
     gaps, noises = found.gap.clamp(min=0).sqrt().tolist(), found.noise.sqrt().tolist()
     moved, chance = (dict(zip(found.sites, values, strict=True)) for values in (gaps, noises))
     title = f"how far the means of {counted(found.samples, 'image')} are from the source's"
-    console.show(terminal.distances(moved, chance, title=title))
-    far, expected = terminal.together(gaps), terminal.together(noises)
+    console.show(bars.distances(moved, chance, title=title))
+    far, expected = bars.together(gaps), bars.together(noises)
     if found.samples == 1:
         console.say("one image cannot tell a shift from chance")
     elif automatic == 1:
@@ -80,7 +80,7 @@ def tell_shift(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str,
     )
 
 
-def weighed(adaptation: renorm.Adaptation, fixed: Evidence | None, name: str) -> str:
+def weighed(adaptation: Adaptation, fixed: Evidence | None, name: str) -> str:
     """What was done, in a sentence."""
     weight, only = adaptation.source_weight, f", {adaptation.only} only" if adaptation.only else ""
     count = f"{counted(adaptation.samples, 'image')} of {name}"
@@ -96,7 +96,7 @@ def _share(weight: float) -> str:
 
 
 def judge(
-    named: NamedModel, images: Images, source: renorm.Bank, branch: str | None, console: Console, *, moved: bool = True
+    named: NamedModel, images: Images, source: Bank, branch: str | None, console: Console, *, moved: bool = True
 ) -> Judged:
     """The model's outputs for images before and after, under a progress bar; the model is adapted already, if it moved at all."""
     import torch

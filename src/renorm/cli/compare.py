@@ -45,7 +45,7 @@ class Compare(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.evaluate import differences
-        from renorm.report.compared import differences as differences_table
+        from renorm.report import terminal
 
         a, b = read(self.a), read(self.b)
         found = self.chosen(differences(a, b, self.banks, self.ignore))
@@ -56,7 +56,7 @@ class Compare(Subcommand):
         for banks in dict.fromkeys(each.banks for each in found):
             console.show()
             shifts = [(each.shift, each.severity) for each in found if each.banks == banks]
-            console.show(differences_table(a, b, banks, shifts))
+            console.show(terminal.differences(a, b, banks, shifts))
         counts = sorted({len(a.hits[each.banks[0], each.shift, each.severity]) for each in found})
         images = counted(counts[0], "image") if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
         console.say(f"accuracy in %, differences in points, paired bootstrap 95 % intervals over {images}", style="dim")

@@ -105,7 +105,7 @@ class Drawing:
         Raises:
             ValueError: For an unknown name, or one that is no change of the images alone.
         """
-        from renorm.recipes.classify.score import views_of
+        from renorm.recipes.classify import views_of
         from renorm.shifts import make_shifts
 
         found = make_shifts(self.shifts or ("clean",), views_of(named, images), seed)

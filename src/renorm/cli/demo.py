@@ -98,7 +98,7 @@ def evaluate(named: NamedModel, run: Path, seed: int, console: Console) -> None:
     """Chapter 2."""
     from renorm.cli.evaluation import Place, evaluated
     from renorm.recipes.classify import Evaluation
-    from renorm.report.summary import finding
+    from renorm.report import finding
 
     results = evaluated(named, Evaluation(seed=seed, adapt=NUM_IMAGES), Place(str(run), str(run)), console)
     console.show(f"\n{finding(results)}")
@@ -108,22 +108,23 @@ def adapt(named: NamedModel, path: Path, seed: int, console: Console) -> None:
     """Chapter 3."""
     import torch
 
-    import renorm
+    from renorm.adapt import adapt_
+    from renorm.banks import Bank
     from renorm.cli.adaptation import divided, judge, pixels, tell_change
-    from renorm.report import terminal
+    from renorm.report import bars
     from renorm.shifts import make_shifts
 
     images = named.images(CONFIG.source.data)
     (shift,) = make_shifts([SHIFT], lambda name: named.config.view(name, images[0][0].shape[-1]), seed)
     pixels_of_all = shift(images.batch(range(len(images)))[0], torch.arange(len(images)))
     few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
-    source = renorm.Bank.of(named.classifier.model, branch=BRANCH)
-    adaptation = renorm.adapt_(named.classifier.model, pixels(named, few), branch=BRANCH)
-    console.show(terminal.distances(adaptation.distance))
+    source = Bank.of(named.classifier.model, branch=BRANCH)
+    adaptation = adapt_(named.classifier.model, pixels(named, few), branch=BRANCH)
+    console.show(bars.distances(adaptation.distance))
     console.found(moved=adaptation.distance, source_weight=adaptation.source_weight)
     judged = judge(named, rest, source, BRANCH, console, moved=adaptation.source_weight != 1)
     tell_change(judged, rest, seed, console)
-    renorm.Bank.of(named.classifier.model, branch=BRANCH, affine=True).save(path)
+    Bank.of(named.classifier.model, branch=BRANCH, affine=True).save(path)
     console.done("adapted bank", path)
 
 

@@ -50,7 +50,7 @@ class Export(Subcommand):
 
     def run(self, console: Console) -> None:
         """Run the command."""
-        import renorm
+        from renorm.banks import using
         from renorm.cli.written import write_exported
         from renorm.export import check_name
 
@@ -58,7 +58,7 @@ class Export(Subcommand):
         named = self.sized(self.source.open(self.model, self.common.device))
         choice = self.choice(named)
         bank = choice.bank and choice.bank.check_complete()
-        borrowed = renorm.using(named.classifier.model, bank, choice.branch) if bank else nullcontext()
+        borrowed = using(named.classifier.model, bank, choice.branch) if bank else nullcontext()
         with borrowed:
             about = {"model": self.model, "bank": self.bank or choice.branch or "source", "made": choice.made}
             plain = named.classifier.folded(choice.branch)
@@ -105,17 +105,16 @@ class Export(Subcommand):
 
     def from_file(self, named: NamedModel, path: str) -> Choice:
         """The bank of a file, for the branch that is named, else the one it was measured through."""
-        import renorm
+        from renorm.banks import Bank
 
-        own = renorm.Bank.load(path).branch
+        own = Bank.load(path).branch
         branch = named.branch(self.branch or (own if own in named.classifier.branches else None))
         return replace(self.chosen(named, path), branch=branch)
 
     def chosen(self, named: NamedModel, name: str) -> Choice:
         """A bank by its name, as ``renorm evaluate`` takes it."""
         from renorm.evaluate import TrainingImages, choose
-        from renorm.recipes.classify import read
-        from renorm.recipes.classify.score import views_of
+        from renorm.recipes.classify import read, views_of
 
         train = named.images(self.train, "train") if self.train else None
         if train is None and "@" in name and named.about:

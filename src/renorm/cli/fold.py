@@ -35,11 +35,11 @@ class Fold(Subcommand):
 
     def run(self, console: Console) -> None:
         """Run the command."""
-        import renorm
+        from renorm.banks import Bank, install_
         from renorm.cli.written import write_folded
 
         named = self.source.open(self.model, self.common.device)
         branch = named.branch(self.branch)
         if self.bank:
-            renorm.install_(named.classifier.model, renorm.Bank.load(self.bank).check_complete(), branch=branch)
+            install_(named.classifier.model, Bank.load(self.bank).check_complete(), branch=branch)
         write_folded(named, branch, self.out, console)

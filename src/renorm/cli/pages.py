@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
-    from renorm.report.section import Head, Section
+    from renorm.report import Head, Section
 
 
 def write_page(where: Path, head: Head, sections: list[Section], console: Console, png: Path | None = None) -> None:
     """Write a page, and its pictures where they are wanted."""
     from renorm.files import write_atomically
-    from renorm.report import figures
-    from renorm.report.page import page
-    from renorm.report.paper import pictures
+    from renorm.report import figures, page, paper
 
     write_atomically(where, page(head, sections).encode())
     console.done("report", where)
-    for path in figures.save(pictures(sections), png, console.invocation) if png else ():
+    for path in figures.save(paper.pictures(sections), png, console.invocation) if png else ():
         console.done("picture", path, f"picture_{path.stem}")
 
 

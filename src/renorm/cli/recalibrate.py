@@ -46,10 +46,10 @@ class Recalibrate(Subcommand):
 
     def run(self, console: Console) -> None:
         """Run the command."""
-        import renorm
+        from renorm.banks import Bank, recalibrate_
         from renorm.cli.written import write_folded
         from renorm.evaluate import TrainingImages
-        from renorm.report import terminal
+        from renorm.report import bars
 
         if not (self.bank or self.fold):
             raise ValueError("nothing to write: the measured statistics need a place. Add --bank FILE or --fold FILE.")
@@ -57,13 +57,13 @@ class Recalibrate(Subcommand):
         branch, model = named.branch(self.branch), named.classifier.model
         images = named.images(self.images, self.split)
         batches = TrainingImages(images, self.num_images or len(images), self.seed).batches(named.classifier)
-        before = renorm.Bank.of(model, branch=branch)
-        renorm.recalibrate_(model, batches, branch=branch, passes=self.passes)
-        after = renorm.Bank.of(model, branch=branch, affine=True)
+        before = Bank.of(model, branch=branch)
+        recalibrate_(model, batches, branch=branch, passes=self.passes)
+        after = Bank.of(model, branch=branch, affine=True)
         distances, count = before.distance(after), sum(map(len, batches))
-        console.show(terminal.distances(distances))
+        console.show(bars.distances(distances))
         console.say(f"measured on {counted(count, 'image')} of {images.name}")
-        console.found(images=count, branch=branch, distances=distances, distance=terminal.together(distances.values()))
+        console.found(images=count, branch=branch, distances=distances, distance=bars.together(distances.values()))
         if self.bank:
             after.save(self.bank)
             console.done("bank", self.bank)

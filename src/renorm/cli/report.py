@@ -13,8 +13,7 @@ from renorm.cli.options import Subcommand
 if TYPE_CHECKING:
     from renorm.cli.console import Console
     from renorm.metrics import Interval
-    from renorm.report.grid import Grid
-    from renorm.report.section import Section
+    from renorm.report import Grid, Section
 
 
 @dataclass(frozen=True)
@@ -98,16 +97,15 @@ class Report(Subcommand):
         """The page of several runs."""
         from renorm.cli.pages import write_page
         from renorm.recipes import read_records
-        from renorm.report.record import names, sides
+        from renorm.report import distinct_names, sides, versus
         from renorm.report.sections import several
-        from renorm.report.versus import versus
 
         assert self.out is not None
         found = versus(sides(read_records(self.runs)), self.banks)
         console.found(findings=found.findings(), accuracies=by_name(found.accuracies), changes=by_name(found.changes))
         for text in found.findings() if self.table else ():
             console.say(text)
-        more = self.asked(dict(zip(names([path.resolve() for path in self.runs]), self.runs, strict=True)))
+        more = self.asked(dict(zip(distinct_names([path.resolve() for path in self.runs]), self.runs, strict=True)))
         sections = several.sections(found, console.invocation, more)
         write_page(self.out, several.head(found), sections, console, self.png)
 
@@ -115,11 +113,12 @@ class Report(Subcommand):
         """The section of gradients, where it is wanted."""
         if not self.gradients:
             return []
-        from renorm.recipes.classify.gradients import of_run
-        from renorm.report.sections.gradients import gradients
+        from renorm.recipes.classify import gradients_of_run
+        from renorm.report.sections import gradients
 
         device = self.common.device
-        return [gradients({name: of_run(path, self.gradients, device) for name, path in runs.items()}, self.gradients)]
+        found = {name: gradients_of_run(path, self.gradients, device) for name, path in runs.items()}
+        return [gradients.gradients(found, self.gradients)]
 
 
 def by_name(grid: Grid) -> dict[str, dict[str, Interval | None]]:

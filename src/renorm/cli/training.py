@@ -59,6 +59,8 @@ def table(recipe: Classification, folder: Path, num_images: int, console: Consol
 
 def tell(recipe: Classification, console: Console) -> None:
     """Say what is trained."""
+    from renorm.recipes.classify import attack_in_words
+
     config, processes = recipe.config, recipe.processes
     network = config.network
     console.say(
@@ -68,21 +70,11 @@ def tell(recipe: Classification, console: Console) -> None:
     if recipe.mix is not None:
         console.say(f"mixes by {recipe.mix}", "dim")
     if config.adversarial:
-        tell_attack(config, console)
+        console.say(attack_in_words(config), "dim")
     if processes.count > 1:
         console.say(f"{processes.count} processes; {TOGETHER if network.sync_bn else APART}", "dim")
     elif network.sync_bn:
         console.say("--sync-bn has no effect in one process", "yellow")
-
-
-def tell_attack(config: Config, console: Console) -> None:
-    """Say what makes attacked views."""
-    from renorm.recipes.classify.adversarial import attack_of, attacked_branches, origin
-
-    threat = config.threat
-    how = "in evaluation mode" if threat.mode == "eval" else "in training mode, which moves its statistics"
-    attacked = f"{', '.join(attacked_branches(config))}: images of {origin(config)} under attack"
-    console.say(f"{attacked}, {attack_of(config)}, {threat.steps} steps, {how}, loss {threat.loss}", "dim")
 
 
 class Meter:

@@ -8,6 +8,7 @@ One mechanism serves every route: moments per sample and channel (the only reduc
 samples of each population, and one affine pass. What lies between the two passes is bookkeeping on ``(N, C)``.
 """
 
+from renorm.functional import passes
 from renorm.functional.adain import adain
 from renorm.functional.colors import match_colors
 from renorm.functional.exchange import check_over, exchange_moments, mix_moments, moment_shortcut, pono
@@ -24,6 +25,7 @@ from renorm.functional.moments import (
     unbiased,
 )
 from renorm.functional.norm import (
+    Affine,
     block_norm,
     branch_norm,
     compose_affine,
@@ -34,6 +36,7 @@ from renorm.functional.norm import (
 )
 
 __all__ = [
+    "Affine",
     "Moments",
     "adain",
     "all_merge",
@@ -54,6 +57,7 @@ __all__ = [
     "moments",
     "native_fixed_norm",
     "native_norm",
+    "passes",
     "pono",
     "pool",
     "positions",

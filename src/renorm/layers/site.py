@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from renorm.functional import Affine
 from renorm.routing import Route
 
-Affine = tuple[Tensor | None, Tensor | None]
 NAMES = "branches"  # the key of a checkpoint under which a site names its branches, in order
 HOOKS = (
     "_forward_hooks",

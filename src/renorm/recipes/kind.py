@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from renorm.banks import Bank
-    from renorm.report.record import Record
-    from renorm.report.section import Head, Section
+    from renorm.report import Head, Record, Section
     from renorm.train import Recipe
 
 

@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from renorm import report
 from renorm.recipes.kind import kind_of
-from renorm.report.record import Record, read, read_all
-from renorm.report.section import Head, Section
-from renorm.report.sections.run import provenance
+from renorm.report import Head, Record, Section
+from renorm.report.sections import run
 
 
 def read_records(paths: Sequence[Path]) -> list[Record]:
     """What the pages of several runs are made of, each under a name that tells it from the others."""
-    return read_all(paths, named_options)
+    return report.read_records(paths, named_options)
 
 
 def page_of_run(
     path: Path, data: str | None = None, more: Sequence[Section] = ()
 ) -> tuple[Record, Head, list[Section]]:
-    """What is read of a run, and the parts of its page, which :func:`renorm.report.page.page` puts together.
+    """What is read of a run, and the parts of its page, which :func:`renorm.report.page` puts together.
 
     Args:
         path: Folder of the run.
@@ -31,9 +31,9 @@ def page_of_run(
         FileNotFoundError: If it is no run, or has no table; if there is nothing at ``data``.
         ValueError: If the table or a bank is damaged, or the images at ``data`` are others.
     """
-    record = read(path, named_options, data)
+    record = report.read_record(path, named_options, data)
     head, sections = kind_of(record.about).show(record)
-    return record, head, [*sections, *more, provenance(record)]
+    return record, head, [*sections, *more, run.provenance(record)]
 
 
 def named_options(about: Mapping[str, Any]) -> dict[str, Any]:

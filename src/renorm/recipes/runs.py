@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-import renorm
 from renorm.recipes.kind import RECIPES, kind_of
 from renorm.train import Callback, Listener, Recipe, Run, board, train
+from renorm.version import __version__
 
 
 def prepare(config: Any, device: str | None = None) -> Recipe:
@@ -81,7 +81,7 @@ def fit(
 
 def description(recipe: Recipe, command: str = "") -> dict[str, Any]:
     """What config.json says."""
-    versions = {"renorm": renorm.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
+    versions = {"renorm": __version__, "torch": torch.__version__, "python": sys.version.split()[0]}
     return {"format": 1, "command": command, "versions": versions, **recipe.describe()}
 
 

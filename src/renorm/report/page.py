@@ -8,7 +8,6 @@ from pathlib import Path
 
 from renorm.extras import require
 from renorm.report.section import Head, Section
-from renorm.report.svg import svg
 
 WORDS = {  # that a page uses without saying what they are
     "site": "a normalization layer of the model, named by its path",
@@ -21,7 +20,9 @@ WORDS = {  # that a page uses without saying what they are
 
 
 def page(head: Head, sections: Sequence[Section]) -> str:
-    """The page as HTML."""
+    """The page as HTML; what draws is imported only here."""
+    from renorm.report.svg import svg
+
     jinja2 = require("jinja2")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

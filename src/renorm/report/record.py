@@ -62,7 +62,7 @@ def options_in(about: Mapping[str, Any]) -> dict[str, Any]:
     return about.get("config", {})
 
 
-def read(path: Path, options: Options = options_in, data: str | None = None) -> Record:
+def read_record(path: Path, options: Options = options_in, data: str | None = None) -> Record:
     """Read a run's folder.
 
     Args:
@@ -91,7 +91,7 @@ def _place(name: str, order: Sequence[str]) -> tuple[int]:
     return (order.index(name) if name in order else len(order),)
 
 
-def read_all(paths: Sequence[Path], options: Options = options_in) -> list[Record]:
+def read_records(paths: Sequence[Path], options: Options = options_in) -> list[Record]:
     """Read several runs, each under a name that tells it from the others.
 
     Args:
@@ -106,14 +106,16 @@ def read_all(paths: Sequence[Path], options: Options = options_in) -> list[Recor
     twice = [str(path) for path, each in zip(paths, whole, strict=True) if whole.count(each) > 1]
     if twice:
         raise ValueError(f"{twice[0]} is given twice: each run is compared with other ones. Name it once.")
-    return [replace(read(path, options), name=name) for path, name in zip(paths, names(whole), strict=True)]
+    return [
+        replace(read_record(path, options), name=name) for path, name in zip(paths, distinct_names(whole), strict=True)
+    ]
 
 
-def names(paths: Sequence[Path]) -> list[str]:
+def distinct_names(paths: Sequence[Path]) -> list[str]:
     """The shortest ends of paths that differ.
 
     Example:
-        >>> names([Path("/a/split/run"), Path("/a/shared/run")]), names([Path("/a/x"), Path("/b/y")])
+        >>> distinct_names([Path("/a/split/run"), Path("/a/shared/run")]), distinct_names([Path("/a/x"), Path("/b/y")])
         (['split/run', 'shared/run'], ['x', 'y'])
     """
     ends = (

@@ -1,8 +1,8 @@
 """Tables for the terminal."""
 
-from collections.abc import Iterable, Mapping
-from math import isfinite
-from statistics import fmean, median
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Group
@@ -11,10 +11,9 @@ from rich.text import Text
 
 from renorm.evaluate import Curve, Results
 from renorm.metrics import Interval
-from renorm.report.grid import MEAN, Line, accuracy_grid, halves
+from renorm.report.grid import MEAN, Line, ShiftKey, accuracies, accuracy_grid, changes, grid, halves
 from renorm.report.wide import WideTable
 
-BAR = "\N{FULL BLOCK}"
 CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images}"
 
 
@@ -61,53 +60,42 @@ def _with_half(interval: Interval) -> Text:
     return Text(f"{interval.value:.1f}").append(f" ±{halves(interval):.1f}", style="dim")
 
 
-def distances(
-    moved: Mapping[str, float],
-    chance: Mapping[str, float] | None = None,
-    *,
-    title: str = "how far each site moved",
-    most: int = 12,
-    width: int = 32,
-) -> Table:
-    """Distances of sites in standard deviations of the source, as bars; of many sites the farthest, and all together.
-
-    Args:
-        moved: Of each site, in the order of the model.
-        chance: What chance alone would give, if that is known; sites within it are pale.
-        title: What the distances are.
-        most: Sites that have a line of their own.
-        width: Of the longest bar, in letters.
-    """
-    shown = sorted(moved, key=lambda name: moved[name], reverse=True)[:most]
-    kept = [name for name in moved if name in shown]
-    rest = [value for name, value in moved.items() if name not in shown]
-    left_out = f"; {len(rest)} nearer sites left out, their median is {median(rest):.3f}" if rest else ""
-    caption = f"standard deviations of the source{left_out}"
-    table = Table(title=title, box=None, title_style="bold", caption=caption, caption_style="dim")
-    table.add_column("site", style="cyan")
-    table.add_column("", min_width=width)
-    table.add_column("distance", justify="right")
-    if chance is not None:
-        table.add_column("by chance", justify="right", style="dim")
-    top = max(moved.values()) or 1.0
-    for name in kept:
-        expected = None if chance is None else chance[name]
-        bar = Text(BAR * max(1, round(width * moved[name] / top)))
-        bar.stylize("dim" if expected is not None and moved[name] <= expected else "")
-        table.add_row(name, bar, f"{moved[name]:.3f}", *_expected(expected))
-    overall = None if chance is None else together(chance.values())
-    name = f"all {len(moved)} sites" if len(moved) > 1 else "all in all"
-    table.add_row(name, "root mean square", f"{together(moved.values()):.3f}", *_expected(overall), style="bold")
-    return table
+def differences(a: Results, b: Results, banks: tuple[str, str], shifts: Sequence[ShiftKey]) -> Table:
+    """What the bank of ``b`` has more than the bank of ``a``: severities averaged, then the means over many shifts."""
+    ours, theirs = banks
+    columns = {"A": accuracies(a, ours), "B": accuracies(b, theirs), "B - A": changes(a, b, banks)}
+    title = f"bank {ours}" if ours == theirs else f"bank {ours} of A, bank {theirs} of B"
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    shown.add_column("shift", no_wrap=True)
+    for name in (*columns, "95 % interval"):
+        shown.add_column(name, justify="right")
+    lines = grid(columns, shifts).lines
+    for line in (line for line in lines if line.family != MEAN):
+        shown.add_row(line.title, *_compared(line))
+    shown.add_section()
+    for line in (line for line in lines if line.family == MEAN):
+        shown.add_row(line.title, *_compared(line))
+    return shown
 
 
-def together(values: Iterable[float]) -> float:
-    """The distance of all sites from those of each: the root of their mean square."""
-    return fmean(value**2 for value in values) ** 0.5
+def _compared(line: Line) -> tuple[str, str, str, str]:
+    """The numbers of a line; coloured where the interval of the difference leaves out 0."""
+    ours, theirs, change = line.cells
+    assert ours is not None  # differences are of cells that both tables have
+    assert theirs is not None
+    assert change is not None
+    style = _style(change)
+    value, low, high = (f"{100 * each:+.1f}" for each in change)
+    return _percent(ours), _percent(theirs), f"[{style}]{value}[/]", f"[{style}]{low} to {high}[/]"
 
 
-def _expected(chance: float | None) -> list[str]:
-    return [] if chance is None else [f"{chance:.3f}" if isfinite(chance) else "unknown"]
+def _percent(number: Interval) -> str:
+    return f"{100 * number.value:.1f}"
+
+
+def _style(interval: Interval) -> str:
+    """Green for more, red for less, dim for what may be chance."""
+    return "bold green" if interval.low > 0 else "bold red" if interval.high < 0 else "dim"
 
 
 def by_images(found: Curve, name: str = "") -> Table:

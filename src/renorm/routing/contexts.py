@@ -98,7 +98,7 @@ def _uncompiled(model: nn.Module) -> nn.Module:
     return getattr(model, "_orig_mod", model)
 
 
-class Former(NamedTuple):
+class Before(NamedTuple):
     """A route as it was before a lasting one, and the hooks that this one needs."""
 
     route: Route
@@ -109,7 +109,7 @@ class Former(NamedTuple):
 class Lasting:
     """What :func:`route_` set; ``undo()`` puts the former routes back."""
 
-    def __init__(self, former: list[Former], text: str) -> None:
+    def __init__(self, former: list[Before], text: str) -> None:
         self._former, self._text = former, text
 
     def undo(self) -> None:
@@ -152,7 +152,7 @@ def route_(
             for mode, spec in ((True, train), (False, eval))
         }
         parsed.append((each, chosen))
-    former = [Former(each, each.sticky, each.watch(root)) for each, _ in parsed]
+    former = [Before(each, each.sticky, each.watch(root)) for each, _ in parsed]
     for each, chosen in parsed:
         each.sticky = chosen
     return Lasting(former, f"training follows {train!r}, evaluation {eval!r}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from renorm.routing.selection import BySample, Order, Selection
+from renorm.routing.selection import BySample, RowOrder, Selection
 
-ORDERS: dict[str | None, Order | None] = {None: None, "sample": "sample", "time": "time", "copies": "time"}
+ORDERS: dict[str | None, RowOrder | None] = {None: None, "sample": "sample", "time": "time", "copies": "time"}
 
 
-def order_of(folded: str | None) -> Order | None:
+def order_of(folded: str | None) -> RowOrder | None:
     """The order of rows by the word for it."""
     if folded not in ORDERS:
         raise ValueError(

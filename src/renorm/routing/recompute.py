@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import torch
 
-State = TypeVar("State")
+T = TypeVar("T")
 KEPT = 64  # spans; of older forwards, whose backward is still to come, nothing is guessed
 
 
@@ -25,32 +25,32 @@ def rerun() -> bool:
 
 
 @dataclass
-class Span(Generic[State]):
+class Span(Generic[T]):
     """Layers that followed the same one after the other, with the numbers that were next at the first and the last of them."""
 
-    state: State
+    state: T
     grad: bool  # whether they made nodes; a reentrant checkpoint first runs without
     first: int
     last: int
 
 
-class Outer(NamedTuple, Generic[State]):
+class Outer(NamedTuple, Generic[T]):
     """The newest reentrant rerun, which calls a backward of its own on what it makes."""
 
     task: int
-    state: State
+    state: T
 
 
-class Forwards(Generic[State]):
+class Forwards(Generic[T]):
     """What forwards followed, for those of them that are run again."""
 
     def __init__(self) -> None:
-        self._spans: deque[Span[State]] = deque(maxlen=KEPT)
+        self._spans: deque[Span[T]] = deque(maxlen=KEPT)
         self._lost = -1  # the last number of the spans that were dropped
-        self._outer: Outer[State] | None = None
+        self._outer: Outer[T] | None = None
         self._thread = 0
 
-    def remember(self, state: State) -> None:
+    def remember(self, state: T) -> None:
         """A layer follows this now."""
         self._outer, self._thread = None, threading.get_ident()
         number, grad = torch.autograd._get_sequence_nr(), torch.is_grad_enabled()  # pyright: ignore[reportPrivateImportUsage]
@@ -60,7 +60,7 @@ class Forwards(Generic[State]):
             self._lost = self._spans[0].last if len(self._spans) == KEPT else self._lost
             self._spans.append(Span(state, grad, number, number))
 
-    def recall(self, who: str) -> State:
+    def recall(self, who: str) -> T:
         """What the forward that runs again followed the first time.
 
         Raises:
@@ -74,7 +74,7 @@ class Forwards(Generic[State]):
             )
         return found[0]
 
-    def _found(self) -> list[State]:
+    def _found(self) -> list[T]:
         """The one state that it can have been, or several, or none."""
         node = torch._C._current_autograd_node()
         if node is None or not self._spans:
@@ -88,7 +88,7 @@ class Forwards(Generic[State]):
             self._before(number) + self._after(number)
         )  # it unpacks its tensors, or is another's checkpoint
 
-    def _reentrant(self, number: int) -> list[State]:
+    def _reentrant(self, number: int) -> list[T]:
         """The state for a node of a reentrant checkpoint, which may itself have been made by a rerun."""
         task, outer = torch._C._current_graph_task_id(), self._outer
         if number > self._spans[-1].last:  # no forward has made it
@@ -101,15 +101,15 @@ class Forwards(Generic[State]):
         self._outer = Outer(task, found[0]) if found else None
         return found
 
-    def _before(self, number: int) -> list[State]:
+    def _before(self, number: int) -> list[T]:
         """What the last layer followed before it or another made the node."""
         return [span.state for span in self._spans if span.grad and span.first <= number][-1:]
 
-    def _after(self, number: int) -> list[State]:
+    def _after(self, number: int) -> list[T]:
         """What the first layer followed after the node was made, which stands for layers that made none."""
         later = (span.state for span in self._spans if not span.grad and span.last > number)
         return [] if number < self._lost else list(islice(later, 1))
 
 
-def _distinct(states: list[State]) -> list[State]:
+def _distinct(states: list[T]) -> list[T]:
     return [state for i, state in enumerate(states) if state not in states[:i]]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from renorm.routing.names import UNKNOWN
 
-Order = Literal["sample", "time"]  # of the rows of a site where several stand for each sample
+RowOrder = Literal["sample", "time"]  # of the rows of a site where several stand for each sample
 
 
 class Selection(ABC):
@@ -34,7 +34,7 @@ class Selection(ABC):
     def __init__(self, rows: tuple[int, ...], beside: int) -> None:
         self.rows, self.beside = rows, beside
         self.samples: Tensor | None = None
-        self.order: Order | None = None
+        self.order: RowOrder | None = None
 
     @abstractmethod
     def index(self, n: int, device: torch.device | None = None) -> Tensor:
@@ -54,7 +54,7 @@ class Selection(ABC):
         """What takes ``rows`` from a table by branch: a slice where they follow each other, as slices copy nothing."""
 
     @abstractmethod
-    def folded(self, times: int, order: Order, size: int) -> Selection:
+    def folded(self, times: int, order: RowOrder, size: int) -> Selection:
         """The same for ``times`` rows of each of ``size`` samples, t of b at ``b * times + t``, or ``t * size + b``."""
 
     @property
@@ -119,7 +119,7 @@ class Alternating(Selection):
     def _key(self) -> Hashable:
         return self.rows or id(self.table)
 
-    def folded(self, times: int, order: Order, size: int) -> Selection:
+    def folded(self, times: int, order: RowOrder, size: int) -> Selection:
         if self.beside == 1 or order == "time":
             return self  # whole batches one after the other take turns as one does
         return BySample(self._known(), self.index(size).repeat_interleave(times), self.sizes(size * times))
@@ -153,7 +153,7 @@ class BySample(Selection):
     def all_of(self, row: int) -> bool:
         return bool((self.labels == row).all())
 
-    def folded(self, times: int, order: Order, size: int) -> BySample:
+    def folded(self, times: int, order: RowOrder, size: int) -> BySample:
         labels = self.labels.repeat_interleave(times) if order == "sample" else self.labels.repeat(times)
         sizes = self.sizes(len(self.labels))
         return BySample(self._known(), labels, None if sizes is None else tuple(times * n for n in sizes))
@@ -173,7 +173,7 @@ class Blocks(BySample):
             return None
         return tuple(slice(end - size, end) for end, size in zip(accumulate(sizes), sizes, strict=True))
 
-    def folded(self, times: int, order: Order, size: int) -> BySample:
+    def folded(self, times: int, order: RowOrder, size: int) -> BySample:
         folded = super().folded(times, order, size)
         return Blocks(self._known(), folded.labels, folded.counts) if order == "sample" else folded
 

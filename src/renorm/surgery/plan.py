@@ -53,7 +53,7 @@ def plan(root: nn.Module, sites: Sites, whole: str | None) -> Norms:
     return Norms(root, {name: module for name, (module, _) in chosen.items()}, rest, left)
 
 
-def _walk(root: nn.Module) -> Iterable[tuple[str, tuple[nn.Module, rules.Rule]]]:
+def _walk(root: nn.Module) -> Iterable[tuple[str, tuple[nn.Module, rules.NormRule]]]:
     """Norms with statistics by name, outermost first; what is inside one is its own business."""
     inside: set[int] = set()
     for name, module in root.named_modules():

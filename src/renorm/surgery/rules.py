@@ -18,37 +18,37 @@ TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked
 FROZEN = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d")  # torchvision's and timm's: statistics that are constants
 
 
-class Rule(NamedTuple):
+class NormRule(NamedTuple):
     """What to do with a module: ``split``, ``copy``, ``leave`` (with the reason) or ``pass`` (no norm with statistics)."""
 
     action: str
     reason: str = ""
 
 
-def rule_for(module: nn.Module) -> Rule:
+def rule_for(module: nn.Module) -> NormRule:
     """The rule of a module, by its exact class."""
     kind = type(module)
     if isinstance(module, _LazyNormBase):  # one that has seen a batch has become its plain class
-        return Rule("refuse", "it is lazy and has no channels yet. Run one batch through the model first.")
+        return NormRule("refuse", "it is lazy and has no channels yet. Run one batch through the model first.")
     fused = kind.__name__ in FUSED and kind.__module__.startswith("timm.")
     if kind in PLAIN or fused:
         return _rule_for_known(module, TENSORS | {"drop", "act"} if fused else TENSORS)
     if kind.__name__ in FROZEN:
-        return Rule("leave", "its statistics are frozen constants")
+        return NormRule("leave", "its statistics are frozen constants")
     if isinstance(module, _BatchNorm) or module._buffers.get("running_mean") is not None:
-        return Rule("copy")
-    return Rule("pass")
+        return NormRule("copy")
+    return NormRule("pass")
 
 
-def _rule_for_known(norm: nn.Module, parts: set[str]) -> Rule:
+def _rule_for_known(norm: nn.Module, parts: set[str]) -> NormRule:
     """A norm of a known class, unless something was added to it."""
     own = {*norm._parameters, *norm._buffers, *norm._modules}
     if not norm._parameters.keys() >= {"weight", "bias"}:
         made = sorted(norm._parameters.keys() - parts)
-        return Rule(
+        return NormRule(
             "refuse", f"its weights are made by hooks from {made}. Make them permanent first (prune.remove, ...)."
         )
-    return Rule("split" if own <= parts else "copy")
+    return NormRule("split" if own <= parts else "copy")
 
 
 def split(

@@ -1,5 +1,6 @@
 """Training: one loop, the folder of a run, its checkpoints, and the processes that train together."""
 
+from renorm.train import checkpoint
 from renorm.train.average import Average, remeasure_
 from renorm.train.batches import Key, Keys, Order, Share, num_batches
 from renorm.train.board import board
@@ -28,6 +29,7 @@ __all__ = [
     "board",
     "branches_of",
     "check_finite",
+    "checkpoint",
     "constant",
     "device_of",
     "half_cosine",

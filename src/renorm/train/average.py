@@ -9,8 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-import renorm
-from renorm.banks import resolve, tracked
+from renorm.banks import recalibrate_, resolve, tracked
 
 WARMUP = 10  # steps: while there are few, older weights count less
 
@@ -63,4 +62,4 @@ def remeasure_(
     """
     for branch, names in described.items():
         if tracked(model, resolve(model, branch)):
-            renorm.recalibrate_(model, batches(names), branch, group=group, forward=forward)
+            recalibrate_(model, batches(names), branch, group=group, forward=forward)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from renorm.recipes.classify.gradients import losses, of_run, weights
+from renorm.recipes.classify.gradients import gradients_of_run, losses, weights
 from renorm.report.page import page
 from renorm.report.section import Head
 from renorm.report.sections.gradients import TITLE, cosines, gradients, lengths
@@ -45,10 +45,10 @@ def test_the_losses_of_domains_are_over_their_images(norm: str):
 def test_of_a_run_and_its_picture(tmp_path: Path):
     run = small.start(tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()}
-    found = of_run(run.path, steps=2)
+    found = gradients_of_run(run.path, steps=2)
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()} == before
     assert all(layer.norms["weak"] > 0 and -1 <= layer.cosines["weak", "clean"] <= 1 for layer in found)
-    assert [layer.name for layer in of_run(run.path, steps=2)] == [layer.name for layer in found]
+    assert [layer.name for layer in gradients_of_run(run.path, steps=2)] == [layer.name for layer in found]
     assert list(lengths({"": found})) == ["weak", "clean"]
     assert list(cosines({"a": found, "b": found})) == ["a: weak and clean", "b: weak and clean"]
     assert "conv1" in lengths({"": found})["weak"]
@@ -61,4 +61,4 @@ def test_of_a_run_and_its_picture(tmp_path: Path):
 def test_a_run_of_one_branch_has_none(tmp_path: Path):
     run = small.start(tmp_path / "run", branches=("weak",), batch=32, norm="shared")
     with pytest.raises(ValueError, match=r"trains on weak alone: .*two branches or more. Leave --gradients out"):
-        of_run(run.path)
+        gradients_of_run(run.path)

@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from renorm.recipes.classify import score
+    from renorm.recipes.classify.adversarial import attack_in_words
     from renorm.recipes.classify.asked import Evaluation
     from renorm.recipes.classify.checks import check
     from renorm.recipes.classify.config import (
@@ -19,11 +21,15 @@ if TYPE_CHECKING:
         Network,
         Optimization,
         Writing,
+        changed,
+        option,
     )
     from renorm.recipes.classify.files import input_of, write_plain, write_program
     from renorm.recipes.classify.flat import Options, configured, options_of
+    from renorm.recipes.classify.gradients import gradients_of_run
     from renorm.recipes.classify.paths import located
     from renorm.recipes.classify.recipe import Classification, read
+    from renorm.recipes.classify.score import views_of
     from renorm.recipes.classify.start import build
 
 __all__ = [
@@ -42,13 +48,19 @@ __all__ = [
     "Optimization",
     "Options",
     "Writing",
+    "attack_in_words",
     "build",
+    "changed",
     "check",
     "configured",
+    "gradients_of_run",
     "input_of",
     "located",
+    "option",
     "options_of",
     "read",
+    "score",
+    "views_of",
     "write_plain",
     "write_program",
 ]
@@ -69,19 +81,26 @@ _MODULE_OF = {
     "Optimization": "config",
     "Options": "flat",
     "Writing": "config",
+    "attack_in_words": "adversarial",
     "build": "start",
+    "changed": "config",
     "check": "checks",
     "configured": "flat",
+    "gradients_of_run": "gradients",
     "input_of": "files",
     "located": "paths",
+    "option": "config",
     "options_of": "flat",
     "read": "recipe",
+    "views_of": "score",
     "write_plain": "files",
     "write_program": "files",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "score":
+        return import_module(f"{__name__}.score")
     if name in _MODULE_OF:
         return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

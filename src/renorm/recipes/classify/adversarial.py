@@ -62,6 +62,14 @@ def attack_of(config: Config) -> Attack:
     return Attack(eps, step, how.steps, how.ball, mode=how.mode)
 
 
+def attack_in_words(config: Config) -> str:
+    """What makes attacked views, in a line."""
+    threat = config.threat
+    how = "in evaluation mode" if threat.mode == "eval" else "in training mode, which moves its statistics"
+    attacked = f"{', '.join(attacked_branches(config))}: images of {origin(config)} under attack"
+    return f"{attacked}, {attack_of(config)}, {threat.steps} steps, {how}, loss {threat.loss}"
+
+
 def with_attacks(
     config: Config,
     network: nn.Module,

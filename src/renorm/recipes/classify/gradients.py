@@ -9,7 +9,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-import renorm
+from renorm.layers import frozen_statistics
 from renorm.metrics import LayerGradients, compare_gradients, mean_gradients
 from renorm.recipes.classify import Classification
 from renorm.recipes.classify.adversarial import still, with_attacks
@@ -17,12 +17,13 @@ from renorm.recipes.classify.domains import rows
 from renorm.recipes.classify.named import open_run
 from renorm.recipes.classify.recipe import routed
 from renorm.recipes.classify.views import Batch
+from renorm.routing import unstack
 from renorm.train import Run
 
 EPOCH = -2  # whose images and views no training has seen
 
 
-def of_run(path: Path, steps: int = 1, device: str | None = None) -> list[LayerGradients]:
+def gradients_of_run(path: Path, steps: int = 1, device: str | None = None) -> list[LayerGradients]:
     """Mean lengths and cosines over some steps: norms normalize by the batch, as in training, and nothing of the run changes.
 
     Args:
@@ -43,7 +44,7 @@ def of_run(path: Path, steps: int = 1, device: str | None = None) -> list[LayerG
     recipe = Classification(config, device=device)
     recipe.restore(Run(path).load())
     recipe.model.train()
-    with renorm.frozen_statistics(recipe.model):
+    with frozen_statistics(recipe.model):
         batches = islice(recipe.batches(EPOCH, 0), steps)
         return mean_gradients([compare_gradients(weights(recipe), losses(recipe, batch)) for batch in batches])
 
@@ -63,7 +64,7 @@ def losses(recipe: Classification, batch: Batch) -> Mapping[str, Tensor]:
     with routed(recipe.model, config, spec if domain is None else domain):
         y = recipe.model(x).float()
     if domain is None:
-        return {name: F.cross_entropy(part, labels) for name, part in renorm.unstack(y, spec).items()}
+        return {name: F.cross_entropy(part, labels) for name, part in unstack(y, spec).items()}
     each = F.cross_entropy(y, labels, reduction="none")
     members = {name: domain == row for row, name in enumerate(config.populations)}
     return {name: each[mine].sum() / mine.sum().clamp_min(1) for name, mine in members.items()}

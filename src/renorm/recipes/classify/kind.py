@@ -13,8 +13,7 @@ from renorm.recipes.classify.saved import config_of
 from renorm.recipes.kind import Kind
 
 if TYPE_CHECKING:
-    from renorm.report.record import Record
-    from renorm.report.section import Head, Section
+    from renorm.report import Head, Record, Section
 
 
 def options(about: Mapping[str, Any]) -> dict[str, Any]:

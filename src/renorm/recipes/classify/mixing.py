@@ -17,7 +17,7 @@ from renorm.seeds import stable_seed
 if TYPE_CHECKING:
     from renorm.recipes.classify.config import Config, Exchange, ImageMix, MixOptions
 
-Spec = tuple[str, ...] | Mapping[str, int]  # interleaved branches, or blocks of them
+Stacking = tuple[str, ...] | Mapping[str, int]  # interleaved branches, or blocks of them
 
 
 class Usual(NamedTuple):
@@ -174,12 +174,12 @@ def generator_of(seed: int, place: tuple[int, int]) -> torch.Generator:
     return torch.Generator().manual_seed(stable_seed(seed, "mix", *place))
 
 
-def per_row(values: Tensor, spec: Spec) -> Tensor:
+def per_row(values: Tensor, spec: Stacking) -> Tensor:
     """Values of images for all rows of their stacked views. Shape: ``(N,)`` to ``(K * N,)``."""
     return values.repeat(len(spec)) if isinstance(spec, Mapping) else values.repeat_interleave(len(spec))
 
 
-def branch_per_row(x: Tensor, spec: Spec) -> Tensor:
+def branch_per_row(x: Tensor, spec: Stacking) -> Tensor:
     """The number of the branch of each row of a stacked batch. Shape: ``(K * N, *)`` to ``(K * N,)``."""
     branches, num_images = torch.arange(len(spec)), len(x) // len(spec)
     return branches.repeat_interleave(num_images) if isinstance(spec, Mapping) else branches.repeat(num_images)

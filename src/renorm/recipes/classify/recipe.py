@@ -17,7 +17,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import renorm
 from renorm.banks import Choice
 from renorm.data import CIFAR, Images, in_order, load
 from renorm.evaluate import SOURCE, logits
@@ -28,12 +27,13 @@ from renorm.recipes.classify.adversarial import agreements, attacked_branches, s
 from renorm.recipes.classify.checks import check
 from renorm.recipes.classify.config import MODEL, PRETRAINED, Config
 from renorm.recipes.classify.domains import resolved, rows, trained_on
-from renorm.recipes.classify.mixing import Spec, branch_per_row, generator_of, mix_of, own_share, per_row
+from renorm.recipes.classify.mixing import Stacking, branch_per_row, generator_of, mix_of, own_share, per_row
 from renorm.recipes.classify.paths import located, typed
 from renorm.recipes.classify.start import begin, synchronized
 from renorm.recipes.classify.views import Batch, ViewedImages, loader
-from renorm.routing import Stacked
+from renorm.routing import Stacked, route, stack, unstack
 from renorm.seeds import stable_seed
+from renorm.surgery import fold
 from renorm.train import (
     Average,
     Checkpoint,
@@ -42,13 +42,13 @@ from renorm.train import (
     Recipe,
     branches_of,
     check_finite,
+    checkpoint,
     half_cosine,
     join,
     pool_statistics_,
     remeasure_,
     unsynchronized,
 )
-from renorm.train.checkpoint import load_into
 
 HOLDOUT = 0.2  # share of a source without splits that is not trained on
 MEASURING = -1  # the epoch whose views averaged weights are measured on: none that is trained on
@@ -159,7 +159,7 @@ class Classification(Recipe):
         own = len(labels) / batch.total * own_share(self.mix)
         return torch.cat([losses.detach(), hits, losses.new_tensor([own])])
 
-    def _mixed(self, x: Tensor, spec: Spec, place: tuple[int, int]) -> Tensor:
+    def _mixed(self, x: Tensor, spec: Stacking, place: tuple[int, int]) -> Tensor:
         """The rows as the model gets them; what is done to them is the same in all forwards of a step."""
         if self.mix is None:
             return x
@@ -177,14 +177,14 @@ class Classification(Recipe):
         hits = [w * (predicted == labels).to(y) for w, labels in terms]
         return torch.stack(losses).sum(0), torch.stack(hits).sum(0)
 
-    def _by_branch(self, values: Tensor, spec: Spec) -> Tensor:
-        return torch.stack([part.sum() for part in renorm.unstack(values, spec).values()])
+    def _by_branch(self, values: Tensor, spec: Stacking) -> Tensor:
+        return torch.stack([part.sum() for part in unstack(values, spec).values()])
 
-    def _agreeing(self, losses: Tensor, y: Tensor, spec: Spec, total: int) -> Tensor:
+    def _agreeing(self, losses: Tensor, y: Tensor, spec: Stacking, total: int) -> Tensor:
         """The losses of branches, with TRADES those of attacked ones replaced by what it adds."""
         if self.config.threat.loss != "trades":
             return losses
-        added = agreements(self.config, renorm.unstack(y, spec))
+        added = agreements(self.config, unstack(y, spec))
         names = zip(self.config.branches, losses, strict=True)
         return torch.stack([added[name] / total if name in added else loss for name, loss in names])
 
@@ -199,7 +199,7 @@ class Classification(Recipe):
     def stacked(self, views: Mapping[str, Tensor], only: Sequence[str] | None = None) -> Stacked:
         """Views as one normalized batch, branches in the configuration's order."""
         names = [name for name in self.config.branches if only is None or name in only]
-        return renorm.stack({name: self.classifier.normalize(views[name]) for name in names}, self.config.layout)
+        return stack({name: self.classifier.normalize(views[name]) for name in names}, self.config.layout)
 
     def finish(self) -> None:
         """Make the statistics those of all processes and, of averaged weights, their own."""
@@ -266,7 +266,7 @@ class Classification(Recipe):
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint's file of weights holds, under the names that :func:`build` gives."""
         converted = not self.config.split and branches_of(self.evaluated)
-        return {MODEL: (renorm.fold(self.evaluated, SOURCE) if converted else self.evaluated).state_dict()}
+        return {MODEL: (fold(self.evaluated, SOURCE) if converted else self.evaluated).state_dict()}
 
     def state(self) -> dict[str, Any]:
         """What else a checkpoint needs for going on."""
@@ -276,9 +276,9 @@ class Classification(Recipe):
 
     def restore(self, saved: Checkpoint) -> None:
         """Put everything where a checkpoint was."""
-        load_into(self.evaluated, saved.weights[MODEL])
+        checkpoint.load_into(self.evaluated, saved.weights[MODEL])
         if self.average:
-            load_into(self.model, saved.state["model"])
+            checkpoint.load_into(self.model, saved.state["model"])
             self.average.updates = saved.state["updates"]
 
     def describe(self) -> dict[str, Any]:
@@ -349,4 +349,4 @@ def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:
 
 def routed(model: nn.Module, config: Config, spec: Any) -> AbstractContextManager[None]:
     """The route of a stacked batch; a model with shared norms needs none."""
-    return renorm.route(model, spec) if config.split else nullcontext()
+    return route(model, spec) if config.split else nullcontext()

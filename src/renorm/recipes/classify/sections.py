@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 
 from renorm.data import Images, View
 from renorm.recipes.classify.saved import config_of
-from renorm.report.record import Record
-from renorm.report.section import Head, Section
+from renorm.report import Head, Record, Section, adapting, finding
 from renorm.report.sections import examples, run
-from renorm.report.summary import adapting, finding
 
 
 def head(record: Record) -> Head:

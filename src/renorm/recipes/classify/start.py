@@ -9,11 +9,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-import renorm
 from renorm.data import IMAGENET_MEAN, IMAGENET_STD, Images
 from renorm.evaluate import SOURCE
 from renorm.models import create, load_weights, versioned
 from renorm.recipes.classify.config import PRETRAINED, Config
+from renorm.surgery import sandwich_, split_
 from renorm.train import branches_of
 
 LIBRARIES = ("timm:", "torchvision:")
@@ -67,9 +67,9 @@ def branched(model: nn.Module, config: Config) -> nn.Module:
     if how.norm == "sandwich":
         generator = torch.Generator().manual_seed(config.seed)
         init = how.sandwich_init
-        renorm.sandwich_(model, names, share=how.share, sync=sync, init=init, generator=generator)
+        sandwich_(model, names, share=how.share, sync=sync, init=init, generator=generator)
     elif how.norm == "split":
-        renorm.split_(model, names, share=how.share, sync=sync)
+        split_(model, names, share=how.share, sync=sync)
     return model
 
 
@@ -82,7 +82,7 @@ def synchronized(model: nn.Module) -> nn.Module:
         ValueError: If a norm's class is unknown.
     """
     if not branches_of(model):
-        renorm.split_(model, [SOURCE], sync="world")
+        split_(model, [SOURCE], sync="world")
     return model
 
 

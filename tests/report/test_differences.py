@@ -3,7 +3,7 @@
 import pytest
 
 from renorm.evaluate import differences, mean_difference
-from renorm.report import compared
+from renorm.report import terminal
 from renorm.report.grid import grid
 from tests.report.made import ACCURACIES, results
 from tests.report.test_terminal import shown
@@ -13,7 +13,7 @@ B = results({cell: accuracy + 0.05 for cell, accuracy in ACCURACIES.items()}, se
 
 
 def test_severities_are_averaged_and_paired():
-    text = shown(compared.differences(A, B, ("weak", "weak"), A.shifts))
+    text = shown(terminal.differences(A, B, ("weak", "weak"), A.shifts))
     (line,) = [line for line in text.splitlines() if line.startswith("contrast 1-2")]
     found = [each for each in differences(A, B) if (each.banks[0], each.shift) == ("weak", "contrast")]
     value, low, high = (100 * each for each in mean_difference(A, B, found))
@@ -22,7 +22,7 @@ def test_severities_are_averaged_and_paired():
 
 
 def test_two_banks_of_one_table():
-    text = shown(compared.differences(A, A, ("strong", "weak"), [("clean", 0)]))
+    text = shown(terminal.differences(A, A, ("strong", "weak"), [("clean", 0)]))
     assert text.startswith("bank strong of A, bank weak of B")
     assert "+2.0" in text
     assert "contrast" not in text
