@@ -1,6 +1,7 @@
 """Reference networks, and timm's and torchvision's by name."""
 
 from renorm.models.cell import Cell
+from renorm.models.cell_network import CellNetwork
 from renorm.models.classifier import Classifier
 from renorm.models.create import create
 from renorm.models.densenet import DenseNet
@@ -8,6 +9,7 @@ from renorm.models.encoder import Decoder, Encoder
 from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.preact import PreActResNet
 from renorm.models.resnet import ResNet
+from renorm.models.supernet import Supernet, supernet
 from renorm.models.vgg import VGG
 from renorm.models.weights import load_weights, versioned
 from renorm.models.wideresnet import WideResNet
@@ -15,16 +17,19 @@ from renorm.models.wideresnet import WideResNet
 __all__ = [
     "VGG",
     "Cell",
+    "CellNetwork",
     "Classifier",
     "Decoder",
     "DenseNet",
     "Encoder",
     "PreActResNet",
     "ResNet",
+    "Supernet",
     "WideResNet",
     "create",
     "load_decoder",
     "load_encoder",
     "load_weights",
+    "supernet",
     "versioned",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from renorm.extras import require
+from renorm.models.cell_network import CellNetwork
 from renorm.models.densenet import DenseNet
 from renorm.models.preact import PreActResNet
 from renorm.models.resnet import ResNet
@@ -36,7 +37,7 @@ def create(name: str, num_classes: int | None = 10, **options: Any) -> nn.Module
     Args:
         name: ``"timm:NAME"``, ``"torchvision:NAME"``, or a network for small images: ``"resnet20"`` (any depth 6n + 2),
             ``"wrn-28-2"`` (any depth 6n + 4 and width), ``"preact-resnet18"``, ``"vgg16-bn"``, ``"densenet-bc-100-12"``
-            (depth and growth).
+            (depth and growth), ``"cell:STRING"`` (a cell of NAS-Bench-201, of ``width=16`` and ``cells=5``).
         num_classes: number of outputs; None keeps what the named library gives, as trained weights need.
         options: further arguments of the network: ``in_channels``, ``dropout``, or the named library's own;
             ``pretrained=True`` asks timm or torchvision for trained weights. Torchvision's auxiliary heads are left out unless
@@ -55,6 +56,8 @@ def create(name: str, num_classes: int | None = 10, **options: Any) -> nn.Module
     library, separator, rest = name.partition(":")
     if separator and library in LIBRARIES:
         return LIBRARIES[library](rest, options)
+    if separator and library == "cell":
+        return CellNetwork(rest, **options)
     for pattern, network in FAMILIES.items():
         if match := re.fullmatch(pattern, name):
             return network(*map(int, match.groups()), **options)
