@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         surgery,
         train,
     )
-    from renorm.adapt import Adaptation, Adapter, Tent, adapt_, prediction_time
+    from renorm.adapt import Adaptation, Adapter, Reference, Tent, adapt_, prediction_time
     from renorm.banks import Bank, blend, install_, measure, merge, recalibrate_, using
     from renorm.layers import frozen_statistics
     from renorm.mix import CutMix, Mix, Mixup, MomentExchange
@@ -46,6 +46,7 @@ __all__ = [
     "Mix",
     "Mixup",
     "MomentExchange",
+    "Reference",
     "Tent",
     "adapt",
     "adapt_",
@@ -114,6 +115,7 @@ _ROOM_OF = {
     "Mix": "mix",
     "Mixup": "mix",
     "MomentExchange": "mix",
+    "Reference": "adapt",
     "Tent": "adapt",
     "adapt_": "adapt",
     "add_branch_": "surgery",

@@ -3,6 +3,7 @@
 from renorm.adapt.evidence import Evidence, evidence
 from renorm.adapt.images import Adaptation, Auto, Only, adapt_
 from renorm.adapt.prediction import prediction_time
+from renorm.adapt.reference import Reference
 from renorm.adapt.stream import Adapter
 from renorm.adapt.tent import Tent
 
@@ -12,6 +13,7 @@ __all__ = [
     "Auto",
     "Evidence",
     "Only",
+    "Reference",
     "Tent",
     "adapt_",
     "evidence",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from renorm.adapt.change import Change
 from renorm.adapt.memory import Look, Memory, SiteRecord, Weights
+from renorm.adapt.reference import Reference
 from renorm.adapt.state import State, StreamEvent, StreamSettings
 from renorm.adapt.step import ADAPTED, Source
 from renorm.banks import Branch, SiteTensors, fingerprint
@@ -34,6 +35,7 @@ class StoredStream:
     branch: Branch
     state: State
     identity: str
+    reference: Reference | None = None
 
 
 def identity(model: nn.Module, targets: Mapping[str, SiteTensors], source: Mapping[str, Source]) -> str:
@@ -60,6 +62,7 @@ def write(path: str | PathLike[str], stored: StoredStream) -> Path:
         "block": state.block.weights,
         "change": state.change,
         "events": state.events,
+        "reference": None if stored.reference is None else stored.reference.described(),
         "torch": torch.__version__,
     }
     tensors = _tensors("memory", state.memory) | _tensors("block", state.block)
@@ -99,7 +102,9 @@ def _stored(about: dict[str, Any], tensors: dict[str, Tensor]) -> StoredStream:
         change=None if about["change"] is None else Change(*about["change"]),
         events=tuple(StreamEvent(*event) for event in about["events"]),
     )
-    return StoredStream(StreamSettings(**about["settings"]), about["branch"], state, about["identity"])
+    usual = about.get("reference")
+    reference = None if usual is None else Reference.read(usual)
+    return StoredStream(StreamSettings(**about["settings"]), about["branch"], state, about["identity"], reference)
 
 
 def check_fits(path: str | PathLike[str], state: State, source: Mapping[str, Source]) -> None:

@@ -10,6 +10,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.adapt.evidence import Evidence, evidence
+from renorm.adapt.preparation import OnForeign, check_on_foreign, preparation
+from renorm.adapt.reference import Reference, as_reference, count
+from renorm.adapt.verdict import Verdict, judged
 from renorm.banks import (
     Bank,
     Branch,
@@ -23,7 +26,6 @@ from renorm.banks import (
     exclusive,
     interpolate,
     nothing,
-    num_samples,
     observed,
     resolve,
     site_tensors,
@@ -44,7 +46,10 @@ class Adaptation(Installation):
         source_weight: the weight s the source statistics kept.
         samples: how many images there were.
         only: which of the two moments moved, ``None`` for both.
+        verdict: ``"home"``, ``"shifted"`` or ``"foreign"``; ``None`` under a given weight, where nothing was looked at.
+        reason: the verdict in a sentence.
         evidence: what the weight was chosen by, under ``prior="auto"``; else ``None``.
+        reference: what is usual, if a reference was given.
         unreached: sites that keep the source bit for bit, as the model's evaluation does not reach them.
         output: what the model returned for the images, equal to evaluating it on them now.
     """
@@ -60,6 +65,9 @@ class Adaptation(Installation):
     ) -> None:
         super().__init__(model, branch)
         self.source_weight, self.samples, self.evidence = source_weight, samples, evidence
+        self.reference: Reference | None = None
+        self.verdict: Verdict | None = None
+        self.reason = ""
         self.only: Only | None = only
         self.output: Any = None
         self._source: dict[str, Statistics] = {}
@@ -92,6 +100,8 @@ def adapt_(
     *,
     weight: float | None = None,
     only: Only | None = None,
+    reference: Any = None,
+    foreign: OnForeign = "raise",
     group: dist.ProcessGroup | None = None,
     forward: Forward | None = None,
     strict: bool = False,
@@ -113,13 +123,17 @@ def adapt_(
         branch: whose statistics move: by default the active route's, else the only one.
         weight: the source weight s itself, from 0 to 1, however many images there are; in place of a prior.
         only: move the ``"mean"`` or the ``"variance"`` alone; the other stays the source's, bit for bit.
+        reference: images of the normal condition, prepared just as ``images``, or a bank or :class:`renorm.Reference` that keeps
+            how far these are. Then ``"auto"`` moves only by what exceeds that.
+        foreign: what to do with images that look prepared for another model (range, normalization, order of colours; see
+            :func:`renorm.adapt.preparation.preparation`): ``"raise"``, or ``"adapt"`` all the same.
         group: ranks that hold the batch together; every one must call. ``None`` is no communication.
         forward: ``forward(model, images)`` for images of another form.
         strict: refuse images that do not reach every site.
 
     Raises:
-        ValueError: no image, one value per channel, numbers that are not finite, no site that was reached, a prior and a
-            weight. The model is unchanged.
+        ValueError: images that look prepared for another model; no image, one value per channel, numbers that are not
+            finite, no site that was reached, a prior and a weight. The model is unchanged.
         RuntimeError: another thread measures the model or changes its statistics at the time.
 
     Reference: Schneider et al., *Improving robustness against common corruptions by covariate shift adaptation*, 2020;
@@ -135,14 +149,22 @@ def adapt_(
     branch = resolve(model, branch)
     targets = site_tensors(model, branch)
     _check_only(only)
+    check_on_foreign(foreign)
     with exclusive(model):
-        samples = _count(model, images, group)
+        samples = count(model, images, group)
+        automatic = weight is None and prior in (None, "auto")
+        wrong = preparation(model, images, targets, branch, samples, group=group, forward=forward)
+        if wrong is not None and foreign == "raise":
+            raise wrong.error()
+        usual = as_reference(reference, model, branch, group=group, forward=forward)
         found = None
-        if weight is None and prior in (None, "auto"):
+        if automatic or usual is not None:
             found = evidence(model, images, targets, branch, samples, group=group, forward=forward)
             unreached(targets, found.sites, strict)
-        chosen = _chosen_weight(prior, weight, samples, found)
-        report = Adaptation(model, branch, chosen, samples, only, found)
+        beyond = usual.exceeded(found) if found is not None and usual is not None else found
+        chosen = _chosen_weight(prior, weight, samples, beyond if automatic else None)
+        report = Adaptation(model, branch, chosen, samples, only, found if automatic else None)
+        report.reference, (report.verdict, report.reason) = usual, judged(wrong, found, usual)
         report._source = {name: Statistics(site.mean.clone(), site.var.clone()) for name, site in targets.items()}
         try:
             seen: dict[str, int] = {}
@@ -223,15 +245,3 @@ def _check_only(only: str | None) -> None:
         raise ValueError(
             f"only={only!r} was given. Statistics are a mean and a variance. Use 'mean', 'variance', or leave it out for both."
         )
-
-
-def _count(model: nn.Module, images: Any, group: dist.ProcessGroup | None) -> int:
-    samples = num_samples(images)
-    if group is not None:
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        total = torch.tensor(samples, device=device)
-        dist.all_reduce(total, group=group)
-        samples = int(total)
-    if samples == 0:
-        raise ValueError("no image was given. Adapting needs at least one. Check the folder or the loader.")
-    return samples

@@ -11,7 +11,7 @@ from renorm.adapt.memory import Memory
 from renorm.banks import source_weight
 
 LATEST = 1000  # events that are kept
-What = Literal["changed", "abstained", "resumed", "skipped", "reset"]
+What = Literal["changed", "abstained", "resumed", "skipped", "foreign", "reset"]
 
 
 class StreamEvent(NamedTuple):
@@ -20,7 +20,8 @@ class StreamEvent(NamedTuple):
     Args:
         image: how many images had been seen, those of the batch included.
         what: ``changed`` (the images look different, the memory was emptied), ``abstained`` (back to the source),
-            ``resumed`` (adapting again), ``skipped`` (a batch without usable numbers), ``reset`` (by hand).
+            ``resumed`` (adapting again), ``skipped`` (a batch without usable numbers), ``foreign`` (the first batch of some that
+            look prepared for another model, of which nothing is learnt), ``reset`` (by hand).
         size: of a change, in standard deviations of images.
         probability: of such a change by chance.
     """
@@ -54,6 +55,7 @@ class StreamSettings:
     smallest: float = 0.2
     on_change: Literal["reset", "source"] = "reset"
     invalid: Literal["raise", "skip"] = "raise"
+    foreign: Literal["keep", "adapt"] = "keep"
 
     def __post_init__(self) -> None:
         if self.prior != "auto":
@@ -78,6 +80,7 @@ class StreamSettings:
             "one of these",
         )
         _check(self.invalid in ("raise", "skip"), f"invalid={self.invalid!r}", "'raise' or 'skip'", "one of these")
+        _check(self.foreign in ("keep", "adapt"), f"foreign={self.foreign!r}", "'keep' or 'adapt'", "one of these")
 
     @property
     def decay(self) -> float:

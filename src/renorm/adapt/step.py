@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from renorm.adapt.change import Change, change, joined_looks, look_of
-from renorm.adapt.evidence import auto_weight
+from renorm.adapt.evidence import Evidence, auto_weight
 from renorm.adapt.memory import (
     Memory,
     SiteRecord,
@@ -23,6 +23,7 @@ from renorm.adapt.memory import (
     variation,
     weights_of,
 )
+from renorm.adapt.reference import Reference
 from renorm.adapt.state import State, StreamEvent, StreamSettings, What
 from renorm.banks import SiteTensors, Statistics, interpolate, source_weight
 from renorm.functional import Moments, instance_moments
@@ -58,8 +59,16 @@ class BrokenImagesError(ValueError):
 class StreamStep:
     """What one batch makes of a state. The state itself stays as it is, so a step that fails has no effect."""
 
-    def __init__(self, state: State, settings: StreamSettings, source: Mapping[str, Source], num_images: int) -> None:
+    def __init__(
+        self,
+        state: State,
+        settings: StreamSettings,
+        source: Mapping[str, Source],
+        num_images: int,
+        reference: Reference | None = None,
+    ) -> None:
         self.state, self.settings, self.source, self.num_images = state, settings, source, num_images
+        self.reference = reference
         batch, fade = weights_of(num_images, settings.decay), settings.decay**num_images
         self.memory = replace(state.memory, weights=state.memory.weights.aged(fade))
         self.before = state.block.weights.aged(fade)
@@ -156,8 +165,9 @@ class StreamStep:
         if self.settings.prior != "auto":
             return source_weight(self.settings.prior, samples)
         self._check_finite()
-        gap, noise, _ = evidence(self.whole, SOURCE, self.source)
-        return auto_weight(gap, noise, max(1, round(samples)))
+        found = looked(self.whole, self.source, samples)
+        beyond = found if self.reference is None else self.reference.exceeded(found)
+        return auto_weight(beyond.gap, beyond.noise, beyond.samples)
 
     def result(self) -> State:
         """The state after the batch, once every site was reached.
@@ -226,6 +236,14 @@ def evidence(memory: Memory, kind: str, source: Mapping[str, Source]) -> tuple[T
     apart = float(images.mean())
     crowd = float(most.mean()) / apart if 0 < apart < math.inf else 1.0
     return gap, most * memory.weights.crowding, crowd
+
+
+def looked(memory: Memory, source: Mapping[str, Source], samples: float) -> Evidence:
+    """What the source's own features show, of so many independent images."""
+    gap, noise, _ = evidence(memory, SOURCE, source)
+    return Evidence(
+        tuple(name for name in source if SOURCE + name in memory.records), gap, noise, max(1, round(samples))
+    )
 
 
 def alikeness(memory: Memory, source: Mapping[str, Source]) -> float:

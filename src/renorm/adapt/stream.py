@@ -15,8 +15,11 @@ from renorm.adapt.claims import claim, fill, noted, release, values
 from renorm.adapt.distance import distances, overall
 from renorm.adapt.file import StoredStream, check_fits, identity, read, write
 from renorm.adapt.memory import Memory, pooled
+from renorm.adapt.preparation import Foreign, preparation
+from renorm.adapt.reference import Reference, as_reference
 from renorm.adapt.state import Distance, State, StreamEvent, StreamSettings
-from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, StreamStep, blended, worth
+from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, StreamStep, blended, looked, worth
+from renorm.adapt.verdict import Judgement, Verdict, judged
 from renorm.banks import (
     Branch,
     Forward,
@@ -74,6 +77,10 @@ class Adapter:
         on_change: ``"reset"`` starts a new memory; ``"source"`` goes back to the source until :meth:`reset`.
         invalid: what to do with NaN, infinity or an empty batch: ``"raise"``, or ``"skip"``: answer with the present
             statistics and learn nothing.
+        reference: images of the normal condition, prepared just as those of the stream, or a bank or
+            :class:`renorm.Reference` that keeps how far these are: ``"auto"`` then moves only by what exceeds that.
+        foreign: what to do with batches that look prepared for another model (range, normalization, order of colours):
+            ``"keep"`` answers with the present statistics, learns nothing and reports it; ``"adapt"`` takes them.
         forward: ``forward(model, images)`` for images of another form.
 
     An adapter that is dropped unclosed leaves the model adapted; the next one of that model starts from the source all the same.
@@ -105,15 +112,27 @@ class Adapter:
         smallest: float = 0.2,
         on_change: Literal["reset", "source"] = "reset",
         invalid: Literal["raise", "skip"] = "raise",
+        reference: Any = None,
+        foreign: Literal["keep", "adapt"] = "keep",
         forward: Forward | None = None,
     ) -> None:
-        self._settings = StreamSettings(prior, memory, block, false_alarms, smallest, on_change, invalid)
+        self._settings = StreamSettings(prior, memory, block, false_alarms, smallest, on_change, invalid, foreign)
         self._model, self._branch, self._forward = model, resolve(model, branch), forward
         with exclusive(model):
             self._claim = claim(model, self._branch, self)
         self._source = self._claim.source
         self._state = State()
         self._closed = False
+        self._foreign: Foreign | None = None
+        self._reference = self._usual(reference)
+
+    def _usual(self, reference: Any) -> Reference | None:
+        try:
+            with exclusive(self._model):
+                return as_reference(reference, self._model, self._branch, forward=self._forward)
+        except BaseException:
+            release(self._model, self._claim)
+            raise
 
     def __call__(self, images: Any) -> Any:
         """Add a batch to the memory, adapt the model, and return its outputs for the batch, without gradients.
@@ -140,12 +159,22 @@ class Adapter:
                 if self._settings.invalid == "raise":
                     raise
                 self._state = self._state.noted(StreamEvent(self._state.images, "skipped"))
-                with observed(self._model, targets, self._branch, nothing):
-                    return call(self._model, images, self._forward)
+                return self._answered(images, targets)
+
+    def _answered(self, images: Any, targets: dict[str, SiteTensors]) -> Any:
+        """The model's outputs as it is."""
+        with observed(self._model, targets, self._branch, nothing):
+            return call(self._model, images, self._forward)
 
     def _adapted(self, images: Any, targets: dict[str, SiteTensors], num_images: int) -> Any:
-        step = StreamStep(self._state, self._settings, self._source, num_images)
+        step = StreamStep(self._state, self._settings, self._source, num_images, self._reference)
+        before = self._foreign
         try:
+            if self._looks_foreign(images, targets, num_images):
+                fill(targets, self._claim.installed)
+                if before is None:
+                    self._state = self._state.noted(StreamEvent(self._state.images, "foreign"))
+                return self._answered(images, targets)
             if self._settings.prior == "auto":
                 fill(targets, self._source)
                 with observed(self._model, targets, self._branch, step.look):
@@ -162,6 +191,14 @@ class Adapter:
         self._state, self._claim.installed = state, installed
         return output
 
+    def _looks_foreign(self, images: Any, targets: dict[str, SiteTensors], num_images: int) -> bool:
+        """Whether a batch was prepared for another model, as the source's first site shows."""
+        if self._settings.foreign == "adapt":
+            return False
+        fill(targets, self._source)
+        self._foreign = preparation(self._model, images, targets, self._branch, num_images, forward=self._forward)
+        return self._foreign is not None
+
     def _check_same(self, left_out: tuple[str, ...]) -> None:
         if self._state.positions and left_out != self.unreached:
             now, then = (", ".join(names) or "none" for names in (left_out, self.unreached))
@@ -176,6 +213,26 @@ class Adapter:
         return tuple(
             name for name in self._source if self._state.positions and ADAPTED + name not in self._state.positions
         )
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Of the stream as it is remembered, ``"home"`` or ``"shifted"``, or of the last batch, ``"foreign"``.
+
+        ``None`` before the first batch, and under a fixed prior, which does not look at the source's features.
+        """
+        return self._judgement.verdict
+
+    @property
+    def reason(self) -> str:
+        """The verdict in a sentence."""
+        return self._judgement.reason
+
+    @property
+    def _judgement(self) -> Judgement:
+        found = None
+        if self._settings.prior == "auto" and self._state.images:
+            found = looked(self._remembered(), self._source, self.effective_images)
+        return judged(self._foreign, found, self._reference)
 
     @property
     def source_weight(self) -> float:
@@ -265,7 +322,7 @@ class Adapter:
         """
         self._check_open()
         model = identity(self._model, site_tensors(self._model, self._branch), self._source)
-        return write(path, StoredStream(self._settings, self._branch, self._state, model))
+        return write(path, StoredStream(self._settings, self._branch, self._state, model, self._reference))
 
     @classmethod
     def load(cls, model: nn.Module, path: str | PathLike[str], *, forward: Forward | None = None) -> Adapter:
@@ -277,7 +334,9 @@ class Adapter:
         """
         stored = read(path)
         options = asdict(stored.settings)
-        adapter = cls(model, options.pop("prior"), stored.branch, **options, forward=forward)
+        adapter = cls(
+            model, options.pop("prior"), stored.branch, **options, reference=stored.reference, forward=forward
+        )
         try:
             adapter._resume(stored, Path(path))
         except BaseException:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -46,6 +47,7 @@ class Bank:
         data: what they were measured on, in words.
         weights: hash of the model's other weights, known for a bank that was loaded.
         unreached: sites of the model that nothing reached when it was measured, so that the bank lacks them.
+        reference: how far images of the normal condition are from the source, as :class:`renorm.Reference` describes it.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
@@ -59,6 +61,7 @@ class Bank:
     data: str | None = None
     weights: str | None = None
     unreached: tuple[str, ...] = ()
+    reference: Mapping[str, Any] | None = field(default=None, repr=False)
     _model: weakref.ref[nn.Module] | None = field(default=None, repr=False)
     _version: int = field(default=0, repr=False)
 
@@ -130,6 +133,7 @@ class Bank:
             "data": self.data,
             "weights": self.weights or self._fingerprint(),
             "unreached": list(self.unreached),
+            "reference": self.reference,
             "torch": torch.__version__,
         }
         metadata = {"format": FORMAT, "renorm": json.dumps(about)}
@@ -150,7 +154,7 @@ class Bank:
             sites.setdefault(name, {})[part] = tensor
         made = {name: _statistics(Path(path), name, parts) for name, parts in sites.items()}
         known = (about.get(key) for key in ("samples", "branch", "data", "weights"))
-        return cls(made, *known, unreached=tuple(about.get("unreached", ())))
+        return cls(made, *known, unreached=tuple(about.get("unreached", ())), reference=about.get("reference"))
 
     def check_complete(self) -> Bank:
         """The bank itself, where it has every site of its model.

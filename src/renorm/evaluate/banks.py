@@ -169,7 +169,7 @@ class Adapted:
 
 
 def _adapted_bank(classifier: Classifier, x: Tensor, prior: float | Auto, branch: str | None) -> Bank:
-    adaptation = adapt_(classifier.model, x, prior=prior, branch=branch)
+    adaptation = adapt_(classifier.model, x, prior=prior, branch=branch, foreign="adapt")
     try:
         return Bank.of(classifier.model, branch=branch)
     finally:

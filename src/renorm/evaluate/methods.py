@@ -71,7 +71,7 @@ class Method:
         """
         if self.is_source:
             return None, 1.0
-        adaptation = adapt_(classifier.model, x, prior=self.prior, branch=branch, only=self.only)
+        adaptation = adapt_(classifier.model, x, prior=self.prior, branch=branch, only=self.only, foreign="adapt")
         try:
             kept = adaptation.source_weight == 1
             return None if kept else Bank.of(classifier.model, branch=branch), adaptation.source_weight
