@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from renorm.cli.console import Console
-from renorm.cli.overview import overview
-from renorm.corruptions import STANDARD
-from renorm.evaluate import CellKey, ImageSet, Protocol, read_results, table
-from renorm.metrics import ALEXNET
+from renorm.evaluate import read_results, table
 from renorm.models import create
-from renorm.report.terminal import overall
 from renorm.shifts import Shift
 from tests.cli.conftest import Command, some_classes
-from tests.evaluate import made
 
 FEW = ("--num-images", "40", "--banks", "weak", "strong")
 
@@ -221,18 +214,3 @@ def test_processes_of_torchrun_share_an_evaluation(renorm_command: Command, run:
     assert one.protocol.pixels("contrast", 5) == other.protocol.pixels("contrast", 5)
     assert all(torch.equal(hits, other.hits[cell]) for cell, hits in one.hits.items())
     assert not list(tmp_path.glob(".*"))
-
-
-def test_the_mean_corruption_error_is_printed_where_there_is_one(capsys: pytest.CaptureFixture[str]):
-    cells: list[CellKey] = [("source", name, severity) for name in STANDARD for severity in range(1, 6)]
-    hits = {cell: torch.arange(200) < 200 * (1 - ALEXNET["cifar10"].errors[cell[1]]) for cell in cells}
-    protocol = Protocol(data=ImageSet("data/cifar10", 200, "a", "b"), classes=10, scale=32)
-    found = overview(made.results(protocol, hits))
-    assert found["mCE, cifar10 AlexNet 100"]["source"].value == pytest.approx(100, abs=1)
-    Console().show(overall(found))
-    shown = capsys.readouterr().out
-    assert re.search(r"mean of 15 corruptions\s+68.\d ±", shown)
-    assert re.search(r"mCE, cifar10 AlexNet 100\s+\d+.\d ±", shown)
-    unknown = replace(protocol, data=ImageSet("others", 200, "a", "b"))
-    assert "mCE" not in " ".join(overview(made.results(unknown, hits)))
-    assert "mCE, cifar100 AlexNet 100" in overview(made.results(unknown, hits), "cifar100")

@@ -63,7 +63,7 @@ def test_the_picture_says_how_it_was_made():
     assert figures.png(figure).startswith(b"\x89PNG")
 
 
-def test_the_table_marks_the_best_method_of_each_number():
+def test_the_table_has_the_numbers_of_the_curve():
     text = shown(terminal.by_images(made(Shift("clean"))))
     assert "2 draws" in text
     (line,) = [line for line in text.splitlines() if line.strip().startswith("prior 16")]

@@ -139,9 +139,10 @@ def tell_change(judged: Judged, others: Images, seed: int, console: Console) -> 
     if found.accuracy is None or found.gain is None:
         console.say(f"  no accuracy: {why}", style="dim")
         return
-    console.show(f"  accuracy before          [yellow]{found.accuracy[0]:.1%}[/]")
-    console.show(f"  accuracy after           [bold green]{found.accuracy[1]:.1%}[/]")
-    console.show(f"  change                   {_signed(found.gain)} points, paired by image")
+    style = "" if not found.gain.sure else "bold green" if found.gain.value > 0 else "bold red"
+    console.say(f"  accuracy before          {found.accuracy[0]:.1%}")
+    console.say(f"  accuracy after           {found.accuracy[1]:.1%}", style)
+    console.say(f"  change                   {_signed(found.gain)} points, paired by image{_luck(found.gain)}")
 
 
 def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
@@ -162,6 +163,10 @@ def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
 def _signed(interval: Interval) -> str:
     value, low, high = (100 * number for number in interval)
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _luck(gain: Interval) -> str:
+    return "" if gain.sure else "; may be chance"
 
 
 def divided(images: Images, num: int | None, seed: int) -> tuple[Images, Images]:

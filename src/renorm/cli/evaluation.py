@@ -53,6 +53,7 @@ def evaluated(
 ) -> Results:
     """Make a table under a progress bar, show it and what it comes to, and write the report of a run."""
     from renorm.cli.pages import write_report
+    from renorm.evaluate import check_standard
     from renorm.recipes.classify import score
 
     prepared = score.prepare(named, asked, model=place.title, command=console.invocation)
@@ -107,7 +108,7 @@ class ShiftMeter:
 
 def show(results: Results, place: Place, console: Console) -> None:
     """Print a table and what it comes to."""
-    from renorm.cli.overview import overview
+    from renorm.evaluate import overview
     from renorm.report import terminal
 
     console.show(terminal.results(results, f"{place.model}: bank x shift"))
@@ -137,16 +138,3 @@ def tell_former(path: Path, protocol: Protocol, chosen: Sequence[Shift], console
     elif found.results is not None:
         has = counted(len(found.results.shifts), "shift")
         console.say(f"adding to {path}, which has {has} of this protocol", style="dim")
-
-
-def check_standard(chosen: Sequence[Shift]) -> None:
-    """Refuse a mean corruption error of some of the corruptions."""
-    from renorm.corruptions import SEVERITIES, STANDARD
-
-    there = {shift.label for shift in chosen}
-    missing = [label for name in STANDARD for n in SEVERITIES if (label := f"{name} {n}") not in there]
-    if missing:
-        raise ValueError(
-            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''} are not among the shifts: a mean corruption error "
-            "needs the fifteen standard corruptions in five severities. Add --shifts standard, or leave --alexnet out."
-        )

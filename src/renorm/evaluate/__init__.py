@@ -18,6 +18,7 @@ from renorm.evaluate.curve import Curve, curve_rows, forget_partial, make_curve,
 from renorm.evaluate.curve_points import CurvePlan, plan_curve
 from renorm.evaluate.former import Former, free_name, read_former
 from renorm.evaluate.methods import USUAL_METHODS, Method
+from renorm.evaluate.overview import check_standard, overview
 from renorm.evaluate.predictions import prediction_change
 from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
 from renorm.evaluate.results import CellKey, Results, Row, check_table_name, read_results, write_results
@@ -44,6 +45,7 @@ __all__ = [
     "TrainingImages",
     "check_alike",
     "check_classes",
+    "check_standard",
     "check_table_name",
     "choose",
     "curve_rows",
@@ -63,6 +65,7 @@ __all__ = [
     "mean_difference",
     "mean_interval",
     "outputs",
+    "overview",
     "partial_under",
     "per_image",
     "plan_curve",

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from renorm.evaluate.curve_points import CurveMean, CurvePlan, CurvePoint, Point
 from renorm.evaluate.protocol import Protocol
 from renorm.evaluate.table import ShiftCallback
 from renorm.files import write_atomically
+from renorm.metrics import over_runs
 from renorm.models import Classifier
 from renorm.shifts import Shift
 
@@ -43,6 +44,13 @@ class Curve:
         found = [draws for shift, draws in zip(self.shifts, self.draws, strict=True) if name in ("", shift.name)]
         return [averaged(found, method, place) for place in range(len(self.plan.sizes))]
 
+    def leaders(self, name: str = "") -> list[str | None]:
+        """At each number of images the method that leads all others by more than chance, paired by draw, if there is one."""
+        lines = {method: self.line(method, name) for method in self.plan.methods}
+        return [
+            _leader({method: line[place] for method, line in lines.items()}) for place in range(len(self.plan.sizes))
+        ]
+
     @property
     def caption(self) -> str:
         """What a reader of the picture must know."""
@@ -53,6 +61,16 @@ class Curve:
             f"to, seeds {plan.seed + 1} to {plan.seed + plan.draws}; judged on the same {len(plan.judged):,} other images, "
             f"seed {plan.seed}. {self.protocol.command}"
         )
+
+
+def _leader(means: Mapping[str, CurveMean]) -> str | None:
+    top = max(means, key=lambda method: means[method].accuracy.value)
+    leads = [
+        over_runs([ours - theirs for ours, theirs in zip(means[top].by_draw, mean.by_draw, strict=True)])
+        for method, mean in means.items()
+        if method != top
+    ]
+    return top if all(lead.low > 0 for lead in leads) else None
 
 
 def make_curve(

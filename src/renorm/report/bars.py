@@ -32,12 +32,15 @@ def distances(
     rest = [value for name, value in moved.items() if name not in shown]
     left_out = f"; {len(rest)} nearer sites left out, their median is {median(rest):.3f}" if rest else ""
     caption = f"standard deviations of the source{left_out}"
-    table = Table(title=title, box=None, title_style="bold", caption=caption, caption_style="dim")
-    table.add_column("site", style="cyan")
-    table.add_column("", min_width=width)
-    table.add_column("distance", justify="right")
+    table = Table(
+        title=title, title_style="bold", title_justify="left", caption=caption, caption_style="dim", caption_justify="left",
+        box=None,
+    )  # fmt: skip
+    table.add_column("site", style="cyan", overflow="fold")
+    table.add_column("", min_width=width, no_wrap=True)
+    table.add_column("distance", justify="right", no_wrap=True)
     if chance is not None:
-        table.add_column("by chance", justify="right", style="dim")
+        table.add_column("by chance", justify="right", style="dim", no_wrap=True)
     top = max(moved.values()) or 1.0
     for name in kept:
         expected = None if chance is None else chance[name]

@@ -93,7 +93,7 @@ def finding(results: Results) -> str:
     )
     same = equals(results, robust.bank, banks, away(results.shifts))
     second = _also(robust, same, banks, results) if robust is accurate else _trade(results, accurate, robust, same)
-    return " ".join([first, second, *_reestimated(found)])
+    return " ".join([first, second, *_reestimated(results, found)])
 
 
 def _chance(same: Sequence[str]) -> str:
@@ -133,10 +133,11 @@ def _trade(results: Results, accurate: Point, robust: Point, same: Sequence[str]
     """Of another bank than the one of the highest accuracy on clean images."""
     where = under(away(results.shifts))
     banks, cost = (accurate.bank, robust.bank), accurate.clean.value - robust.clean.value
-    (gain,) = changes(results, results, banks)([away(results.shifts)])
+    gain, loss = changes(results, results, banks)([away(results.shifts), [CLEAN]])
     value = robust.robust.value - accurate.robust.value
     paired = f" ({signed(gain.low)} to {signed(gain.high)}, paired by image)" if gain else ""
-    price = f"at a cost of {_points(cost)} points" if cost >= 0.0005 else "at no cost"
+    luck = "" if loss and loss.sure else ", which may be chance,"
+    price = f"at a cost of {_points(cost)} points{luck}" if cost >= 0.0005 else "at no cost"
     leads = "has the highest mean," if same else "leads with"
     mean = percent(robust.robust.value) + " on average" * (not same)
     return (
@@ -172,13 +173,19 @@ def _and(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-def _reestimated(found: Sequence[Point]) -> list[str]:
-    by_name = {point.bank: point.clean.value for point in found}
-    pairs = [(bank, by_name[f"clean@{bank}"] - value) for bank, value in by_name.items() if f"clean@{bank}" in by_name]
-    if not pairs:
-        return []
-    changed = " and ".join(f"{signed(change)} points for {bank}" for bank, change in pairs)
-    return [f"Measuring the statistics again on clean training images changes clean accuracy by {changed}."]
+def _reestimated(results: Results, found: Sequence[Point]) -> list[str]:
+    banks = [point.bank for point in found]
+    numbers = {bank: _reestimation(results, bank) for bank in banks if f"clean@{bank}" in banks}
+    changed = " and ".join(f"{between(number)} points for {bank}" for bank, number in numbers.items() if number)
+    return (
+        [f"Measuring the statistics again on clean training images changes clean accuracy by {changed}."]
+        if changed
+        else []
+    )
+
+
+def _reestimation(results: Results, bank: str) -> Interval | None:
+    return changes(results, results, (bank, f"clean@{bank}"))([[CLEAN]])[0]
 
 
 def percent(value: float) -> str:

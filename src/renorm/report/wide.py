@@ -15,17 +15,20 @@ LONGEST = 24  # letters of a heading's line
 
 
 class WideTable:
-    """A table with a column per bank. No heading and no number is ever cut: columns that do not fit follow in another block.
+    """A table of numbers. No heading and no number is ever cut: columns that do not fit follow in another block.
 
     Args:
         corner: Heading of the first column.
-        banks: Headings of the others; they break before ``+`` and after ``@``.
-        rows: Of each row its name and a cell per bank.
+        columns: Headings of the others; they break before ``+`` and after ``@``.
+        rows: Of each row its name and a cell per column.
+        apart: How many rows at the end stand below a line.
     """
 
-    def __init__(self, corner: str, banks: Sequence[str], rows: Sequence[tuple[str, Sequence[Text]]]) -> None:
-        self.corner, self.rows = corner, rows
-        self.headings = [bank.replace("+", "\n+").replace("@", "@\n") for bank in banks]
+    def __init__(
+        self, corner: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Text]]], *, apart: int = 0
+    ) -> None:
+        self.corner, self.rows, self.apart = corner, rows, apart
+        self.headings = [column.replace("+", "\n+").replace("@", "@\n") for column in columns]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for number, columns in enumerate(self.blocks(options.max_width)):
@@ -58,6 +61,7 @@ class WideTable:
         for column in columns:
             heading = self.headings[column]
             table.add_column(heading, justify="right", vertical="bottom", overflow="fold", width=self.width(column))
-        for name, cells in self.rows:
-            table.add_row(name, *(cells[column] for column in columns))
+        for number, (name, cells) in enumerate(self.rows, 1):
+            last = number == len(self.rows) - self.apart
+            table.add_row(name, *(cells[column] for column in columns), end_section=last)
         return table
