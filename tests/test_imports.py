@@ -19,6 +19,7 @@ ROOMS = (  # each imports earlier ones only
     "version",
     "extras",
     "files",
+    "notice",
     "seeds",
     "functional",
     "routing",

@@ -37,14 +37,17 @@ def test_weights_load_from(kind: str, model: ResNet, tmp_path: Path):
     ("other", "difference"),
     [
         (ResNet(14, 5), r"only the file has layer1\.1\.bn1\.bias, .* and \d+ more"),
-        (ResNet(8, 6), r"size mismatch for linear\.weight"),
+        (
+            ResNet(8, 6),
+            r"linear\.weight is \(6, 64\) in the file and \(5, 64\) in the model, linear\.bias is .*num_classes=6",
+        ),
         (nn.Sequential(nn.Linear(2, 2)), r"only the model has conv1\.weight, .*; only the file has 0\.bias, 0\.weight"),
     ],
 )
 def test_weights_of_another_model_are_refused(other: nn.Module, difference: str, model: ResNet, tmp_path: Path):
     save_file(other.state_dict(), tmp_path / "w.safetensors")
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match=rf"w\.safetensors holds .* another model .*{difference}.*Create the model"):
+    with pytest.raises(ValueError, match=rf"w\.safetensors holds .* another model .*{difference}"):
         load_weights(model, tmp_path / "w.safetensors")
     for key, value in model.state_dict().items():
         assert_close(value, before[key], rtol=0, atol=0)
@@ -76,15 +79,44 @@ def test_nothing_is_unpickled(model: ResNet, tmp_path: Path, monkeypatch: pytest
     torch.save({"weight": Harmful()}, "w.pt")
     Path("plain.pt").write_bytes(pickle.dumps(Harmful(), protocol=2))
     for path in ("w.pt", "plain.pt"):
-        with pytest.raises(ValueError, match="holds something else than tensors"):
+        with pytest.raises(ValueError, match=r"it holds something else than tensors, \S+, whose .*\. Save one"):
             load_weights(model, path)
     assert not Path("harm").exists()
 
 
 def test_a_file_of_something_else_is_named(model: ResNet, tmp_path: Path):
-    torch.save([torch.zeros(2)], tmp_path / "w.pt")
-    with pytest.raises(ValueError, match=r"w\.pt holds no state dict.*torch\.save\(model\.state_dict\(\), path\)"):
-        load_weights(model, tmp_path / "w.pt")
+    for content in ([torch.zeros(2)], torch.zeros(2), {}, {"epoch": 3}):
+        torch.save(content, tmp_path / "w.pt")
+        with pytest.raises(ValueError, match=r"w\.pt holds no state dict.*torch\.save\(model\.state_dict\(\), path\)"):
+            load_weights(model, tmp_path / "w.pt")
+    with pytest.raises(FileNotFoundError, match=r"is a folder; weights are needed. Give the path"):
+        load_weights(model, tmp_path)
+
+
+def test_a_file_that_renorm_wrote_for_something_else_is_named(model: ResNet, tmp_path: Path):
+    renorm.Bank.of(model).save(tmp_path / "bank.safetensors")
+    renorm.Adapter(model).save(tmp_path / "adapter.safetensors")
+    save_file({"a": torch.zeros(2)}, tmp_path / "results.safetensors", {"format": "1", "protocol": "{}"})
+    for name, what in (
+        ("bank", r"a bank\. Install it: .*--banks"),
+        ("adapter", "the memory"),
+        ("results", "what images add"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors holds no weights: it is {what}"):
+            load_weights(model, tmp_path / f"{name}.safetensors")
+
+
+def test_a_program_is_named(model: ResNet, tmp_path: Path):
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)), tmp_path / "w.pt2")
+    with pytest.raises(ValueError, match=r"w\.pt2 .*cannot be read as weights.* is needed"):
+        load_weights(model, tmp_path / "w.pt2")
+
+
+def test_what_a_file_is_is_read_off_its_bytes(model: ResNet, tmp_path: Path):
+    save_file(model.state_dict(), tmp_path / "w.bin")
+    torch.save(model.state_dict(), tmp_path / "w.safetensors")
+    for name in ("w.bin", "w.safetensors"):
+        assert_close(load_weights(ResNet(8, 5), tmp_path / name).state_dict(), model.state_dict())
 
 
 def test_the_real_weights_load_strictly(data_folder: Path):

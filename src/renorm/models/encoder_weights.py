@@ -11,7 +11,7 @@ from torch import Tensor
 
 from renorm.models.create import create
 from renorm.models.encoder import LAYERS, Decoder, Encoder
-from renorm.models.weights import read
+from renorm.models.weights import tensors_of
 
 TORCHVISION = "torchvision:vgg19"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # that torchvision's networks expect taken off and divided by
@@ -71,7 +71,7 @@ def load_decoder(path: str | Path) -> Decoder:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or holds no such convolutions.
     """
-    tensors = read(Path(path))
+    tensors = tensors_of(Path(path))
     layout = next((layout for layout in (LAYERS, IN_DECODER) if _has(tensors, layout)), None)
     if layout is None:
         raise _unknown(str(path), tensors, "a decoder", "1, 5, 8 ... 28")
@@ -81,7 +81,7 @@ def load_decoder(path: str | Path) -> Decoder:
 def _tensors(source: str | Path) -> Tensors:
     if str(source) == TORCHVISION:
         return create(TORCHVISION, num_classes=None, pretrained=True).state_dict()
-    return read(Path(source))
+    return tensors_of(Path(source))
 
 
 def _has(tensors: Tensors, layout: Iterable[str]) -> bool:

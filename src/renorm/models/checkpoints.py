@@ -1,0 +1,123 @@
+"""Checkpoints of training scripts: which of the tensors in them are a model's, by their names alone.
+
+Scripts keep weights under a name (``state_dict``, ``model``, ``model_ema``), and wrappers put a prefix before every key
+(``module.``, ``_orig_mod.``, ``net.``). Neither is looked up in a list: the tensors are those that have the model's names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+# Parts that torch's wrappers put anywhere in a key.
+WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
+
+class State(NamedTuple):
+    """Some tensors of a checkpoint.
+
+    Args:
+        place: The names that lead to them.
+        prefix: What stands before the model's keys.
+        tensors: By keys of the model.
+        left: Keys beside them, which are not the model's.
+        wrapped: Whether torch's wrappers were in the keys.
+    """
+
+    place: tuple[str, ...]
+    prefix: str
+    tensors: Mapping[str, Tensor]
+    left: Sequence[str] = ()
+    wrapped: bool = False
+
+    @property
+    def name(self) -> str:
+        """Where it is, in words."""
+        return "/".join((*self.place, *filter(None, [self.prefix.rstrip(".")]))) or "the whole file"
+
+    @property
+    def averaged(self) -> bool:
+        """Whether its place is called EMA, as scripts call exponential moving averages of the weights."""
+        return any("ema" in re.split(r"[^a-z]+", part.lower()) for part in (*self.place, self.prefix))
+
+
+def states_in(
+    content: Mapping[Any, Any], place: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Every dict of a checkpoint that has tensors under names, with the names that lead to it."""
+    tensors: dict[str, Tensor] = OrderedDict()
+    for key, value in content.items():
+        if isinstance(key, str) and isinstance(value, Tensor):
+            tensors[key] = value
+        elif isinstance(key, str) and isinstance(value, Mapping):
+            yield from states_in(value, (*place, key))
+    if tensors:
+        if hasattr(content, "_metadata"):
+            vars(tensors)["_metadata"] = vars(content)["_metadata"]
+        yield place, tensors
+
+
+def candidates(content: Mapping[str, Any], own: Collection[str]) -> list[State]:
+    """The states that have most of a model's keys, behind one prefix each; none where no key is the model's.
+
+    A Lightning checkpoint says which of its dicts is the model's state.
+    """
+    if "pytorch-lightning_version" in content:
+        content = {"state_dict": content.get("state_dict", {})}
+    found: list[tuple[int, State]] = []
+    for place, tensors in states_in(content):
+        keys = {key: WRAPPERS.sub("", key) for key in tensors}
+        counts = Counter(prefix for key in keys.values() for prefix in prefixes(key, own))
+        found += [(count, _behind(place, prefix, tensors, keys)) for prefix, count in counts.items()]
+    most = max((count for count, _ in found), default=0)
+    return [state for count, state in found if count == most]
+
+
+def prefixes(key: str, own: Collection[str]) -> Iterator[str]:
+    """What may stand before a key of the model in this one."""
+    starts = [0, *(dot.end() for dot in re.finditer(r"\.", key))]
+    return (key[:start] for start in starts if key[start:] in own)
+
+
+def _behind(place: tuple[str, ...], prefix: str, tensors: dict[str, Tensor], keys: Mapping[str, str]) -> State:
+    inside = {key: plain.removeprefix(prefix) for key, plain in keys.items() if plain.startswith(prefix)}
+    state: dict[str, Tensor] = OrderedDict((plain, tensors[key]) for key, plain in inside.items())
+    if hasattr(tensors, "_metadata"):
+        versions = {f"{WRAPPERS.sub('', f'{key}.')}": value for key, value in vars(tensors)["_metadata"].items()}
+        bare = {
+            key.removeprefix(prefix).rstrip("."): value for key, value in versions.items() if key.startswith(prefix)
+        }
+        vars(state)["_metadata"] = OrderedDict(bare)
+    return State(place, prefix, state, [key for key in keys if key not in inside], any(k != p for k, p in keys.items()))
+
+
+def meant(found: Sequence[State], ema: bool) -> State | None:
+    """The one that is meant: the only one, or of averaged and other weights the averaged ones if ``ema``; None if unclear."""
+    if len(found) > 1 or not ema:
+        found = [state for state in found if state.averaged is ema]
+    return found[0] if len(found) == 1 else None
+
+
+def told(state: State, found: Sequence[State], left: str) -> list[str]:
+    """What was chosen that nobody asked for.
+
+    Args:
+        state: What was taken.
+        found: What there was to choose from.
+        left: A few of the keys beside it, in words.
+    """
+    others, lines = [other.name for other in found if other is not state], []
+    if others and state.averaged:
+        of = f"of {state.name} and {', '.join(others)} the averaged weights, {state.name}, are taken"
+        lines.append(f"{of}, as timm does (--no-ema, ema=False: the others)")
+    if state.prefix:
+        lines.append(f"the prefix {state.prefix!r} of its keys is taken off")
+    elif state.wrapped:
+        lines.append("the parts of torch's wrappers in its keys are taken off")
+    if state.left:
+        lines.append(f"{left} beside it: left out, as the model has no such tensor")
+    return lines
