@@ -1,6 +1,6 @@
 """Reference networks, and timm's and torchvision's by name."""
 
-from renorm.models.cell import Cell
+from renorm.models.cell import EDGES, OPERATIONS, Cell
 from renorm.models.cell_network import CellNetwork
 from renorm.models.classifier import Classifier
 from renorm.models.create import create
@@ -15,6 +15,8 @@ from renorm.models.weights import load_weights, versioned
 from renorm.models.wideresnet import WideResNet
 
 __all__ = [
+    "EDGES",
+    "OPERATIONS",
     "VGG",
     "Cell",
     "CellNetwork",

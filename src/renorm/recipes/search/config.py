@@ -1,0 +1,71 @@
+"""What a search of cells can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Method = Literal["darts", "darts-second", "paths"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A supernet of NAS-Bench-201, what it trains on, and how.
+
+    Args:
+        data: Images, by a name or a path as in ``renorm train``.
+        size: Side in pixels that they are scaled to, a multiple of 4; by default their own.
+        table: File with the benchmark's accuracies, as ``renorm.data.nasbench201`` reads it; without one nothing says how good
+            what is found really is.
+        column: Which of its data sets: ``cifar10``, ``cifar100`` or ``imagenet16-120``.
+        method: ``darts`` trains the mixture and its weights in turns; ``darts-second`` looks one step of the network ahead;
+            ``paths`` trains one cell a step, each that connects anything equally often.
+        norm: Of the cells: ``affine-free``, ``affine``, ``conditional``, ``sandwich``.
+        statistics: What these evaluate by: ``batch``, ``shared`` or ``condition``; see ``renorm.models.Supernet``.
+        width: Channels of the first stage.
+        cells: Cells of each stage.
+        epochs: Passes over the first half of the images; the schedule of rates has ``horizon`` of them.
+        horizon: Epochs after which the network's rate is lowest; by default all.
+        batch: Images of a step, of either half.
+        rate: Highest rate of the network's weights (SGD with Nesterov momentum), which falls as half a cosine, epoch by epoch.
+        floor: Lowest.
+        momentum: Of SGD.
+        weight_decay: Of convolutions and the linear layer; norms and biases do not decay.
+        clip: Largest norm of their gradient.
+        mixture_rate: Rate of the weights of operations (Adam).
+        mixture_decay: Their weight decay.
+        stop_collapsed: Stop when so many of the found cell's six edges have no parameters; 0 goes on.
+        save_every: Steps between checkpoints; 0 saves at the end of each epoch only.
+        tensorboard: Write the numbers of each epoch as TensorBoard events too.
+        seed: Of the weights, the halves, the order, augmentation and draws.
+    """
+
+    recipe: ClassVar[str] = "search"
+    data: str = "cifar10"
+    size: int | None = None
+    table: str | None = None
+    column: str = "cifar10"
+    method: Method = "darts"
+    norm: str = "affine-free"
+    statistics: str = "batch"
+    width: int = 16
+    cells: int = 5
+    epochs: int = 35
+    horizon: int | None = 50
+    batch: int = 64
+    rate: float = 0.025
+    floor: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    clip: float = 5.0
+    mixture_rate: float = 3e-4
+    mixture_decay: float = 1e-3
+    stop_collapsed: int = 0
+    save_every: int = 0
+    tensorboard: bool = False
+    seed: int = 0
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the mixture trains, and not one path at a time."""
+        return self.method != "paths"

@@ -1,0 +1,304 @@
+"""Searching a cell in a supernet: a mixture whose weights learn beside the network, or one path at a time.
+
+Reference: Liu, Simonyan & Yang, *DARTS: Differentiable Architecture Search*, ICLR 2019; Guo et al., *Single Path One-Shot Neural
+Architecture Search with Uniform Sampling*, ECCV 2020; Gong, Chen, Chen & Wang, *Sandwich batch normalization*, WACV 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from renorm.data import CellTable, Images, load, nasbench201, seeded, view
+from renorm.layers import frozen_statistics
+from renorm.models import EDGES, OPERATIONS, Cell, Classifier, Supernet
+from renorm.recipes.search.config import Config
+from renorm.seeds import stable_seed
+from renorm.train import Key, Order, Plan, Recipe, check_finite, half_cosine, join
+
+WEIGHTS, MIXTURE = "weights", "mixture"
+LOOK = 0.01  # how far the network's weights are moved, in all, to differentiate a gradient by them
+
+
+class Batch(NamedTuple):
+    """Images of both halves, uint8 ``(N, 3, H, W)``, and their labels; the second half's only where a mixture trains."""
+
+    images: Tensor
+    labels: Tensor
+    held: Tensor
+    held_labels: Tensor
+    total: int
+    step: int
+
+
+class Search(Recipe):
+    """One supernet; ``weights`` and, for a mixture, ``mixture`` have an optimizer each.
+
+    Args:
+        config: What to train.
+        images: To train on, both halves; by default they and ``test`` are what the configuration names.
+        test: That nothing is trained on.
+        device: Where to train; by default on an accelerator if there is one.
+
+    Raises:
+        ValueError: If the images, their size or the table do not fit.
+    """
+
+    def __init__(
+        self, config: Config, images: Images | None = None, test: Images | None = None, *, device: str | None = None
+    ) -> None:
+        self.config, self.processes = config, join(device)
+        self._check()
+        self.images = load(config.data, "train", size=config.size) if images is None else images
+        self.test = load(config.data, "test", size=config.size) if test is None else test
+        self.first, self.second = halves(len(self.images), config.seed)
+        if min(len(self.first), len(self.second)) < config.batch:
+            raise ValueError(
+                f"{len(self.images)} images were given, {len(self.second)} to a half. A step takes {config.batch} of each. "
+                f"Lower --batch, or use more images."
+            )
+        generator = torch.Generator().manual_seed(stable_seed(config.seed, "supernet"))
+        torch.manual_seed(config.seed)
+        sizes: Any = {
+            "width": config.width,
+            "cells": config.cells,
+            "norm": config.norm,
+            "statistics": config.statistics,
+        }
+        self.net = Supernet(len(self.images.classes), generator=generator, **sizes).to(self.processes.device)
+        self.networks = {"supernet": self.net}
+        self.optimizers = optimizers(self.net, config)
+        self.plan = Plan(config.epochs, len(self.first) // config.batch, config.save_every, config.tensorboard)
+        self.classifier = Classifier(self.net, self.images.mean, self.images.std)
+        side = self.images[0][0].shape[-1]
+        self.view = view("weak", side, digits=config.data == "digits")
+
+    def _check(self) -> None:
+        config = self.config
+        if config.mixes and config.statistics != "batch":
+            raise ValueError(
+                f"statistics={config.statistics!r} were given for the method {config.method!r}. A mixture has no path whose "
+                f"statistics these would be: its cells normalize by the batch. Leave --statistics out, or train --method paths."
+            )
+        if (config.horizon or config.epochs) < config.epochs:
+            raise ValueError(
+                f"{config.epochs} epochs and a horizon of {config.horizon} were given. The rate is lowest at the horizon, which "
+                f"cannot come before the end. Raise --horizon, or leave it out."
+            )
+
+    @cached_property
+    def table(self) -> CellTable | None:
+        """The accuracies of all cells, where the configuration names a file of them."""
+        return None if self.config.table is None else nasbench201(self.config.table, self.config.column)
+
+    def rates(self, step: int) -> Mapping[str, float]:
+        """Of the network half a cosine, the same within an epoch; of the mixture a constant."""
+        config, epoch = self.config, step // self.plan.steps
+        rate = half_cosine(epoch, config.rate, config.horizon or config.epochs, floor=config.floor)
+        return {WEIGHTS: rate} | ({MIXTURE: config.mixture_rate} if config.mixes else {})
+
+    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """This process's batches of an epoch, of both halves."""
+        config, place = self.config, {"rank": self.processes.rank, "ranks": self.processes.count}
+        mine = Order(len(self.first), config.batch, config.seed, epoch, first, **place)
+        others = Order(len(self.second), config.batch, stable_seed(config.seed, "held"), epoch, first, **place)
+        for share, held in zip(mine, others, strict=False):  # halves may differ by one image
+            images, labels = self._viewed(self.first, share.keys)
+            step = epoch * self.plan.steps + share.place[1]
+            beside = self._viewed(self.second, held.keys) if config.mixes else (images[:0], labels[:0])
+            yield Batch(images, labels, *beside, share.total, step)
+
+    def _viewed(self, half: Tensor, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
+        pixels, labels = self.images.batch(half[[index for _, index in keys]])
+        key = self.config.seed, "view"
+        places = zip(pixels, keys, strict=True)
+        shown = [seeded(self.view, image, *key, epoch, int(half[i])) for image, (epoch, i) in places]
+        return torch.stack(shown), labels
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One of the network's weights, then one of the mixture's; all forwards of it have the same draw or path."""
+        path = self.path(batch.step)
+        x, labels = self._normalized(batch.images), batch.labels.to(self.processes.device)
+        loss = F.cross_entropy(self.net(x, path), labels)
+        check_finite(float(loss.detach()), self.optimizers[WEIGHTS].param_groups[0]["lr"])
+        self._descend(WEIGHTS, list(self.net.weights()), loss, self.config.clip)
+        numbers = {"loss": float(loss.detach())}
+        if self.config.mixes:
+            held = self._normalized(batch.held), batch.held_labels.to(self.processes.device)
+            numbers["loss/held"] = self._mix((x, labels), held, path)
+        return numbers
+
+    def path(self, step: int) -> Cell | Tensor:
+        """The cell of a step, or the draw of its mixture."""
+        generator = torch.Generator().manual_seed(stable_seed(self.config.seed, "path", step))
+        return self.net.draw(generator) if self.config.mixes else Cell.uniform(generator)
+
+    def _mix(self, seen: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], path: Any) -> float:
+        """A step of the mixture by images that the network's weights are not trained on; their loss."""
+        if self.config.method == "darts":
+            loss = F.cross_entropy(self.net(held[0], path), held[1])
+            self._descend(MIXTURE, [self.net.alpha], loss)
+            return float(loss.detach())
+        rate = self.optimizers[WEIGHTS].param_groups[0]["lr"]
+        loss, gradient = second_order(self.net, seen, held, path, self.optimizers[WEIGHTS], rate)
+        self.net.alpha.grad = gradient
+        self.optimizers[MIXTURE].step()
+        return loss
+
+    def _descend(self, name: str, parameters: list[nn.Parameter], loss: Tensor, clip: float | None = None) -> None:
+        """A step by a loss whose gradient is of some parameters only, clipped by these alone."""
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, found, strict=True):
+            parameter.grad = gradient
+        self._share(parameters)
+        if clip is not None:
+            nn.utils.clip_grad_norm_(parameters, clip)
+        self.optimizers[name].step()
+
+    def _share(self, parameters: list[nn.Parameter]) -> None:
+        """The mean of all processes' gradients."""
+        if self.processes.count > 1:
+            for parameter in parameters:  # a path is the same everywhere, and so is what it does not reach
+                if parameter.grad is not None:
+                    self.processes.sum(parameter.grad).div_(self.processes.count)
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        return self.classifier.normalize(images.to(self.processes.device))
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Of a mixture: how it predicts the test images, its weights, the found cell, and what the table says of that."""
+        if not self.config.mixes:
+            return {}
+        self.net.eval()
+        losses, hits = 0.0, 0
+        for indices in torch.arange(len(self.test)).split(500):
+            pixels, labels = self.test.batch(indices)
+            y = self.net(self._normalized(pixels)).cpu()
+            losses += float(F.cross_entropy(y, labels, reduction="sum"))
+            hits += int((y.argmax(1) == labels).sum())
+        self.net.train()
+        total = len(self.test)
+        return {"test/loss": losses / total, "test/mixture": hits / total} | mixture_numbers(self.net, self.table)
+
+    def describe(self) -> dict[str, Any]:
+        """The configuration, and what opening the network needs."""
+        images = {"classes": self.images.classes, "mean": list(self.images.mean), "std": list(self.images.std)}
+        return {"recipe": Config.recipe, "config": asdict(self.config), **images}
+
+
+def halves(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of two disjoint halves of so many images."""
+    order = torch.randperm(num_images, generator=torch.Generator().manual_seed(stable_seed(seed, "halves")))
+    return order[: (num_images + 1) // 2].sort().values, order[(num_images + 1) // 2 :].sort().values
+
+
+def optimizers(net: Supernet, config: Config) -> dict[str, torch.optim.Optimizer]:
+    """SGD of the network, whose norms and biases do not decay, and Adam of the mixture."""
+    decaying = [p for p in net.weights() if p.ndim > 1]
+    others = [p for p in net.weights() if p.ndim <= 1]
+    groups = [{"params": decaying, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    found: dict[str, torch.optim.Optimizer] = {
+        WEIGHTS: torch.optim.SGD(groups, config.rate, config.momentum, nesterov=True)
+    }
+    if config.mixes:
+        adam = torch.optim.Adam([net.alpha], config.mixture_rate, (0.5, 0.999), weight_decay=config.mixture_decay)
+        found[MIXTURE] = adam
+    return found
+
+
+def second_order(
+    net: Supernet,
+    seen: tuple[Tensor, Tensor],
+    held: tuple[Tensor, Tensor],
+    path: Any,
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+) -> tuple[float, Tensor]:
+    r"""The held-out loss one step ahead, and its gradient by the mixture's weights.
+
+    .. math:: w' = w - r (m b + \nabla_w L_t + \lambda w), \quad v = \nabla_{w'} L_v(w'), \quad \epsilon = 0.01 / |v|
+
+    .. math:: \nabla_\alpha L_v(w') - r\, \frac{\nabla_\alpha L_t(w + \epsilon v) - \nabla_\alpha L_t(w - \epsilon v)}{2 \epsilon}
+
+    Its forwards move no statistics, and the network's weights are given back bit for bit.
+
+    Args:
+        net: As it is, w.
+        seen: Images and labels of :math:`L_t`.
+        held: Those of :math:`L_v`.
+        path: The draw of all forwards.
+        optimizer: Of the weights: its momentum m, buffers b and decay :math:`\lambda`.
+        rate: r.
+
+    Reference: Liu, Simonyan & Yang, *DARTS*, ICLR 2019, equation 8.
+    """
+    weights = list(net.weights())
+
+    def gradient(pair: tuple[Tensor, Tensor], of: list[Any]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        loss = F.cross_entropy(net(pair[0], path), pair[1])
+        found = torch.autograd.grad(loss, of, allow_unused=True)
+        return loss.detach(), tuple(torch.zeros_like(p) if g is None else g for p, g in zip(of, found, strict=True))
+
+    with frozen_statistics(net):
+        _, slope = gradient(seen, weights)
+        with moved(weights, _ahead(optimizer, dict(zip(weights, slope, strict=True))), -rate):
+            loss, (own, *v) = gradient(held, [net.alpha, *weights])
+        length = torch.stack([t.square().sum() for t in v]).sum().sqrt()
+        step = LOOK / float(length)
+        with moved(weights, v, step):
+            _, (ahead,) = gradient(seen, [net.alpha])
+        with moved(weights, v, -step):
+            _, (behind,) = gradient(seen, [net.alpha])
+    return float(loss), own - rate * (ahead - behind) / (2 * step)
+
+
+def _ahead(optimizer: torch.optim.Optimizer, slopes: Mapping[nn.Parameter, Tensor]) -> list[Tensor]:
+    """Where a step of the weights would go, in the order of the slopes."""
+    found = {}
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            buffer = optimizer.state.get(p, {}).get("momentum_buffer")
+            slope = slopes[p] + group["weight_decay"] * p.detach()
+            found[p] = slope if buffer is None else group["momentum"] * buffer + slope
+    return [found[p] for p in slopes]
+
+
+@contextmanager
+def moved(parameters: Sequence[nn.Parameter], directions: Sequence[Tensor], factor: float) -> Iterator[None]:
+    """Move parameters for a block; afterwards they are what they were, not what rounding makes of the way back."""
+    before = [p.detach().clone() for p in parameters]
+    try:
+        with torch.no_grad():
+            for p, direction in zip(parameters, directions, strict=True):
+                p.add_(direction, alpha=factor)
+        yield
+    finally:
+        with torch.no_grad():
+            for p, value in zip(parameters, before, strict=True):
+                p.copy_(value)
+
+
+def mixture_numbers(net: Supernet, table: CellTable | None) -> dict[str, float]:
+    """The weight of each operation on each edge, their mean entropy in nats, and the cell of the largest weights."""
+    weights = net.alpha.detach().double().cpu().softmax(1)
+    names = [f"weight/{end}<-{start}/{operation}" for end, start in EDGES for operation in OPERATIONS]
+    numbers = dict(zip(names, weights.flatten().tolist(), strict=True))
+    numbers["entropy"] = float(-(weights * weights.log()).sum(1).mean())
+    numbers["free_edges"] = float(net.found.free_edges)
+    if table is not None:
+        numbers |= {"table/accuracy": table.accuracy(net.found) / 100, "table/percentile": table.percentile(net.found)}
+    return numbers
+
+
+def cell_of(record: Mapping[str, float]) -> Cell:
+    """The cell that a record of an epoch found."""
+    rows = [[record[f"weight/{end}<-{start}/{operation}"] for operation in OPERATIONS] for end, start in EDGES]
+    return Cell.numbered([max(range(len(row)), key=row.__getitem__) for row in rows])

@@ -1,0 +1,201 @@
+"""The search: its two optimizers, one draw a step, one step ahead, and resuming."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+from torch.testing import assert_close
+
+from renorm.data import Images
+from renorm.models import Cell, Supernet
+from renorm.recipes.search import Config
+from renorm.recipes.search.recipe import MIXTURE, WEIGHTS, Search, cell_of, halves, second_order
+from renorm.train import Run, train
+
+SMALL = Config(data="made", width=2, cells=1, norm="sandwich", epochs=2, horizon=None, batch=4)
+
+
+def made(number: int, seed: int) -> Images:
+    pixels = torch.randint(0, 256, (number, 3, 8, 8), generator=torch.Generator().manual_seed(seed))
+    return Images("made", pixels.to(torch.uint8), torch.arange(number) % 3, ["a", "b", "c"])
+
+
+def search(config: Config = SMALL, **changes: Any) -> Search:
+    return Search(replace(config, **changes), made(24, 0), made(9, 1), device="cpu")
+
+
+def tensors(recipe: Search) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in recipe.net.state_dict().items() if key != "branches"}
+
+
+def test_halves_are_disjoint_whole_and_decided_by_the_seed():
+    first, second = halves(25, 3)
+    assert (len(first), len(second)) == (13, 12)
+    assert torch.equal(torch.cat([first, second]).sort().values, torch.arange(25))
+    assert torch.equal(first, halves(25, 3)[0])
+    assert not torch.equal(first, halves(25, 4)[0])
+
+
+def test_a_step_moves_weights_by_one_half_and_the_mixture_by_the_other():
+    recipe, batch = search(), next(iter(search().batches(0, 0)))
+    recipe.net.train()
+    seen: list[tuple[str, list[bool]]] = []
+
+    def stepping(name: str) -> None:
+        inner: Any = recipe.optimizers[name].step
+
+        def step() -> None:
+            before = [p.detach().clone() for p in recipe.net.parameters()]
+            inner()
+            now = recipe.net.parameters()
+            moved = [not torch.equal(a, b) for a, b in zip(before, now, strict=True)]
+            names = [key for key, _ in recipe.net.named_parameters()]
+            seen.append(
+                (name, [moved[names.index("alpha")], any(m for m, k in zip(moved, names, strict=True) if k != "alpha")])
+            )
+
+        recipe.optimizers[name].step = step  # pyright: ignore[reportAttributeAccessIssue]
+
+    stepping(WEIGHTS)
+    stepping(MIXTURE)
+    recipe.step(batch)
+    assert seen == [(WEIGHTS, [False, True]), (MIXTURE, [True, False])]
+
+
+def test_the_clip_counts_the_gradient_of_the_weights_alone(monkeypatch: pytest.MonkeyPatch):
+    recipe, clipped = search(), []
+    monkeypatch.setattr(
+        torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: clipped.append((len(parameters), limit))
+    )
+    for batch in recipe.batches(0, 0):
+        recipe.step(batch)
+    assert set(clipped) == {(len(list(recipe.net.weights())), 5.0)}
+
+
+def test_all_forwards_of_a_step_have_its_draw():
+    recipe = search(method="darts-second", norm="conditional")
+    drawn: list[Any] = []
+    recipe.net.register_forward_pre_hook(lambda module, args: drawn.append(args[1]))
+    recipe.step(next(iter(recipe.batches(0, 0))))
+    assert len(drawn) == 5
+    assert all(torch.equal(each, drawn[0]) for each in drawn)
+    assert torch.equal(
+        drawn[0], search(norm="conditional").path(0)
+    )  # of the seed and the step, not of what came before
+
+
+def test_one_step_ahead_is_the_derivative_through_that_step(monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    net = Supernet(3, width=2, cells=1, norm="affine").double()
+    weights = list(net.weights())
+    names = [name for name, _ in net.named_parameters() if name != "alpha"]
+    optimizer = torch.optim.SGD(weights, 0.1, 0.9, weight_decay=0.05)
+    for p in weights:
+        optimizer.state[p]["momentum_buffer"] = 0.01 * torch.randn_like(p)
+    pairs: Any = [(torch.randn(4, 3, 8, 8).double(), torch.tensor([0, 1, 2, 0])) for _ in range(2)]
+    rate, alpha = 1e-2, net.alpha.detach().requires_grad_()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+
+    def loss(values: Sequence[torch.Tensor], pair: Any) -> torch.Tensor:
+        given = dict(zip(names, values, strict=True)) | {"alpha": alpha}
+        return F.cross_entropy(functional_call(net, given, (pair[0],)), pair[1])
+
+    slopes = torch.autograd.grad(
+        loss(weights, pairs[0]), weights, create_graph=True, materialize_grads=True, allow_unused=True
+    )
+    ahead = [
+        p.detach() - rate * (0.9 * optimizer.state[p]["momentum_buffer"] + g + 0.05 * p.detach())
+        for p, g in zip(weights, slopes, strict=True)
+    ]
+    expected = torch.autograd.grad(loss(ahead, pairs[1]), alpha)[0]
+    net.load_state_dict(before)
+    monkeypatch.setattr("renorm.recipes.search.recipe.LOOK", 1e-5)  # of two images and channels every kink tells
+    value, found = second_order(net, pairs[0], pairs[1], None, optimizer, rate)
+    assert value == pytest.approx(float(loss(ahead, pairs[1]).detach()))
+    assert_close(found, expected, rtol=2e-3, atol=1e-7)
+    first_order = torch.autograd.grad(loss([p.detach() for p in ahead], pairs[1]), alpha)[0]
+    with pytest.raises(AssertionError):  # the law would see the second term missing
+        assert_close(first_order, expected, rtol=2e-3, atol=1e-7)
+
+
+def test_looking_ahead_gives_back_weights_and_statistics():
+    recipe = search(method="darts-second")
+    x = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+    before = tensors(recipe)
+    second_order(recipe.net, x, x, recipe.path(0), recipe.optimizers[WEIGHTS], 0.1)
+    assert all(torch.equal(value, before[key]) for key, value in tensors(recipe).items())
+
+
+def trained(folder: Path, stop: int, config: Config) -> Run:
+    def interrupt(event: Any) -> None:
+        if event.step == stop:
+            raise KeyboardInterrupt
+
+    run, recipe = Run(folder), search(config)
+    run.start(recipe.describe())
+    try:
+        train(recipe, run, callback=interrupt)
+    except KeyboardInterrupt:
+        torch.manual_seed(99)
+        train(search(config), run, resume=True)
+    return run
+
+
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, method="paths", norm="conditional", statistics="condition")])
+def test_a_stopped_search_goes_on_to_the_same_bits(tmp_path: Path, config: Config):
+    config = replace(config, save_every=2)
+    whole, other = (trained(tmp_path / name, stop, config) for name, stop in (("whole", 0), ("other", 5)))
+    without = [
+        [{k: v for k, v in record.items() if k != "seconds"} for record in run.history()] for run in (whole, other)
+    ]
+    assert without[0] == without[1]
+    found, expected = (run.load().weights["supernet"] for run in (other, whole))
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_evaluating_changes_nothing_and_is_repeatable():
+    recipe = search()
+    before = tensors(recipe)
+    one, other = recipe.validate(), recipe.validate()
+    assert one == other
+    assert all(torch.equal(value, before[key]) for key, value in tensors(recipe).items())
+    assert recipe.net.training
+    assert cell_of(one) == recipe.net.found
+    assert one["entropy"] == pytest.approx(1.609, abs=1e-3)
+    assert recipe.plan.steps == 3
+
+
+def test_paths_connect_and_leave_the_mixture_alone():
+    recipe = search(method="paths", statistics="condition")
+    assert recipe.optimizers.keys() == {WEIGHTS}
+    paths = [recipe.path(step) for step in range(40)]
+    assert all(isinstance(path, Cell) and path.connected for path in paths)
+    assert len(set(map(str, paths))) > 30
+    batch = next(iter(recipe.batches(0, 0)))
+    assert len(batch.held) == 0
+    alpha = recipe.net.alpha.detach().clone()
+    recipe.step(batch)
+    assert torch.equal(recipe.net.alpha, alpha)
+
+
+def test_norms_and_biases_do_not_decay():
+    decays = {group["weight_decay"]: group["params"] for group in search().optimizers[WEIGHTS].param_groups}
+    assert decays.keys() == {5e-4, 0.0}
+    assert {p.ndim for p in decays[5e-4]} == {2, 4}
+    assert {p.ndim for p in decays[0.0]} == {1}
+
+
+def test_what_cannot_be_searched_is_refused():
+    with pytest.raises(ValueError, match=r"a half. A step takes 64 of each.*Lower --batch"):
+        search(batch=64)
+    with pytest.raises(ValueError, match=r"normalize by the batch.*--method paths"):
+        search(norm="conditional", statistics="condition")
+    with pytest.raises(ValueError, match=r"horizon of 1.*Raise --horizon"):
+        search(horizon=1)
