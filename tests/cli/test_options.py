@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import renorm
 from renorm.cli.arguments import COMMANDS, UsageError, command_class, options_of, parse, wanted
@@ -16,7 +18,7 @@ from renorm.cli.console import Console, plain
 from renorm.cli.evaluate import Evaluate
 from renorm.cli.options import Common
 from renorm.train import device_of, join
-from tests.cli.conftest import TRAIN, Command
+from tests.cli.conftest import TRAIN, Command, Result
 from tests.conftest import ROOT
 
 CLI = ROOT / "src" / "renorm" / "cli"
@@ -117,7 +119,8 @@ def test_a_file_of_options_that_cannot_be_is_refused(tmp_path: Path, name: str, 
 def test_a_device_is_checked_before_anything_else(renorm_command: Command, trained: Path):
     assert device_of("cpu").type == "cpu"
     assert join("cpu").device.type == "cpu"
-    for device in ("gpu", "cuda:99"):
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    for device in ("gpu", "cuda:99", *(name for name, here in there.items() if not here)):
         result = renorm_command("evaluate", trained, "--device", device)
         assert result.status == 1
         assert re.search(rf"no device '{device}': one of cpu.* is needed on this machine", result.err)
@@ -133,19 +136,23 @@ def test_several_processes_share_no_device(monkeypatch: pytest.MonkeyPatch):
         join("cuda:0")
 
 
+def object_of(result: Result) -> dict[str, Any]:
+    """All that a command printed on standard output, which is one JSON object."""
+    assert result.status == 0, result.err
+    return json.loads(result.out)
+
+
 def test_json_is_what_is_printed(renorm_command: Command, trained: Path, tmp_path: Path, photos: Path):
     run = shutil.copytree(trained, tmp_path / "run")
     result = renorm_command("evaluate", run, "--num-images", 40, "--shifts", "clean", "fog:1", "fog:2", "--json")
-    assert result.status == 0, result.err
     assert "bank x shift" in result.err
-    found = json.loads(result.out)
+    found = object_of(result)
     assert {row["measure"] for row in found["rows"]} >= {"accuracy", "nll", "ece"}
     assert found["overall"]["mean of 1 corruption"].keys() >= {"weak", "strong"}
     assert found["written"]["table"].endswith("results.csv")
     assert "report" in found["written"]
     adapted = renorm_command("adapt", run, "--images", photos, "--branch", "weak", "--bank", "b.safetensors", "--json")
-    assert adapted.status == 0, adapted.err
-    found = json.loads(adapted.out)
+    found = object_of(adapted)
     assert 0 <= found["source_weight"] <= 1
     assert found["sites"].keys() == found["moved"].keys()
     assert found["change"]["images"] == 8
@@ -153,24 +160,23 @@ def test_json_is_what_is_printed(renorm_command: Command, trained: Path, tmp_pat
     assert found["written"] == {"adapted_bank": "b.safetensors"}
     assert found["command"].startswith("renorm adapt")
     compared = renorm_command("compare", run, run, "--json", "--banks", "weak", "strong")
-    assert json.loads(compared.out)["differences"][0]["interval"].keys() == {"value", "low", "high"}
-    measured = renorm_command(
-        "recalibrate",
-        run,
-        "--images",
-        photos,
-        "--split",
-        "test",
-        "--branch",
-        "weak",
-        "--bank",
-        "c.safetensors",
-        "--json",
-    )
-    assert json.loads(measured.out)["images"] == 40
+    assert object_of(compared)["differences"][0]["interval"].keys() == {"value", "low", "high"}
+    measure = ("recalibrate", run, "--images", photos, "--split", "test", "--branch", "weak")
+    measured = renorm_command(*measure, "--bank", "c.safetensors", "--json")
+    assert object_of(measured)["images"] == 40
     program = renorm_command("export", run, "--branch", "weak", "--out", "p.pt2", "--json", "--device", "cpu")
-    assert json.loads(program.out)["pt2"]["error"] < 1e-4
-    assert json.loads(renorm_command("report", run, "--json").out)["rows"]
+    assert object_of(program)["pt2"]["error"] < 1e-4
+    assert object_of(renorm_command("report", run, "--json"))["rows"]
+    several = renorm_command("report", run, trained, "--out", "page.html", "--json")
+    assert object_of(several).keys() == {"command", "findings", "accuracies", "changes", "written"}
+    folded = renorm_command("fold", run, "--branch", "weak", "--out", "w.safetensors", "--json")
+    assert object_of(folded)["written"] == {"plain_model": "w.safetensors"}
+    corrupt = "corrupt digits copy --corruptions contrast --num-workers 0 --json"
+    assert object_of(renorm_command(*corrupt.split()))["images"] == 450
+    curve = "--branch weak --curve --sizes 2 --draws 2 --methods 16 --out c.png --json"
+    drawn = object_of(renorm_command("adapt", run, "--images", photos, *curve.split()))
+    assert [row["method"] for row in drawn["curve"]] == ["source", "prior 16"]
+    assert drawn["written"] == {"curve": "c.png", "curve_numbers": "c.csv"}
 
 
 def test_quiet_is_silent(renorm_command: Command, trained: Path):
@@ -187,7 +193,8 @@ def test_a_log_has_a_line_per_epoch(renorm_command: Command, tmp_path: Path):
     assert [line[:9] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     pattern = r"loss \d+\.\d+  weak \S+%  strong \S+%  test weak \S+%  test strong \S+%  [\d,]+ images/s  0:\d\d left$"
     assert all(re.search(pattern, line) for line in lines), lines
-    assert len(re.findall(r"^shift \d+/\d+  contrast \d  \d+ s left$", result.err, re.MULTILINE)) == 5
+    shift = r"^shift \d+/\d+  contrast \d  weak \S+%  strong \S+% .* \d+ s left$"
+    assert len(re.findall(shift, result.err, re.MULTILINE)) == 5
     found = json.loads(result.out)
     assert [epoch["epoch"] for epoch in found["epochs"]] == [1, 2]
     assert found["rows"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,9 +63,8 @@ def evaluated(
     if place.path is not None:
         tell_former(place.path, prepared.protocol, prepared.shifts, console)
     with console.progress("cells") as bar:
-        meter = ShiftMeter(console, bar, bar.add_task("evaluate", total=None, numbers=""), prepared.shifts)
-        results = score.score(prepared, place.path, group, meter)
-        meter.end()
+        meter = ShiftMeter(console, bar, prepared.shifts)
+        results = score.score(prepared, place.path, group, meter, meter.shift)
     show(results, place, console)
     if place.path is not None:
         console.done("table", place.path)
@@ -78,32 +77,25 @@ def evaluated(
 class ShiftMeter:
     """Shows how far a table is: a bar in a terminal, and in a log a line per shift."""
 
-    def __init__(self, console: Console, bar: Progress, task: TaskID, shifts: Sequence[Shift]) -> None:
-        self.console, self.bar, self.task, self.shifts = console, bar, task, list(shifts)
-        self.started = time.perf_counter()
-        self.now: Shift | None = None
-        self.cells = 0.0
+    def __init__(self, console: Console, bar: Progress, shifts: Sequence[Shift]) -> None:
+        self.console, self.bar, self.labels = console, bar, [shift.label for shift in shifts]
+        self.task: TaskID = bar.add_task("evaluate", total=None, numbers="")
+        self.started, self.cells, self.total = time.perf_counter(), 0.0, 0
 
     def __call__(self, done: float, total: int, shift: Shift) -> None:
         """Show one batch."""
+        self.cells, self.total = done, total
         self.bar.update(self.task, completed=int(done), total=total, numbers=shift.label)
-        if self.now is not None and shift.label != self.now.label:
-            self.tell(self.now, self.cells, total)
-        self.now, self.cells = shift, done
 
-    def end(self) -> None:
-        """Tell the last shift."""
-        if self.now is not None:
-            self.tell(self.now, self.cells, self.cells)
-
-    def tell(self, shift: Shift, done: float, total: float) -> None:
-        """A line of a shift that is done; a terminal has the bar."""
+    def shift(self, shift: Shift, accuracies: Mapping[str, float]) -> None:
+        """Tell a shift that is done; a terminal has the bar."""
         if self.console.is_terminal:
             return
-        number = [each.label for each in self.shifts].index(shift.label) + 1
+        number = self.labels.index(shift.label) + 1
         seconds = time.perf_counter() - self.started
-        left = seconds / done * (total - done) if done else 0.0
-        self.console.log(f"shift {number}/{len(self.shifts)}  {shift.label}  {left:.0f} s left")
+        left = seconds / self.cells * (self.total - self.cells) if self.cells else 0.0
+        words = [f"shift {number}/{len(self.labels)}", shift.label, *(f"{n} {a:.1%}" for n, a in accuracies.items())]
+        self.console.log("  ".join([*words, f"{left:.0f} s left"]))
 
 
 def show(results: Results, place: Place, console: Console) -> None:

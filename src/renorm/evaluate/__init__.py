@@ -23,7 +23,7 @@ from renorm.evaluate.predictions import prediction_change
 from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
 from renorm.evaluate.results import CellKey, Results, Row, check_table_name, read_results, write_results
 from renorm.evaluate.scores import check_classes, logits, outputs
-from renorm.evaluate.table import evaluate
+from renorm.evaluate.table import ShiftCallback, ShiftListener, evaluate
 from renorm.models import Classifier
 
 __all__ = [
@@ -42,6 +42,8 @@ __all__ = [
     "Protocol",
     "Results",
     "Row",
+    "ShiftCallback",
+    "ShiftListener",
     "TrainingImages",
     "check_alike",
     "check_classes",

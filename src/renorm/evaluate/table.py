@@ -26,6 +26,7 @@ from renorm.models import Classifier
 from renorm.shifts import Shift, seeds_of
 
 ShiftCallback = Callable[[float, int, Shift], None]
+ShiftListener = Callable[[Shift, Mapping[str, float]], None]
 
 
 def evaluate(
@@ -39,6 +40,7 @@ def evaluate(
     out: Path | None = None,
     group: dist.ProcessGroup | None = None,
     callback: ShiftCallback | None = None,
+    listener: ShiftListener | None = None,
 ) -> Results:
     """Evaluate every bank under every shift, on the same images and pixels.
 
@@ -57,6 +59,7 @@ def evaluate(
         group: Processes that share the shifts; each gets the whole table, equal to that of one process, and the first writes
             it. None for this process alone.
         callback: Told after each batch: cells done and cells in all, of this process, and the shift.
+        listener: Told of each shift that is done, in whichever process, and the accuracies of the banks under it, in 0..1.
 
     Raises:
         ValueError: If there is nothing to evaluate, or images have no labels.
@@ -88,6 +91,9 @@ def evaluate(
         tables = [table for each in ranks.from_all(tables, group) for table in each]
         finished = waiting[first : first + num_ranks]
         done += sum(len(wanted[shift.label]) for shift in finished)
+        for shift, table in zip(finished, tables, strict=True):
+            if listener:
+                listener(shift, {row.bank: row.value for row in table.only()})
         missing = tuple(shift.label for shift in waiting[first + num_ranks :])
         results = joined(protocol, [results, *tables], order, missing)
         if out is not None and rank == 0:

@@ -13,6 +13,8 @@ from renorm.evaluate import (
     Choice,
     Protocol,
     Results,
+    ShiftCallback,
+    ShiftListener,
     TrainingImages,
     choose,
     describe,
@@ -87,12 +89,13 @@ def score(
     prepared: Prepared,
     out: Path | None = None,
     group: dist.ProcessGroup | None = None,
-    callback: Callable[[float, int, Shift], None] | None = None,
+    callback: ShiftCallback | None = None,
+    listener: ShiftListener | None = None,
 ) -> Results:
     """Compute what was asked for of a table, going on with the one at ``out``; see :func:`renorm.evaluate.evaluate`."""
     named, images, choices, chosen, adapt, protocol = prepared
-    options = {"adapt": adapt, "protocol": protocol, "out": out, "group": group, "callback": callback}
-    whole = evaluate(named.classifier, images, choices, chosen, **options)
+    options = {"adapt": adapt, "protocol": protocol, "out": out, "group": group}
+    whole = evaluate(named.classifier, images, choices, chosen, callback=callback, listener=listener, **options)
     return whole.subset(protocol.banks, [(shift.name, shift.severity) for shift in chosen])
 
 
