@@ -5,8 +5,10 @@ from renorm.models.cell_network import CellNetwork
 from renorm.models.classifier import Classifier
 from renorm.models.create import create
 from renorm.models.densenet import DenseNet
+from renorm.models.discriminator import Discriminator, discriminator
 from renorm.models.encoder import Decoder, Encoder
 from renorm.models.encoder_weights import load_decoder, load_encoder
+from renorm.models.generator import Generator, generator
 from renorm.models.preact import PreActResNet
 from renorm.models.resnet import ResNet
 from renorm.models.supernet import Supernet, supernet
@@ -23,12 +25,16 @@ __all__ = [
     "Classifier",
     "Decoder",
     "DenseNet",
+    "Discriminator",
     "Encoder",
+    "Generator",
     "PreActResNet",
     "ResNet",
     "Supernet",
     "WideResNet",
     "create",
+    "discriminator",
+    "generator",
     "load_decoder",
     "load_encoder",
     "load_weights",
