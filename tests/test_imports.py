@@ -44,6 +44,7 @@ ROOMS = (  # each imports earlier ones only
     "__main__",
 )
 OPTIONAL = (
+    "accelerate",
     "torchvision",
     "timm",
     "sklearn",

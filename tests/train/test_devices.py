@@ -1,5 +1,7 @@
 """One process among others, and alone."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,8 @@ import renorm
 from renorm.data import load
 from renorm.recipes.classify import check, configured
 from renorm.train import Processes, branches_of, join, unsynchronized
+from renorm.train.devices import accelerating
+from tests.test_imports import loaded_after
 
 CPU = torch.device("cpu")
 
@@ -54,3 +58,60 @@ def test_each_forward_of_each_process_needs_an_image():
 def test_a_short_last_step_needs_an_image_for_every_process():
     config = configured(batch=20, keep_last=True, accumulate=2)
     assert [config.plan(24, processes).steps for processes in (1, 2, 3)] == [3, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "option"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "--precision"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "--compile"),
+        ("ACCELERATE_USE_FSDP", "true", "--shard"),
+    ],
+)
+def test_what_a_launch_asks_for_is_said_by_options(monkeypatch: pytest.MonkeyPatch, name: str, value: str, option: str):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(
+        ValueError, match=rf"accelerate launch set {name} to {value}: it only starts .*; {option} means it"
+    ):
+        join("cpu")
+
+
+def test_a_launch_that_asks_for_nothing_starts_processes(monkeypatch: pytest.MonkeyPatch):
+    for name, value in (("MIXED_PRECISION", "no"), ("DYNAMO_BACKEND", "NO"), ("GRADIENT_ACCUMULATION_STEPS", "1")):
+        monkeypatch.setenv(f"ACCELERATE_{name}", value)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert join() == Processes(CPU)
+
+
+def test_the_state_of_accelerate_and_the_environment_are_given_back(monkeypatch: pytest.MonkeyPatch):
+    import accelerate
+    from accelerate.state import AcceleratorState
+
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        own, environment = accelerate.Accelerator(mixed_precision="bf16", cpu=True), dict(os.environ)
+        with pytest.raises(ValueError, match="already been initialized"):  # so another one is not made beside it
+            accelerate.Accelerator(mixed_precision="no")
+        with accelerating(Processes(CPU)) as other:
+            assert (other.mixed_precision, other.gradient_accumulation_steps) == ("no", 1)
+        assert (own.mixed_precision, own.gradient_accumulation_steps) == ("bf16", 4)
+        assert dict(os.environ) == environment
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_accelerate_is_not_imported_to_adapt_evaluate_or_train_alone():
+    code = (
+        "import torch\n"
+        "from renorm.recipes.classify import Classification, configured\n"
+        "from renorm.evaluate import logits\n"
+        "made = Classification(configured(model='resnet8', batch=8))\n"
+        "made.step(next(iter(made.batches(0, 0))))\n"
+        "test = made.test.subset(range(4))\n"
+        "logits(made.classifier, test, {})\n"
+        "renorm.adapt_(made.model, torch.rand(4, 3, 16, 16), branch='weak')\n"
+        "from renorm.train import join\n"
+        "join('cpu').leave()\n"
+    )
+    assert loaded_after(f"exec({code!r})", ("accelerate",)) == "[]"

@@ -3,14 +3,13 @@
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from renorm.recipes.kind import RECIPES, kind_of
-from renorm.train import Callback, Listener, Recipe, Run, board, train
+from renorm.train import Callback, Listener, Recipe, Run, check_trackers, tracking, train
 from renorm.version import __version__
 
 
@@ -47,7 +46,8 @@ def fit(
         listener: Told the record of each epoch.
 
     Raises:
-        ValueError: If a run is there and is not to be resumed, or was started with another configuration.
+        ValueError: If a run is there and is not to be resumed, or was started with another configuration; if a tracker is
+            not installed.
         FileNotFoundError: If it is to be resumed and there is none.
         FloatingPointError: If a loss is not finite; the newest checkpoint stays.
 
@@ -60,17 +60,18 @@ def fit(
         ['strong.safetensors', 'weak.safetensors']
     """
     run, main = Run(Path(folder)), recipe.processes.main
+    trackers = recipe.plan.trackers if main else ()
+    check_trackers(trackers)
     if resume:
         _check_same(recipe, run)
     elif main:
         run.start(description(recipe, command))
-    events = board(run.path / "tensorboard") if recipe.plan.tensorboard and main else nullcontext()
-    with events as write:
+    with tracking(run.path, trackers, recipe.processes) as write:
 
         def heard(record: dict[str, float]) -> None:
-            for each in (write, listener):
-                if each:
-                    each(record)
+            write(record)
+            if listener:
+                listener(record)
 
         train(recipe, run, resume=resume, callback=callback if main else None, listener=heard)
     if main:
@@ -105,9 +106,10 @@ def config_of(about: Mapping[str, Any]) -> Any:
 
 
 def _check_same(recipe: Recipe, run: Run) -> None:
-    started, given = run.config(), json.loads(json.dumps(recipe.describe()))
-    if "format" in started and started["config"] != given["config"]:
-        names = sorted(key for key, value in given["config"].items() if started["config"].get(key) != value)
+    about = run.config()
+    started, given = (vars(config_of(each)) for each in (about, json.loads(json.dumps(recipe.describe()))))
+    names = [name for name in given if given[name] != started[name]]
+    if "format" in about and names:
         raise ValueError(
             f"{run.path} was started with another {', '.join(names)}: a run goes on as it began. Prepare the configuration that "
             "config_of gives for its config.json, or choose another folder."

@@ -17,7 +17,15 @@ from renorm.train import Run
 Options = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Gives all options of a run from its config.json, defaults where it is older than one."""
 
-IRRELEVANT = ("seed", "download", "num_workers", "tensorboard", "save_every", "table_images")  # but for chance
+IRRELEVANT = (
+    "seed",
+    "download",
+    "num_workers",
+    "tensorboard",
+    "trackers",
+    "save_every",
+    "table_images",
+)  # but for chance
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from renorm.train import checkpoint
 from renorm.train.average import Average, remeasure_
 from renorm.train.batches import Key, Keys, Order, Share, num_batches
-from renorm.train.board import board
 from renorm.train.checkpoint import Checkpoint
 from renorm.train.devices import Processes, branches_of, device_of, join, pool_statistics_, unsynchronized
 from renorm.train.loop import Callback, Event, Listener, set_rates, train
+from renorm.train.precision import autocast, scaler
 from renorm.train.recipe import Plan, Recipe, Step, check_finite
 from renorm.train.run import Run
 from renorm.train.schedules import constant, half_cosine, inverse_decay, linear
+from renorm.train.trackers import check_trackers, tracking
 
 __all__ = [
     "Average",
@@ -26,9 +27,10 @@ __all__ = [
     "Run",
     "Share",
     "Step",
-    "board",
+    "autocast",
     "branches_of",
     "check_finite",
+    "check_trackers",
     "checkpoint",
     "constant",
     "device_of",
@@ -39,7 +41,9 @@ __all__ = [
     "num_batches",
     "pool_statistics_",
     "remeasure_",
+    "scaler",
     "set_rates",
+    "tracking",
     "train",
     "unsynchronized",
 ]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from renorm.banks import tracked
+from renorm.extras import require
 from renorm.functional import Moments, all_merge
 from renorm.routing import route_of
 
@@ -22,6 +23,17 @@ BUFFERS = next(
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in signature(DistributedDataParallel).parameters
 )
+
+# What `accelerate launch` asks for in the environment, and the option that means it here.
+LAUNCHED = {
+    "ACCELERATE_MIXED_PRECISION": "--precision",
+    "ACCELERATE_DYNAMO_BACKEND": "--compile",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "--accumulate",
+    "ACCELERATE_USE_FSDP": "--shard",
+    "ACCELERATE_USE_DEEPSPEED": "--shard",
+    "ACCELERATE_USE_MEGATRON_LM": "--shard",
+}
+NOTHING = ("", "no", "false", "0", "1")  # asked for
 
 
 @dataclass(frozen=True)
@@ -74,9 +86,10 @@ class Processes:
         """The model whose gradients are averaged over processes; each keeps its own buffers."""
         if self.count == 1:
             return model
-        devices = None if self.device.type == "cpu" else [self.device]
-        options: Any = {BUFFERS: False}
-        return DistributedDataParallel(model, device_ids=devices, **options)
+        options = require("accelerate").DistributedDataParallelKwargs(broadcast_buffers=False)
+        options.to_kwargs = lambda: {BUFFERS: False}  # accelerate 1.15 has the name that torch 2.15 warns of
+        with accelerating(self, kwargs_handlers=[options]) as accelerator:
+            return accelerator.prepare(model, device_placement=[False])
 
     def leave(self) -> None:
         """End the communication."""
@@ -92,14 +105,27 @@ def join(device: str | None = None) -> Processes:
             machine has any.
 
     Raises:
-        ValueError: If this machine has fewer devices than processes, or several would share one that is named.
+        ValueError: If this machine has fewer devices than processes, or several would share one that is named; if
+            ``accelerate launch`` was asked for what is an option here.
     """
+    _check_launched()
+    if device is None and os.environ.get("ACCELERATE_USE_CPU", "").lower() not in NOTHING:
+        device = "cpu"
     count, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     if count > 1 and device not in (None, "cpu"):
         raise ValueError(
             f"--device {device} for {count} processes: each needs a device of its own, and takes it. Leave it out, or name cpu."
         )
     return _joined(_device(local) if device is None else device_of(device), count)
+
+
+def _check_launched() -> None:
+    for name, option in LAUNCHED.items():
+        if os.environ.get(name, "").lower() not in NOTHING:
+            raise ValueError(
+                f"accelerate launch set {name} to {os.environ[name]}: it only starts processes here, what they do is said by "
+                f"options of renorm, so that a run tells it. Leave it out of the launch or its configuration; {option} means it."
+            )
 
 
 def _joined(device: torch.device, count: int) -> Processes:
@@ -142,6 +168,50 @@ def _device(local: int) -> torch.device:
         )
     torch.accelerator.set_device_index(local)
     return torch.device(kind.type, local)
+
+
+@contextmanager
+def accelerating(processes: Processes, **options: Any) -> Iterator[Any]:
+    """Give an ``Accelerator`` of these processes, in full precision.
+
+    accelerate keeps one state for the whole program, in class attributes and the environment, and a second object that
+    differs from the first is an error. So each is made with nothing there, and what was there is given back.
+
+    Args:
+        options: Of the ``Accelerator``.
+    """
+    accelerate, state = require("accelerate"), require("accelerate.state")
+    shared = [each._shared_state for each in (state.PartialState, state.AcceleratorState, state.GradientState)]
+    kept, environment = [dict(each) for each in shared], dict(os.environ)
+    try:
+        for each in shared:
+            each.clear()
+        _describe_to_accelerate(processes)
+        yield accelerate.Accelerator(mixed_precision="no", cpu=processes.device.type == "cpu", **options)
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        for each, values in zip(shared, kept, strict=True):
+            each.clear()
+            each.update(values)
+
+
+def _describe_to_accelerate(processes: Processes) -> None:
+    """Say in the environment, where accelerate reads it, which processes there are, and that nothing else is asked for."""
+    several = processes.count > 1
+    for name in list(os.environ):
+        if name.startswith(("ACCELERATE_", "FSDP_")) or (name in ("RANK", "LOCAL_RANK", "WORLD_SIZE") and not several):
+            del os.environ[name]
+    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # else it sets another number
+    if several:
+        local = processes.rank if processes.device.index is None else processes.device.index
+        count = str(processes.count)
+        os.environ |= {
+            "RANK": str(processes.rank),
+            "WORLD_SIZE": count,
+            "LOCAL_WORLD_SIZE": count,
+            "LOCAL_RANK": str(local),
+        }
 
 
 def unsynchronized(model: nn.Module, last: bool) -> AbstractContextManager[Any]:

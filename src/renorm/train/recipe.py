@@ -21,13 +21,13 @@ class Plan:
         epochs: Passes over the data.
         steps: Steps of one epoch.
         save_every: Steps between checkpoints; 0 saves at the end of each epoch only.
-        tensorboard: Whether the numbers of each epoch are TensorBoard events too.
+        trackers: Names of trackers that get the numbers of each epoch too.
     """
 
     epochs: int
     steps: int
     save_every: int = 0
-    tensorboard: bool = False
+    trackers: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:

@@ -69,6 +69,7 @@ OTHERS: dict[str, Any] = {  # of every option a value that is not the default
     "num_workers": 2,
     "save_every": 5,
     "tensorboard": True,
+    "trackers": ("mlflow",),
     "table_images": 0,
     "seed": 3,
 }

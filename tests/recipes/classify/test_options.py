@@ -117,6 +117,23 @@ def test_bf16_keeps_weights_statistics_and_the_loss_in_float32():
     assert other["loss"] == pytest.approx(one_step(precision="bf16")[0]["loss"], rel=0.02)
 
 
+def test_fp16_scales_the_loss_and_gives_the_gradients_of_the_loss_itself():
+    (plain, gradients), (numbers, scaled) = one_step(), one_step(precision="fp16")
+    assert numbers["loss"] == pytest.approx(plain["loss"], rel=0.01)
+    for name, gradient in gradients.items():
+        assert F.cosine_similarity(gradient.flatten(), scaled[name].flatten(), dim=0) > 0.99, name
+        assert_close(scaled[name].norm(), gradient.norm(), rtol=0.05, atol=0)
+
+
+def test_a_step_whose_gradients_overflow_is_left_out_and_the_scale_falls():
+    recipe = small.recipe(precision="fp16")
+    recipe.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
+    before = {name: p.detach().clone() for name, p in recipe.model.named_parameters()}
+    recipe.step(next(iter(recipe.batches(0, 0))))
+    assert_close(dict(recipe.model.named_parameters()), before, rtol=0, atol=0)
+    assert recipe.scaler.get_scale() == 2.0**59
+
+
 class Counting:
     """A backend that runs the graphs it is given as they are, and counts them."""
 
@@ -180,7 +197,11 @@ def test_norms_and_biases_may_be_left_to_themselves():
         ({"save_every": -1}, r"--save-every -1: 0 or more steps are needed"),
         ({"num_workers": -1}, r"--num-workers -1: 0 or more processes are needed"),
         ({"magnitude": 99}, r"99.*0 to 30"),
-        ({"precision": "fp16"}, r"--precision fp16: no or bf16 is needed, .* Use bf16"),
+        ({"precision": "fp8"}, r"--precision fp8: no, bf16 or fp16 is needed. Leave it out"),
+        (
+            {"precision": "fp16", "branches": ("weak", "adv")},
+            r"--precision fp16 with the view adv: .* not scaled, and may vanish .* Use bf16",
+        ),
         ({"accumulate": 33}, r"--accumulate 33 on 1 process divides the 32 images of a step: .*needs one. Use 1 to 32"),
         ({"accumulate": 0}, r"--accumulate 0 on 1 process .* Use 1 to 32, or a larger --batch"),
     ],

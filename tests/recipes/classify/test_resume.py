@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "averaged": {"ema": 0.9, "ema_images": 32},
     "divided": {"accumulate": 3, "keep_last": True, "batch": 72, "label_smoothing": 0.1, "decay_norms": False},
     "shared, averaged, bf16": {"norm": "shared", "ema": 0.8, "ema_images": 32, "precision": "bf16"},
+    "fp16": {"precision": "fp16"},
     "channels_last": {"memory_format": "channels_last", "share": ("affine",)},
     "dropout": {"model": "torchvision:mnasnet0_5"},
     "mixed": {"mix": "exchange+cutmix", "exchange_probability": 0.5, "accumulate": 2, "ema": 0.9, "ema_images": 32},
@@ -50,7 +51,7 @@ def test_an_interrupted_run_continues_to_equal_numbers(whole: Run, tmp_path: Pat
     same(small.start(tmp_path / "run", resume=True), whole)
 
 
-SLOW = ("shared, averaged, bf16", "dropout")
+SLOW = ("shared, averaged, bf16", "fp16", "dropout")
 
 
 @pytest.mark.parametrize("options", [pytest.param(o, marks=pytest.mark.slow if o in SLOW else ()) for o in OPTIONS])

@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from renorm.attacks import Attack, divergence, radius, search_apart
 from renorm.models import Classifier
 from renorm.recipes.classify.config import VIEW, Attacking, option
 from renorm.seeds import stable_seed
-from renorm.train import Key
+from renorm.train import Key, autocast
 
 if TYPE_CHECKING:
     from renorm.recipes.classify.config import Config
@@ -92,7 +91,7 @@ def with_attacks(
     for branch in attacked_branches(config):
         seeds = [stable_seed(config.seed, "attack", *key, branch) for key in keys]
         x = (shown[origin(config)].float() / 255).contiguous(memory_format=config.layout)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=config.computing.precision == "bf16"):
+        with autocast(config.computing.precision, x.device):
             made[branch] = _attacked(config, network, classifier, x, labels, seeds, branch)
     return {**shown, **made}
 
@@ -145,6 +144,11 @@ def check_attack(config: Config) -> None:
                 "attack=Attacking()."
             )
         attack_of(config)
+    if attacked and config.computing.precision == "fp16":
+        raise ValueError(
+            f"--precision fp16 with the view {VIEW}: the gradients that attacks follow are not scaled, and may vanish in so "
+            "small a range. Use bf16."
+        )
     if config.threat.loss == "trades" and (not attacked or origin(config) in attacked):
         raise ValueError(
             f"--adv-loss trades with the branches {', '.join(config.branches)}: it compares attacked images with others, so one "

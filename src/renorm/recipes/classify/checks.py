@@ -129,7 +129,7 @@ def _check_ranges(config: Config) -> None:
             "--precision",
             computing.precision,
             computing.precision in get_args(Precision),
-            "no or bf16 is needed, as the small range of fp16 would need its loss scaled. Use bf16.",
+            "no, bf16 or fp16 is needed. Leave it out for no.",
         ),
     ):
         if not good:

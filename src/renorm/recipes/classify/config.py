@@ -33,7 +33,7 @@ ExchangeOver = Literal["pono", "in", "ln", "gn", "gpono"]
 AttackBall = Literal["linf", "l2"]
 AttackMode = Literal["eval", "train"]
 AdvLoss = Literal["cross-entropy", "trades"]
-Precision = Literal["no", "bf16"]
+Precision = Literal["no", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 
 
@@ -244,7 +244,8 @@ class Computing:
     """How it is computed.
 
     Args:
-        precision: ``bf16`` computes in mixed precision; weights, statistics and the loss stay in float32.
+        precision: ``bf16`` computes in mixed precision; weights, statistics and the loss stay in float32. ``fp16``
+            does too, with the loss scaled for the gradients, for GPUs that are slow at ``bf16``.
         memory_format: ``channels_last`` is faster on most GPUs.
         compile: Train through ``torch.compile``.
         num_workers: Processes that prepare views; the numbers do not depend on it.
@@ -263,11 +264,14 @@ class Writing:
     Args:
         save_every: Steps between checkpoints; 0 saves at the end of each epoch only.
         tensorboard: Write the numbers of each epoch as TensorBoard events too, under ``tensorboard`` in the run.
+        trackers: Write them to these too, as far as they are installed: ``wandb``, ``mlflow``, ``comet_ml``, ``aim``,
+            ``clearml``, ``dvclive``, ``swanlab``, ``trackio``.
         table_images: Test images of the table bank x shift at the end; 0 leaves it out.
     """
 
     save_every: int = 0
     tensorboard: bool = False
+    trackers: tuple[str, ...] = ()
     table_images: int = 1000
 
 
@@ -400,7 +404,9 @@ class Config:
         from renorm.train import Plan, num_batches
 
         steps = num_batches(num_images, self.examples, self.least(processes))
-        return Plan(self.optimization.epochs, steps, self.writing.save_every, self.writing.tensorboard)
+        how = self.writing
+        trackers = dict.fromkeys((*["tensorboard"] * how.tensorboard, *how.trackers))
+        return Plan(self.optimization.epochs, steps, how.save_every, tuple(trackers))
 
 
 def option(name: str, value: object) -> str:

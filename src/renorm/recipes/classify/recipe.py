@@ -40,6 +40,7 @@ from renorm.train import (
     Key,
     Order,
     Recipe,
+    autocast,
     branches_of,
     check_finite,
     checkpoint,
@@ -47,6 +48,7 @@ from renorm.train import (
     join,
     pool_statistics_,
     remeasure_,
+    scaler,
     unsynchronized,
 )
 
@@ -87,6 +89,7 @@ class Classification(Recipe):
         self.model.to(self.processes.device, **layout)
         self.optimizer: torch.optim.Optimizer = sgd(self.model, config)
         self.networks, self.optimizers = {MODEL: self.model}, {MODEL: self.optimizer}
+        self.scaler = scaler(config.computing.precision, self.processes.device)
         self.plan = config.plan(len(images), self.processes.count)
         self.average = None if config.average is None else Average(self.model, config.average.decay)
         self.mix = mix_of(config, self.model, images[0][0].shape[-1])  # in what trains only; compiling sees it
@@ -138,7 +141,8 @@ class Classification(Recipe):
                 found.append(self._backward(*part, batch))
         numbers = self._numbers(self.processes.sum(torch.stack(found).sum(0)))
         check_finite(numbers["loss"], self.optimizer.param_groups[0]["lr"])
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)  # not where a gradient overflowed
+        self.scaler.update()
         if self.average:
             self.average.update(self.model)
         self._seen += len(labels)
@@ -150,12 +154,13 @@ class Classification(Recipe):
         x, spec = self.stacked(with_attacks(self.config, self.network, self.classifier, shown, labels, keys))
         with routed(self.model, self.config, spec if self.domain is None else self.domain[[i for _, i in keys]]):
             x = self._mixed(x, spec, batch.place)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.computing.precision == "bf16"):
+            with autocast(self.config.computing.precision, x.device):
                 y = self.network(x).float()
             terms = self._terms(per_row(labels, spec))
             losses, hits = (self._by_branch(values, spec) / batch.total for values in self._scores(y, terms))
             losses = self._agreeing(losses, y, spec, batch.total)
-            (whole(self.config, losses.unbind()) * self.processes.count).backward()  # averaged over processes
+            loss = whole(self.config, losses.unbind()) * self.processes.count  # gradients are averaged over processes
+            self.scaler.scale(loss).backward()
         own = len(labels) / batch.total * own_share(self.mix)
         return torch.cat([losses.detach(), hits, losses.new_tensor([own])])
 
@@ -270,13 +275,16 @@ class Classification(Recipe):
 
     def state(self) -> dict[str, Any]:
         """What else a checkpoint needs for going on."""
-        if not self.average:
-            return {}
-        return {"model": dict(self.model.state_dict()), "updates": self.average.updates}
+        found: dict[str, Any] = {"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
+        if self.average:
+            found |= {"model": dict(self.model.state_dict()), "updates": self.average.updates}
+        return found
 
     def restore(self, saved: Checkpoint) -> None:
         """Put everything where a checkpoint was."""
         checkpoint.load_into(self.evaluated, saved.weights[MODEL])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(saved.state["scaler"])
         if self.average:
             checkpoint.load_into(self.model, saved.state["model"])
             self.average.updates = saved.state["updates"]
