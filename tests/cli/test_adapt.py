@@ -1,6 +1,7 @@
 """``renorm adapt``: what it tells, what it writes, the curve, and what it refuses."""
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -365,3 +366,52 @@ def test_numbers_that_are_not_finite_are_refused(renorm_command: Command, here: 
     assert result.status == 1
     assert re.search(r"finite|NaN", result.err), result.err
     assert [name for name in names(here) if not name.startswith(".")] == ["w.safetensors"]
+
+
+def test_a_reference_of_usual_images_is_kept_in_the_bank_and_shown(renorm_command: Command, here: Path, dark: Path):
+    options = ["--reference", "digits", "--bank", "b.safetensors", "--report", "page.html", "--json"]
+    result = renorm_command("adapt", *SOURCE, "--images", dark, *options)
+    assert result.status == 0, result.err
+    found = json.loads(result.out)
+    assert found["verdict"] == "shifted"
+    assert re.search(
+        r"sd farther than the reference images, (about as|less) far (as|than) (fog|contrast|gaussian)", found["reason"]
+    )
+    assert found["advice"].startswith("Keep the adapted statistics")
+    assert set(found["reference"]["known"]) == {
+        f"{n} {s}" for n in ("fog", "contrast", "gaussian noise") for s in (1, 3, 5)
+    }
+    page = Path("page.html").read_text()
+    assert "sd farther than the reference images" in page
+    assert "not adapted to" in page
+    shown = renorm_command("show", "b.safetensors")
+    assert re.search(r"reference +64 images of the normal condition; farther than these by.*contrast 5 ", shown.out)
+    assert re.search(r"sites +7, ", shown.out)
+    again = renorm_command("adapt", *SOURCE, "--images", "digits", "--reference", "b.safetensors")
+    assert re.search(r"home: no farther from the source than the 64 reference images", again.out)
+    assert "Nothing to repair here: keep the source" in again.out
+
+
+def test_with_labels_the_page_has_the_gain_against_the_number_of_images(renorm_command: Command, here: Path):
+    options = ["--weight", "0", "--num-judged", "50", "--report", "p/page.html", "--fold", "f.safetensors"]
+    result = renorm_command("adapt", *SOURCE, "--images", "digits", *options)
+    assert result.status == 0, result.err
+    page = Path("p/page.html").read_text()
+    assert "over 3 draws of images" in page
+    assert "change, paired by image" in page
+    own = named(here)
+    few, _ = divided(own.images("digits"), 32, 0)
+    renorm.adapt_(own.classifier.model, pixels(own, few), weight=0)
+    assert_close(load_file("f.safetensors"), dict(own.classifier.model.state_dict()), rtol=0, atol=0)
+
+
+def test_wrongly_prepared_images_are_refused_by_the_command(renorm_command: Command, here: Path):
+    wrong = [*SOURCE[:3], "--mean", *["0"] * 3, "--std", *["0.00392156862745098"] * 3]
+    result = renorm_command("adapt", *wrong, "--images", "digits", "--bank", "b.safetensors")
+    assert result.status == 1
+    assert re.search(r"values from 0 to 255.*Prepare them as in training", result.err)
+    assert not Path("b.safetensors").exists()
+    assert (
+        "do not keep these statistics"
+        in renorm_command("adapt", *wrong, "--images", "digits", "--foreign", "adapt").out
+    )

@@ -168,7 +168,8 @@ def test_help_loads_no_heavy_library():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip().endswith("[]")
     assert all(
-        name in run.stdout for name in ("demo", "train", "evaluate", "adapt", "recalibrate", "fold", "export", "report")
+        name in run.stdout
+        for name in ("demo", "train", "evaluate", "adapt", "show", "recalibrate", "fold", "export", "report")
     )
 
 

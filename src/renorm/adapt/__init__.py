@@ -6,16 +6,21 @@ from renorm.adapt.prediction import prediction_time
 from renorm.adapt.reference import Reference
 from renorm.adapt.stream import Adapter
 from renorm.adapt.tent import Tent
+from renorm.adapt.verdict import Judgement, Verdict, advice, judged
 
 __all__ = [
     "Adaptation",
     "Adapter",
     "Auto",
     "Evidence",
+    "Judgement",
     "Only",
     "Reference",
     "Tent",
+    "Verdict",
     "adapt_",
+    "advice",
     "evidence",
+    "judged",
     "prediction_time",
 ]

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.adapt.evidence import Evidence, evidence
-from renorm.adapt.preparation import OnForeign, check_on_foreign, preparation
+from renorm.adapt.preparation import Foreign, OnForeign, check_on_foreign, preparation
 from renorm.adapt.reference import Reference, as_reference, count
 from renorm.adapt.verdict import Verdict, judged
 from renorm.banks import (
@@ -48,6 +48,7 @@ class Adaptation(Installation):
         only: which of the two moments moved, ``None`` for both.
         verdict: ``"home"``, ``"shifted"`` or ``"foreign"``; ``None`` under a given weight, where nothing was looked at.
         reason: the verdict in a sentence.
+        foreign: how the images were prepared wrongly, if they were.
         evidence: what the weight was chosen by, under ``prior="auto"``; else ``None``.
         reference: what is usual, if a reference was given.
         unreached: sites that keep the source bit for bit, as the model's evaluation does not reach them.
@@ -66,6 +67,7 @@ class Adaptation(Installation):
         super().__init__(model, branch)
         self.source_weight, self.samples, self.evidence = source_weight, samples, evidence
         self.reference: Reference | None = None
+        self.foreign: Foreign | None = None
         self.verdict: Verdict | None = None
         self.reason = ""
         self.only: Only | None = only
@@ -164,7 +166,8 @@ def adapt_(
         beyond = usual.exceeded(found) if found is not None and usual is not None else found
         chosen = _chosen_weight(prior, weight, samples, beyond if automatic else None)
         report = Adaptation(model, branch, chosen, samples, only, found if automatic else None)
-        report.reference, (report.verdict, report.reason) = usual, judged(wrong, found, usual)
+        report.reference, report.foreign = usual, wrong
+        report.verdict, report.reason = judged(wrong, found, usual)
         report._source = {name: Statistics(site.mean.clone(), site.var.clone()) for name, site in targets.items()}
         try:
             seen: dict[str, int] = {}

@@ -9,6 +9,7 @@ from renorm.adapt.preparation import Foreign
 from renorm.adapt.reference import Reference, distance, times_chance
 
 Verdict = Literal["home", "shifted", "foreign"]
+UNKNOWN = "How many more images are right now only labels tell: label about 50 that were not adapted to."
 
 
 class Judgement(NamedTuple):
@@ -47,21 +48,35 @@ def judged(foreign: Foreign | None, found: Evidence | None, reference: Reference
     return Judgement("shifted", f"{size:.2g} sd farther than the reference images" + (f", {words}" if words else ""))
 
 
-def advice(verdict: Verdict | None, *, reference: bool, moved: bool) -> str:
-    """What to do, and what cannot be known without labels."""
-    unknown = "How many images more are right now, only labels tell: label about 50 that were not adapted to."
+def advice(
+    verdict: Verdict | None, *, reference: bool, moved: bool, gain: tuple[float, float, float] | None = None
+) -> str:
+    """What to do, and what cannot be known without labels.
+
+    Args:
+        verdict: on the images.
+        reference: whether what is usual is known.
+        moved: whether the statistics have moved.
+        gain: in accuracy, with its interval, where there are labels.
+    """
     if verdict == "foreign":
         return "Prepare the images as in training and adapt again; do not keep these statistics."
-    if verdict == "home":
+    if verdict == "home" and not moved:
         return (
-            "Nothing to repair here: keep the source. If the model fails all the same, the classes or labels have changed, which "
-            "no unlabelled image shows."
+            "Nothing to repair here: keep the source. If the model fails all the same, the classes or the labels have changed, "
+            "which no unlabelled image shows."
         )
     if not moved:
-        return "The source was kept as asked. " + unknown
+        return f"The source was kept as asked. {UNKNOWN}"
+    if gain is not None:
+        if gain[1] > 0:
+            return "Keep the adapted statistics for images like these: more of them are right, beyond chance."
+        if gain[2] < 0:
+            return "Keep the source: fewer images are right with the adapted statistics, beyond chance."
+        return "The labels that there are cannot tell a gain from a loss: label more images before you decide."
     if reference:
-        return "Keep the adapted statistics for images like these. " + unknown
+        return f"Keep the adapted statistics for images like these. {UNKNOWN}"
     return (
         "Keep the adapted statistics if these images are of a condition in which the model fails. How much of the distance is "
-        "usual, images of the normal condition tell: pass them as the reference. " + unknown
+        f"usual, images of the normal condition tell: pass them as the reference. {UNKNOWN}"
     )

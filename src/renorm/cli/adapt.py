@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from renorm.cli.adaptation import divided, judge, pixels, tell_change, tell_shift
+from renorm.cli.adaptation import divided, judge, pixels, tell_advice, tell_change, tell_shift
 from renorm.cli.curve import Drawing
 from renorm.cli.model import ModelOptions
 from renorm.cli.options import Subcommand
@@ -21,15 +21,23 @@ if TYPE_CHECKING:
     from renorm.data import Images
     from renorm.recipes import NamedModel
 
-SUFFIXES = {"bank": ".safetensors", "fold": ".safetensors", "onnx": ".onnx", "program": ".pt2", "out": ".png"}
+SUFFIXES = {
+    "bank": ".safetensors",
+    "fold": ".safetensors",
+    "onnx": ".onnx",
+    "program": ".pt2",
+    "out": ".png",
+    "report": ".html",
+}
 
 
 @dataclass(frozen=True)
 class Adapt(Subcommand):
     """Adapt a model to a few unlabelled images: two forwards, no training. Keep a bank, a plain model, ONNX.
 
-    Shows how far the images are from the source at each site and whether that may be chance, and what adapting changes on the
-    images that it did not see. With --curve it draws accuracy against the number of images instead.
+    Shows how far the images are from the source, the statistics of the training images, at each site and whether that may be
+    chance, and what adapting changes on the images that it did not see; the last line says what to do. With --curve it draws
+    accuracy against the number of images instead.
 
     Args:
         model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
@@ -41,11 +49,15 @@ class Adapt(Subcommand):
         weight: The source's weight, from 0 to 1, however many images there are; in place of a prior.
         only: Move the mean or the variance alone.
         branch: Whose statistics to adapt, if the model has several.
+        reference: Images of the normal condition, as --images, or a bank file that keeps a reference: how far the model's images
+            are usually. Then only what exceeds that is a shift, and its size is told in known corruptions; --bank keeps it.
+        foreign: What to do with images that look prepared for another model: raise refuses them, adapt takes them all the same.
         num_judged: See what changes on at most so many of the other images, drawn with the seed; 0 for all.
         bank: Write the adapted bank to this file, .safetensors.
         fold: Write the adapted model, plain, to this file, .safetensors.
         onnx: Write the adapted model as ONNX, compared with the model itself; .onnx.
         program: Write it as a torch.export program, compared likewise; .pt2.
+        report: Write a page of what was found to this file, .html.
         seed: Of the draw and the intervals.
         curve: Draw accuracy against the number of images for several methods; the images need labels.
         drawing: What is drawn.
@@ -59,11 +71,14 @@ class Adapt(Subcommand):
     weight: float | None = None
     only: Literal["mean", "variance"] | None = None
     branch: str | None = None
+    reference: str | None = None
+    foreign: Literal["raise", "adapt"] = "raise"
     num_judged: int = 1000
     bank: Path | None = None
     fold: Path | None = None
     onnx: Path | None = None
     program: Path | None = None
+    report: Path | None = None
     seed: int = 0
     curve: bool = False
     drawing: Drawing = field(default_factory=Drawing)
@@ -87,24 +102,35 @@ class Adapt(Subcommand):
         few, rest = divided(images, self.num_images, self.seed)
         adaptation = self.adapt(named, few, rest, branch, console)
         sized = named if named.classifier.size else named.of_size(few[0][0].shape[-1])
-        self.write(sized, branch, f"{few.name}: {adaptation!r}", console)
+        self.write(sized, branch, adaptation, f"{few.name}: {adaptation!r}", console)
 
     def adapt(self, named: NamedModel, few: Images, rest: Images, branch: str | None, console: Console) -> Adaptation:
         """Adapt the model, and tell what was found and what changes."""
         from renorm.adapt import adapt_, evidence
-        from renorm.banks import Bank, site_tensors
+        from renorm.banks import Bank, site_tensors, using
+        from renorm.cli.adapted import gain_by_images, reference_at, told, write_adapted
         from renorm.data import sample
 
         model, x = named.classifier.model, pixels(named, few)
         source, automatic = Bank.of(model, branch=branch), self.prior in (None, "auto") and self.weight is None
+        usual = reference_at(self.reference, named, branch, self.seed) if self.reference else None
         fixed = None if automatic else evidence(model, x, site_tensors(model, branch), branch, len(few))
         prior = "auto" if automatic else self.prior
-        adaptation = adapt_(model, x, prior, branch, weight=self.weight, only=self.only)
-        tell_shift(adaptation, fixed, few.name, console)
+        options = {"weight": self.weight, "only": self.only, "reference": usual, "foreign": self.foreign}
+        adaptation = adapt_(model, x, prior, branch, **options)
+        found = tell_shift(adaptation, fixed, few.name, console)._replace(others=len(rest) > 0)
         seen = sample(rest, self.num_judged, self.seed) if 0 < self.num_judged < len(rest) else rest
         moved = adaptation.source_weight != 1
         judged = judge(named, seen if len(seen) else few, source, branch, console, moved=moved)
-        tell_change(judged, seen, self.seed, console)
+        change = tell_change(judged, seen, self.seed, console)
+        advice = tell_advice(found, change, console)
+        if self.report:
+            name = f"{self.model} {self.source.weights or ''}".strip()
+            shown = replace(told(name, few, found, change, judged, advice), command=console.invocation)
+            if change.accuracy is not None:
+                with using(model, source, branch):
+                    shown = replace(shown, curve=gain_by_images(named, rest, branch, self.seed, console))
+            write_adapted(self.report, shown, console)
         return adaptation
 
     def check(self) -> None:
@@ -116,7 +142,7 @@ class Adapt(Subcommand):
             )
         if self.num_judged < 0:
             raise ValueError(f"--num-judged {self.num_judged}: 0 for all images or more is needed. Change it.")
-        names = ("num_images", "prior", "weight", "only", "bank", "fold", "onnx", "program")
+        names = ("num_images", "prior", "weight", "only", "reference", "bank", "fold", "onnx", "program", "report")
         given = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
         if self.curve and given:
             raise ValueError(
@@ -125,7 +151,7 @@ class Adapt(Subcommand):
             )
         if not self.curve and self.drawing != Drawing():
             raise ValueError(f"{changed(self.drawing)} without --curve: it says what a curve shows. Add --curve.")
-        check_targets({name: getattr(self, name) for name in ("bank", "fold", "onnx", "program")}, SUFFIXES)
+        check_targets({name: getattr(self, name) for name in ("bank", "fold", "onnx", "program", "report")}, SUFFIXES)
         if self.curve:
             path = self.drawing.path(self.model)
             check_targets({"out": path}, SUFFIXES)
@@ -135,14 +161,16 @@ class Adapt(Subcommand):
 
             check_name(self.onnx)  # its libraries
 
-    def write(self, named: NamedModel, branch: str | None, recipe: str, console: Console) -> None:
+    def write(
+        self, named: NamedModel, branch: str | None, adaptation: Adaptation, recipe: str, console: Console
+    ) -> None:
         """Write the files that were asked for."""
         from renorm.banks import Bank
         from renorm.cli.written import write_exported, write_folded
 
         if self.bank:
-            bank = Bank.of(named.classifier.model, branch=branch, affine=True)
-            replace(bank, data=recipe).save(self.bank)
+            bank = replace(Bank.of(named.classifier.model, branch=branch, affine=True), data=recipe)
+            (bank if adaptation.reference is None else adaptation.reference.kept_in(bank)).save(self.bank)
             console.done("adapted bank", self.bank)
         if self.fold:
             write_folded(named, branch, self.fold, console)

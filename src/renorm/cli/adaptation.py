@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
     import torch
 
-    from renorm.adapt import Adaptation, Evidence
+    from renorm.adapt import Adaptation, Evidence, Judgement
     from renorm.banks import Bank
     from renorm.cli.console import Console
     from renorm.data import Images
+    from renorm.evaluate import PredictionChange
     from renorm.metrics import Interval
     from renorm.recipes import NamedModel
 
@@ -38,8 +39,28 @@ class Judged(NamedTuple):
     classes: Sequence[str] = ()
 
 
-def tell_shift(adaptation: Adaptation, fixed: Evidence | None, name: str, console: Console) -> None:
-    """Show the distance of each site, whether it may be chance, and the weight.
+class Found(NamedTuple):
+    """How far images are, and what follows.
+
+    Args:
+        judgement: The verdict on them.
+        weight: What the source keeps.
+        distances: Of each site.
+        chance: Of each site.
+        reference: Whether what is usual is known.
+        others: Whether images are left that were not adapted to.
+    """
+
+    judgement: Judgement
+    weight: float
+    distances: dict[str, float]
+    chance: dict[str, float]
+    reference: bool
+    others: bool = True
+
+
+def tell_shift(adaptation: Adaptation, fixed: Evidence | None, name: str, console: Console) -> Found:
+    """Show the distance of each site, whether it may be chance, the verdict, and the weight.
 
     Args:
         adaptation: What was done.
@@ -47,47 +68,47 @@ def tell_shift(adaptation: Adaptation, fixed: Evidence | None, name: str, consol
         name: Of the images.
         console: Where to tell.
     """
+    from renorm.adapt import judged
     from renorm.report import bars
 
-    found = adaptation.evidence or fixed
-    assert found is not None
-    automatic = found.weight
-    gaps, noises = found.gap.clamp(min=0).sqrt().tolist(), found.noise.sqrt().tolist()
-    moved, chance = (dict(zip(found.sites, values, strict=True)) for values in (gaps, noises))
-    title = f"how far the means of {counted(found.samples, 'image')} are from the source's"
+    evidence, usual = adaptation.evidence or fixed, adaptation.reference
+    assert evidence is not None
+    judgement = judged(adaptation.foreign, evidence, usual)
+    automatic = (evidence if usual is None else usual.exceeded(evidence)).weight
+    gaps, noises = evidence.gap.clamp(min=0).sqrt().tolist(), evidence.noise.sqrt().tolist()
+    moved, chance = (dict(zip(evidence.sites, values, strict=True)) for values in (gaps, noises))
+    title = f"how far the means of {counted(evidence.samples, 'image')} are from the source's"
     console.show(bars.distances(moved, chance, title=title))
     far, expected = bars.together(gaps), bars.together(noises)
-    if found.samples == 1:
-        console.say("one image cannot tell a shift from chance")
-    elif automatic == 1:
-        console.say(
-            f"within sampling noise: {far:.3f}, where chance alone gives {expected:.3f}. No shift can be told from chance."
-        )
-    else:
-        console.say(
-            f"beyond sampling noise: {far:.3f}, where chance alone gives {expected:.3f}. The images are shifted."
-        )
-    console.say(weighed(adaptation, fixed, name))
+    if evidence.samples > 1:
+        where = "within" if automatic == 1 and usual is None else "beyond"
+        console.say(f"{where} sampling noise: {far:.3f}, where chance alone gives {expected:.3f}.")
+    console.say(f"{judgement.verdict or 'not judged'}: {judgement.reason}", style="bold")
+    console.say(weighed(adaptation, fixed, name, automatic))
     console.found(
         images=adaptation.samples,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        reference=None if usual is None else usual.described(),
         source_weight=adaptation.source_weight,
         automatic_weight=automatic,
         chosen_from_images=fixed is None,
         distance=far,
         by_chance=expected,
-        sites={site: {"distance": moved[site], "by_chance": chance[site]} for site in found.sites},
+        sites={site: {"distance": moved[site], "by_chance": chance[site]} for site in evidence.sites},
         moved=adaptation.distance,
     )
+    return Found(judgement, adaptation.source_weight, moved, chance, usual is not None)
 
 
-def weighed(adaptation: Adaptation, fixed: Evidence | None, name: str) -> str:
+def weighed(adaptation: Adaptation, fixed: Evidence | None, name: str, automatic: float) -> str:
     """What was done, in a sentence."""
     weight, only = adaptation.source_weight, f", {adaptation.only} only" if adaptation.only else ""
     count = f"{counted(adaptation.samples, 'image')} of {name}"
     if weight == 1:
         why = "abstained" if fixed is None else "as asked"
         return f"{why}: the source statistics are kept bit for bit, nothing was changed ({count}{only})"
-    chosen = "; chosen from the images" if fixed is None else f"; auto would keep {_share(fixed.weight)}"
+    chosen = "; chosen from the images" if fixed is None else f"; auto would keep {_share(automatic)}"
     return f"adapted to {count}{only}; the source keeps a weight of {_share(weight)}{chosen}"
 
 
@@ -116,7 +137,7 @@ def judge(
     return Judged(before, after[0] if after else before, images, named.classifier.classes)
 
 
-def tell_change(judged: Judged, others: Images, seed: int, console: Console) -> None:
+def tell_change(judged: Judged, others: Images, seed: int, console: Console) -> PredictionChange:
     """Show what adapting changes, and with labels how many images more are right, with intervals.
 
     Args:
@@ -138,11 +159,23 @@ def tell_change(judged: Judged, others: Images, seed: int, console: Console) -> 
     console.show(f"  mean confidence after    {found.confidence[1]:.1%}")
     if found.accuracy is None or found.gain is None:
         console.say(f"  no accuracy: {why}", style="dim")
-        return
+        return found
     style = "" if not found.gain.sure else "bold green" if found.gain.value > 0 else "bold red"
     console.say(f"  accuracy before          {found.accuracy[0]:.1%}")
     console.say(f"  accuracy after           {found.accuracy[1]:.1%}", style)
     console.say(f"  change                   {_signed(found.gain)} points, paired by image{_luck(found.gain)}")
+    return found
+
+
+def tell_advice(found: Found, change: PredictionChange, console: Console) -> str:
+    """Say what to do, and what cannot be known without labels."""
+    from renorm.adapt import advice
+
+    gain = None if change.gain is None else (change.gain.value, change.gain.low, change.gain.high)
+    said = advice(found.judgement.verdict, reference=found.reference, moved=found.weight != 1, gain=gain)
+    console.say(said)
+    console.found(advice=said)
+    return said
 
 
 def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:

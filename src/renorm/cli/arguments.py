@@ -21,7 +21,19 @@ import tyro
 
 from renorm.cli.options import Subcommand
 
-COMMANDS = ("demo", "train", "evaluate", "compare", "adapt", "recalibrate", "fold", "export", "corrupt", "report")
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "compare",
+    "adapt",
+    "show",
+    "recalibrate",
+    "fold",
+    "export",
+    "corrupt",
+    "report",
+)
 DESCRIPTION = (
     "Make the statistics of a network's normalization layers visible: train, evaluate, move, repair them. "
     "Errors are one message; --debug adds where they arose. --version prints the version."

@@ -56,7 +56,7 @@ class Demo(Subcommand):
         heading(
             console, 3, f"Repair the {BRANCH} bank under {SHIFT.replace(':', ' ')} with {NUM_IMAGES} unlabelled images"
         )
-        adapt(named, self.out / "adapted.safetensors", self.seed, console)
+        adapt(named, self.out, self.seed, console)
         heading(console, 4, "Fold the repaired branch into a plain network, and export it")
         plain = write_folded(named, BRANCH, self.out / "plain.safetensors", console)
         about = {"model": str(run), "bank": "adapted.safetensors"}
@@ -104,15 +104,19 @@ def evaluate(named: NamedModel, run: Path, seed: int, console: Console) -> None:
     console.show(f"\n{finding(results)}")
 
 
-def adapt(named: NamedModel, path: Path, seed: int, console: Console) -> None:
+def adapt(named: NamedModel, out: Path, seed: int, console: Console) -> None:
     """Chapter 3."""
     import torch
 
     from renorm.adapt import adapt_
     from renorm.banks import Bank
-    from renorm.cli.adaptation import divided, judge, pixels, tell_change
-    from renorm.report import bars
+    from renorm.cli.adaptation import divided, judge, pixels, tell_advice, tell_change, tell_shift
+    from renorm.cli.adapted import told
+    from renorm.cli.pages import write_page
+    from renorm.recipes import page_of_run
+    from renorm.report.sections import adapted
     from renorm.shifts import make_shifts
+    from renorm.train import Run
 
     images = named.images(CONFIG.source.data)
     (shift,) = make_shifts([SHIFT], lambda name: named.config.view(name, images[0][0].shape[-1]), seed)
@@ -120,12 +124,24 @@ def adapt(named: NamedModel, path: Path, seed: int, console: Console) -> None:
     few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
     source = Bank.of(named.classifier.model, branch=BRANCH)
     adaptation = adapt_(named.classifier.model, pixels(named, few), branch=BRANCH)
-    console.show(bars.distances(adaptation.distance))
-    console.found(moved=adaptation.distance, source_weight=adaptation.source_weight)
+    found = tell_shift(adaptation, None, f"{few.name} under {SHIFT.replace(':', ' ')}", console)
     judged = judge(named, rest, source, BRANCH, console, moved=adaptation.source_weight != 1)
-    tell_change(judged, rest, seed, console)
-    Bank.of(named.classifier.model, branch=BRANCH, affine=True).save(path)
-    console.done("adapted bank", path)
+    change = tell_change(judged, rest, seed, console)
+    advice = tell_advice(found, change, console)
+    bank = Bank.of(named.classifier.model, branch=BRANCH, affine=True)
+    bank.save(out / "adapted.safetensors")
+    console.done("adapted bank", out / "adapted.safetensors")
+    shown = told(
+        f"the {BRANCH} bank",
+        replace(few, name=f"{few.name} under {SHIFT.replace(':', ' ')}"),
+        found,
+        change,
+        judged,
+        advice,
+    )
+    run = out / "run"
+    _, head, sections = page_of_run(run, more=adapted.story(shown))
+    write_page(Run(run).report, head, sections, console)
 
 
 def finish(folder: Path, seconds: float, console: Console) -> None:

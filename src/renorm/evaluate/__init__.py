@@ -19,8 +19,9 @@ from renorm.evaluate.curve_points import CurvePlan, plan_curve
 from renorm.evaluate.former import Former, free_name, read_former
 from renorm.evaluate.methods import USUAL_METHODS, Method
 from renorm.evaluate.overview import check_standard, overview
-from renorm.evaluate.predictions import prediction_change
+from renorm.evaluate.predictions import PredictionChange, prediction_change
 from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
+from renorm.evaluate.reference import reference_of
 from renorm.evaluate.results import CellKey, Results, Row, check_table_name, read_results, write_results
 from renorm.evaluate.scores import check_classes, logits, outputs
 from renorm.evaluate.table import ShiftCallback, ShiftListener, evaluate
@@ -39,6 +40,7 @@ __all__ = [
     "Former",
     "ImageSet",
     "Method",
+    "PredictionChange",
     "Protocol",
     "Results",
     "Row",
@@ -75,6 +77,7 @@ __all__ = [
     "ranks",
     "read_former",
     "read_results",
+    "reference_of",
     "relative_mean_corruption_error",
     "unknown",
     "usual",

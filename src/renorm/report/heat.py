@@ -10,7 +10,7 @@ from renorm.metrics import Interval
 from renorm.report.colors import ink_on, of_accuracy, of_change, span
 from renorm.report.grid import MEAN, Grid, Line, halves
 
-Show = Callable[[Interval, bool], "HeatCell"]
+Shown = Callable[[Interval, bool], "HeatCell"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _title(text: str, number: Interval, remark: str) -> str:
     return f"{interval}; {remark}" if remark else interval
 
 
-def _table(grid: Grid, show: Show) -> HeatTable:
+def _table(grid: Grid, show: Shown) -> HeatTable:
     groups = []
     for family, lines in groupby(grid.lines, key=lambda line: line.family):
         heading = "" if family == MEAN else family
@@ -123,7 +123,7 @@ def _table(grid: Grid, show: Show) -> HeatTable:
     return HeatTable(tuple(map(HeatColumn, grid.columns)), tuple(groups))
 
 
-def _row(line: Line, show: Show) -> HeatRow:
+def _row(line: Line, show: Shown) -> HeatRow:
     cells = [None if cell is None else show(cell, place == line.leader) for place, cell in enumerate(line.cells)]
     return HeatRow(line.name, tuple(cells), tuple(_row(part, show) for part in line.parts))
 

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from renorm.report.sections import examples, gradients, run, several
+    from renorm.report.sections import adapted, examples, gradients, run, several
 
-__all__ = ["examples", "gradients", "run", "several"]
+__all__ = ["adapted", "examples", "gradients", "run", "several"]
 
 
 def __getattr__(name: str) -> Any:
