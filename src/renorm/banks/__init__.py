@@ -27,6 +27,7 @@ from renorm.banks.sites import (
     site_tensors,
     tracked,
     unwrap,
+    versions,
 )
 
 __all__ = [
@@ -62,5 +63,6 @@ __all__ = [
     "unreached",
     "unwrap",
     "using",
+    "versions",
     "without",
 ]

@@ -11,6 +11,7 @@ from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.generator import Generator, generator
 from renorm.models.preact import PreActResNet
 from renorm.models.resnet import ResNet
+from renorm.models.stylizer import Stylizer
 from renorm.models.supernet import Supernet, supernet
 from renorm.models.vgg import VGG
 from renorm.models.weights import load_weights, versioned
@@ -30,6 +31,7 @@ __all__ = [
     "Generator",
     "PreActResNet",
     "ResNet",
+    "Stylizer",
     "Supernet",
     "WideResNet",
     "create",

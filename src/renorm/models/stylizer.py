@@ -1,0 +1,303 @@
+"""Arbitrary style transfer: a picture's features with the moments of another's, and back to a picture.
+
+A style is a bank of one site: means and variances of the encoder's last features over a picture, or over several of one style.
+
+Reference: Huang & Belongie, *Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization*, ICCV 2017; with an
+affine between, Gong, Chen, Chen & Wang, *Sandwich batch normalization*, WACV 2022, section 4.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from renorm.banks import Bank, Statistics, fingerprint, merge, versions
+from renorm.functional import Moments, at_least_float32, instance_moments, unbiased
+from renorm.functional import merge as merge_moments
+from renorm.models.encoder import LAYERS, POOLED, SMALLEST, TAPS, Decoder, Encoder
+from renorm.models.encoder_weights import load_decoder, load_encoder
+
+SITE = TAPS[-1]
+STRIDE = 2 ** len(POOLED)  # pixels a side of one cell of the last features
+Styles = Bank | Mapping[Bank, float | Tensor]
+
+
+class Stylizer(nn.Module):
+    r"""Pictures in the style of others.
+
+    .. math:: t = \sigma_s \left(\gamma \frac{f - \mu(f)}{\sigma(f)} + \beta\right) + \mu_s
+
+    of the encoder's features f, decoded; per picture and channel, with :math:`\sigma` the root of the unbiased variance + eps.
+    Without ``affine`` :math:`\gamma = 1` and :math:`\beta = 0`, which is AdaIN; with it both are trained and begin there.
+
+    Shape: pictures ``(N, 3, H, W)`` in 0..1, of at least 9 pixels a side, to the same. Values may leave 0..1: clamp them where a
+    picture is written. ``style = 0`` of a mixture gives the reconstruction, not the picture.
+
+    Args:
+        encoder: frozen.
+        decoder: of its widths.
+        affine: whether there are :math:`\gamma` and :math:`\beta`, ``(C,)``.
+
+    Raises:
+        ValueError: an encoder and a decoder of other widths.
+
+    Example:
+        >>> widths = (4, 4, 8, 8, 8, 8, 8, 8, 16)
+        >>> net = Stylizer(renorm.models.Encoder(widths), renorm.models.Decoder(widths))
+        >>> painting = net.style(torch.rand(1, 3, 32, 32))
+        >>> net(torch.rand(2, 3, 21, 40), painting).shape
+        torch.Size([2, 3, 21, 40])
+    """
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, *, affine: bool = False, eps: float = 1e-5) -> None:
+        super().__init__()
+        if encoder.widths != decoder.widths:
+            raise ValueError(
+                f"an encoder of the widths {list(encoder.widths)} and a decoder of {list(decoder.widths)} were given. A decoder "
+                f"reads what its encoder gives. Take the one that was trained with it."
+            )
+        self.encoder, self.decoder, self.eps = encoder.requires_grad_(False), decoder, eps
+        self._hashed: tuple[int, str] | None = None
+        channels = encoder.widths[-1]
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+
+    @classmethod
+    def load(cls, encoder: str | Path, decoder: str | Path) -> Stylizer:
+        """AdaIN from the files of an encoder and its decoder; see :func:`load_encoder` and :func:`load_decoder`."""
+        return cls(load_encoder(encoder), load_decoder(decoder)).eval()
+
+    @torch.no_grad()
+    def style(self, pictures: Tensor | Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> Bank:
+        """The style of a picture, or of several that have one style together.
+
+        Args:
+            pictures: ``(N, 3, H, W)``, or each ``(3, H, W)`` of a size of its own, of at least 16 pixels a side. The size counts:
+                at half or twice the size a picture is another style.
+            masks: of each ``(H, W)``, 0 where it is transparent.
+
+        Raises:
+            ValueError: no picture, one that is too small, or fewer than two opaque cells of one.
+        """
+        if not len(pictures):
+            raise ValueError(
+                "no picture was given. A style is that of at least one. Give a batch, or a list of pictures."
+            )
+        each = list(pictures) if masks is None else list(zip(pictures, masks, strict=True))
+        banks = [self._style(*(one if isinstance(one, tuple) else (one, None))) for one in each]
+        sizes = sorted({f"{x.shape[-2]} x {x.shape[-1]}" for x in pictures})
+        return replace(merge(banks), data=f"pictures of {', '.join(sizes)}", weights=self._hash())
+
+    def _style(self, picture: Tensor, mask: Tensor | None) -> Bank:
+        features = self.encoder(picture[None])
+        if mask is None:
+            found = instance_moments(features)
+        else:
+            found = _weighed(features, _cells(mask.to(features)[None], features).round())
+        count = int(torch.as_tensor(found.count).flatten()[0])
+        return Bank({SITE: Statistics(found.mean[0], unbiased(found)[0], count)}, samples=1)
+
+    def forward(self, content: Tensor, style: Styles, alpha: float = 1.0, own: Bank | None = None) -> Tensor:
+        """Pictures in a style.
+
+        Args:
+            style: a bank of :meth:`style`; or several, each with its weight, a number or a soft mask ``(H, W)`` of the picture;
+                where weights do not add up to 1 they are divided by their sum. A region has the moments of its own.
+            alpha: 1 is the style, 0 the content's own, which is the decoder's reconstruction; linear between, in means and
+                standard deviations.
+            own: moments that the content is normalized by, in place of each picture's: the same for every frame of a video,
+                so that what does not move does not flicker. :meth:`style` of the content gives them.
+
+        Raises:
+            ValueError: pictures that are too small, a bank of another encoder, masks of another size or of fewer than two cells.
+        """
+        features = self.encoder(_padded(content))
+        y = self.decoder(self.target(features, style, alpha, own, content.shape[-2:]))
+        return y[..., : content.shape[-2], : content.shape[-1]]
+
+    def target(self, features: Tensor, style: Styles, alpha: float, own: Bank | None, size: Sequence[int]) -> Tensor:
+        """The features that the decoder is given, of pictures of a size."""
+        styles = _shares(style)
+        shares = [_share(weight, features, size) for weight in styles.values()]
+        masks = [share for share in shares if isinstance(share, Tensor)]
+        together = sum(shares)
+        total = together.clamp(min=1) if isinstance(together, Tensor) else together
+        mixed = features * (1 - together / total) if masks else torch.zeros_like(features)  # where no mask reaches
+        for bank, share in zip(styles, shares, strict=True):
+            site = self._site(bank).to(features)
+            mean, std = self._own(features, own, share if isinstance(share, Tensor) else None)
+            z = (features - mean) / std
+            if self.weight is not None and self.bias is not None:
+                z = z * _wide(self.weight) + _wide(self.bias)
+            mixed = mixed + (z * _wide(site.std) + _wide(site.mean)) * (share / total)
+        return mixed if alpha == 1 else torch.lerp(features, mixed, alpha)
+
+    def _own(self, features: Tensor, own: Bank | None, region: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Means and deviations to normalize by, ``(N or 1, C, 1, 1)``."""
+        if own is not None:
+            site = self._site(own).to(features)
+            return _wide(site.mean), _wide(site.std)
+        found = instance_moments(features) if region is None else _weighed(features, region)
+        mean, std = found.mean, (unbiased(found) + self.eps).sqrt()
+        return mean[..., None, None].to(features), std[..., None, None].to(features)
+
+    def _hash(self) -> str:
+        """Of the encoder's weights, computed again where they changed."""
+        now = versions(self.encoder)
+        if self._hashed is None or self._hashed[0] != now:
+            self._hashed = now, fingerprint(self.encoder)
+        return self._hashed[1]
+
+    def _site(self, bank: Bank) -> _Style:
+        if bank.sites.keys() != {SITE} or len(bank.sites[SITE].mean) != self.encoder.widths[-1]:
+            raise ValueError(
+                f"{bank!r} is no style of this encoder, which has one site, {SITE}, of {self.encoder.widths[-1]} channels. A "
+                f"style is what net.style(pictures) gives. Measure it again."
+            )
+        if bank.weights is not None and bank.weights != self._hash():
+            raise ValueError(
+                f"{bank!r} is a style of another encoder, whose features mean something else. A style belongs to the encoder "
+                f"that measured it. Measure it again by net.style(pictures)."
+            )
+        return _Style(bank.sites[SITE].mean, (bank.sites[SITE].var + self.eps).sqrt())
+
+    @torch.no_grad()
+    def tiled(self, content: Tensor, style: Styles, alpha: float = 1.0, tile: int = 512) -> Tensor:
+        """:meth:`forward` of one large picture by tiles, with the moments of the whole: the same pixels in less memory.
+
+        Args:
+            content: ``(1, 3, H, W)``.
+            tile: pixels a side of what is computed at once, beside a halo of 64.
+
+        Raises:
+            ValueError: as :meth:`forward`; several pictures.
+        """
+        if len(content) != 1 or any(isinstance(weight, Tensor) for weight in _shares(style).values()):
+            raise ValueError(
+                f"{len(content)} pictures or a mask were given. Tiles are of one picture, in styles of one weight each. Give "
+                f"pictures one by one, or call the network."
+            )
+        whole, halo = _padded(content), reach()
+        own = self._tiled_moments(whole, tile, halo)
+        y = torch.empty_like(whole)
+        for inner, outer, within in _tiles(whole.shape[-2:], tile, halo):
+            features = self.encoder(whole[(..., *outer)])
+            part = self.decoder(self.target(features, style, alpha, own, features.shape[-2:]))
+            y[(..., *inner)] = part[(..., *within)]
+        return y[..., : content.shape[-2], : content.shape[-1]]
+
+    def _tiled_moments(self, whole: Tensor, tile: int, halo: int) -> Bank:
+        found: Moments | None = None
+        for _, outer, within in _tiles(whole.shape[-2:], tile, halo):
+            cells = tuple(slice(part.start // STRIDE, part.stop // STRIDE) for part in within)
+            m = instance_moments(self.encoder(whole[(..., *outer)])[(..., *cells)].contiguous())
+            found = m if found is None else merge_moments(found, m)
+        assert found is not None
+        return Bank({SITE: Statistics(found.mean[0], unbiased(found)[0])}, weights=self._hash())
+
+
+class _Style:
+    """Means and deviations ``(C,)``."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean, self.std = mean, std
+
+    def to(self, like: Tensor) -> _Style:
+        return _Style(self.mean.to(like), self.std.to(like))
+
+
+def reach() -> int:
+    """How far away a pixel of the result sees, in whole cells: what the convolutions of both networks add up to."""
+    pixels, scale = 0, 1
+    for name in LAYERS:
+        scale *= 2 if name in POOLED else 1
+        pixels += 2 * scale
+    return -(-pixels // STRIDE) * STRIDE
+
+
+def _padded(x: Tensor) -> Tensor:
+    """Pictures continued by reflection to a multiple of 8 pixels a side, and to 16."""
+    if x.ndim != 4 or min(x.shape[-2:]) <= SMALLEST // 2:
+        raise ValueError(
+            f"pictures of shape {tuple(x.shape)} were given. (N, 3, H, W) with sides of at least {SMALLEST // 2 + 1} is needed. "
+            f"Enlarge them."
+        )
+    height, width = (max(SMALLEST, -(-side // STRIDE) * STRIDE) - side for side in x.shape[-2:])
+    return F.pad(x, (0, width, 0, height), mode="reflect") if height or width else x
+
+
+def _wide(t: Tensor) -> Tensor:
+    """Of channels, as features are."""
+    return t if t.ndim == 4 else t.view(1, -1, 1, 1)
+
+
+def _shares(style: Styles) -> Mapping[Bank, float | Tensor]:
+    styles = {style: 1.0} if isinstance(style, Bank) else style
+    numbers = [weight for weight in styles.values() if not isinstance(weight, Tensor)]
+    if not styles or min([1.0, *numbers]) < 0 or (len(numbers) == len(styles) and sum(numbers) <= 0):
+        raise ValueError(
+            f"the weights {list(styles.values())} of styles were given. Some style has to have a weight above 0, and none one "
+            f"below. Give a bank, or a dict of banks with their weights."
+        )
+    return styles
+
+
+def _share(weight: float | Tensor, features: Tensor, size: Sequence[int]) -> float | Tensor:
+    """A number as it is; a mask as the share of each cell, 0 where the cell is padding."""
+    if not isinstance(weight, Tensor):
+        return float(weight)
+    if weight.shape != tuple(size):
+        raise ValueError(
+            f"a mask of shape {tuple(weight.shape)} was given for pictures of {tuple(size)}. It needs their height and width. "
+            f"Scale it to the picture."
+        )
+    return _cells(weight.to(features)[None], features)[:, None]
+
+
+def _cells(mask: Tensor, features: Tensor) -> Tensor:
+    """A mask ``(N, H, W)`` over cells: its mean over the pixels of each that there are."""
+    height, width = (STRIDE * side for side in features.shape[-2:])
+    padding = (0, max(0, width - mask.shape[-1]), 0, max(0, height - mask.shape[-2]))
+    inside = F.pad(torch.ones_like(mask), padding)[..., :height, :width]
+    known = F.pad(mask, padding)[..., :height, :width]
+    sums, pixels = (F.avg_pool2d(t[:, None], STRIDE)[:, 0] for t in (known, inside))
+    return sums / pixels.clamp(min=1 / STRIDE**2)
+
+
+def _weighed(features: Tensor, cells: Tensor) -> Moments:
+    """Moments of cells by their weights, ``(N, C)``."""
+    x = at_least_float32(features)
+    weight = cells.reshape(-1, 1, *cells.shape[-2:]).to(x)
+    count = weight.sum((2, 3))
+    if (count < 2).any():
+        raise ValueError(
+            f"a mask leaves {count.min().item():.1f} cells of {STRIDE} x {STRIDE} pixels. Moments need two at least. Enlarge the "
+            f"region, or the picture."
+        )
+    mean = (x * weight).sum((2, 3)) / count
+    var = ((x - mean[..., None, None]).square() * weight).sum((2, 3)) / count
+    return Moments(mean, var, count)
+
+
+Box = tuple[slice, slice]
+
+
+def _tiles(size: Sequence[int], tile: int, halo: int) -> Iterator[tuple[Box, Box, Box]]:
+    """Of each tile what it gives, what it is computed from, and where in that the former is; all whole cells."""
+    step = max(STRIDE, tile // STRIDE * STRIDE)
+    sides = []
+    for side in size:
+        starts = range(0, side, step)
+        inner = [slice(start, min(start + step, side)) for start in starts]
+        outer = [slice(max(0, one.start - halo), min(side, one.stop + halo)) for one in inner]
+        within = [slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)]
+        sides.append(list(zip(inner, outer, within, strict=True)))
+    for rows, columns in product(*sides):
+        inner, outer, within = zip(rows, columns, strict=True)
+        yield inner, outer, within
