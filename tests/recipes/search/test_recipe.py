@@ -83,12 +83,11 @@ def test_all_forwards_of_a_step_have_its_draw():
     recipe = search(method="darts-second", norm="conditional")
     drawn: list[Any] = []
     recipe.net.register_forward_pre_hook(lambda module, args: drawn.append(args[1]))
+    again: Any = search(norm="conditional").path(0)
     recipe.step(next(iter(recipe.batches(0, 0))))
     assert len(drawn) == 5
     assert all(torch.equal(each, drawn[0]) for each in drawn)
-    assert torch.equal(
-        drawn[0], search(norm="conditional").path(0)
-    )  # of the seed and the step, not of what came before
+    assert torch.equal(drawn[0], again)  # of the seed and the step, not of what came before
 
 
 def test_one_step_ahead_is_the_derivative_through_that_step(monkeypatch: pytest.MonkeyPatch):
