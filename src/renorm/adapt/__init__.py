@@ -3,6 +3,7 @@
 from renorm.adapt.evidence import Evidence, evidence
 from renorm.adapt.images import Adaptation, Auto, Only, adapt_
 from renorm.adapt.prediction import prediction_time
+from renorm.adapt.recentring import Recentring, recenter_
 from renorm.adapt.reference import Reference
 from renorm.adapt.stream import Adapter
 from renorm.adapt.tent import Tent
@@ -15,6 +16,7 @@ __all__ = [
     "Evidence",
     "Judgement",
     "Only",
+    "Recentring",
     "Reference",
     "Tent",
     "Verdict",
@@ -23,4 +25,5 @@ __all__ = [
     "evidence",
     "judged",
     "prediction_time",
+    "recenter_",
 ]

@@ -137,7 +137,8 @@ def site_tensors(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:
         norms = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__})
         raise ValueError(
             f"{type(unwrap(model)).__name__} has no running statistics; its norms are {norms or 'none'}. "
-            f"Banks need layers such as BatchNorm with track_running_stats=True. Use a model that has them."
+            f"Banks need layers such as BatchNorm with track_running_stats=True. Use a model that has them; the head "
+            f"of one that has none is moved by renorm.recenter_."
         )
     return found
 

@@ -11,6 +11,7 @@ from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.generator import Generator, generator
 from renorm.models.preact import PreActResNet
 from renorm.models.resnet import ResNet
+from renorm.models.samples import load_sample
 from renorm.models.stylizer import Stylizer
 from renorm.models.supernet import Supernet, supernet
 from renorm.models.vgg import VGG
@@ -39,6 +40,7 @@ __all__ = [
     "generator",
     "load_decoder",
     "load_encoder",
+    "load_sample",
     "load_weights",
     "supernet",
     "versioned",
