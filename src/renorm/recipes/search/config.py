@@ -36,7 +36,7 @@ class Config:
         mixture_decay: Their weight decay.
         stop_collapsed: Stop when so many of the found cell's six edges have no parameters; 0 goes on.
         save_every: Steps between checkpoints; 0 saves at the end of each epoch only.
-        tensorboard: Write the numbers of each epoch as TensorBoard events too.
+        trackers: Where the numbers of each epoch go too, as in ``renorm train``.
         seed: Of the weights, the halves, the order, augmentation and draws.
     """
 
@@ -62,7 +62,7 @@ class Config:
     mixture_decay: float = 1e-3
     stop_collapsed: int = 0
     save_every: int = 0
-    tensorboard: bool = False
+    trackers: tuple[str, ...] = ()
     seed: int = 0
 
     @property

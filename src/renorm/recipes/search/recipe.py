@@ -75,9 +75,7 @@ class Search(Recipe):
         self.net = Supernet(len(self.images.classes), generator=generator, **sizes).to(self.processes.device)
         self.networks = {"supernet": self.net}
         self.optimizers = optimizers(self.net, config)
-        self.plan = Plan(
-            config.epochs, len(self.first) // config.batch, config.save_every, ("tensorboard",) * config.tensorboard
-        )
+        self.plan = Plan(config.epochs, len(self.first) // config.batch, config.save_every, config.trackers)
         self.classifier = Classifier(self.net, self.images.mean, self.images.std)
         side = self.images[0][0].shape[-1]
         self.view = view("weak", side, digits=config.data == "digits")

@@ -1,0 +1,5 @@
+"""Generating pictures of classes, with norms that know the class."""
+
+from renorm.recipes.generate.config import Config
+
+__all__ = ["Config"]

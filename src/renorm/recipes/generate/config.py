@@ -1,0 +1,65 @@
+"""What a conditional generator can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Norm = Literal["shared", "conditional", "sandwich"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A generator and a discriminator of pictures and their classes, and how they train.
+
+    Args:
+        data: Images with labels, by a name or a path as in ``renorm train``.
+        size: Side in pixels, 16, 32 or 128; by default the images' own.
+        model: ``sngan``, ``autogan`` or ``biggan``.
+        norm: Of the generator's blocks: ``shared`` by all classes; ``conditional``, an affine for each class; ``sandwich``, a
+            shared one and on top of it one for each class.
+        width: Channels of the generator's last block; by default the published ones.
+        critic_width: Likewise of the discriminator's first.
+        latent: Numbers of noise for each picture.
+        steps: Of the generator.
+        each: Steps between records, checkpoints and sheets of samples.
+        batch: Images of a step of the discriminator.
+        generated: Pictures of a step of the generator.
+        critic_steps: Steps of the discriminator for each of the generator.
+        rate: Of the generator (Adam).
+        critic_rate: Of the discriminator (Adam).
+        table_factor: How many times the generator's rate its classes' own affines have.
+        momentum: Of gradients in Adam, its first beta.
+        squares: Of squared gradients, its second beta.
+        average: Decay of the averaged generator, which is saved and sampled; 0 averages nothing.
+        average_from: Step at which averaging begins.
+        measured: Pictures that the averaged generator's statistics are measured on.
+        save_every: Steps between checkpoints within a record; 0 saves with each record only.
+        trackers: Where the numbers of each record go too, as in ``renorm train``.
+        seed: Of the weights, the order, noise and labels.
+    """
+
+    recipe: ClassVar[str] = "generate"
+    data: str = "cifar10"
+    size: int | None = None
+    model: str = "sngan"
+    norm: Norm = "sandwich"
+    width: int | None = None
+    critic_width: int | None = None
+    latent: int = 128
+    steps: int = 50_000
+    each: int = 500
+    batch: int = 64
+    generated: int = 128
+    critic_steps: int = 5
+    rate: float = 2e-4
+    critic_rate: float = 2e-4
+    table_factor: float = 1.0
+    momentum: float = 0.0
+    squares: float = 0.9
+    average: float = 0.999
+    average_from: int = 0
+    measured: int = 2048
+    save_every: int = 0
+    trackers: tuple[str, ...] = ()
+    seed: int = 0

@@ -1,0 +1,245 @@
+"""A generator of pictures of each class and a discriminator, trained against each other by the hinge loss.
+
+Reference: Miyato & Koyama, *cGANs with Projection Discriminator*, ICLR 2018; Gong, Chen, Chen & Wang, *Sandwich batch
+normalization*, WACV 2022, section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from renorm.banks import recalibrate_
+from renorm.data import Images, load
+from renorm.layers import sites_of
+from renorm.models import Discriminator, Generator, discriminator, generator
+from renorm.recipes.generate.config import Config
+from renorm.routing import route
+from renorm.seeds import stable_seed
+from renorm.surgery import sandwich_, split_
+from renorm.train import Average, Checkpoint, Plan, Recipe, check_finite, constant, join
+
+GENERATOR, TABLES, CRITIC, AVERAGE = "generator", "tables", "discriminator", "average"
+MEASURING = -1  # the step whose noise averaged weights are measured on: none that is trained on
+
+
+class Batch(NamedTuple):
+    """The images of a step, in -1..1, ``(critic_steps, N, 3, H, W)``, with their labels."""
+
+    images: Tensor
+    labels: Tensor
+    total: int
+    step: int
+
+
+class Generation(Recipe):
+    """A generator whose classes are branches, and a discriminator that is given the class.
+
+    Args:
+        config: What to train.
+        images: To train on; by default what the configuration names.
+        device: Where to train; by default on an accelerator if there is one.
+
+    Raises:
+        ValueError: If the images have fewer than two classes, lack labels, or have a size that the network has not.
+    """
+
+    def __init__(self, config: Config, images: Images | None = None, *, device: str | None = None) -> None:
+        self.config, self.processes = config, join(device)
+        self.images = load(config.data, "train", size=config.size) if images is None else images
+        self._check()
+        size, names = self.images[0][0].shape[-1], self.images.classes
+        torch.manual_seed(config.seed)
+        self.generator = converted(
+            generator(config.model, size, width=config.width, latent=config.latent), names, config
+        )
+        torch.manual_seed(stable_seed(config.seed, CRITIC))  # whatever the generator has drawn
+        self.critic = discriminator(config.model, len(names), size, width=config.critic_width)
+        for network in (self.generator, self.critic):
+            network.to(self.processes.device)
+        self.networks = {GENERATOR: self.generator, CRITIC: self.critic}
+        self.optimizers = optimizers(self.generator, self.critic, config)
+        self.average = Average(self.generator, config.average) if config.average else None
+        self.plan = Plan(-(-config.steps // config.each), config.each, config.save_every, config.trackers)
+
+    def _check(self) -> None:
+        labels, classes = self.images.labels, len(self.images.classes)
+        if classes < 2 or labels.min() < 0:
+            raise ValueError(
+                f"{self.images.name} has {classes} classes and {int((labels < 0).sum())} images without one. A conditional "
+                f"generator needs two classes at least, and the class of each image. Use labelled images."
+            )
+        if self.processes.count > 1:
+            raise ValueError(
+                f"{self.processes.count} processes were started. A generator trains in one: its norms would see a part of each "
+                f"batch. Start one."
+            )
+
+    def rates(self, step: int) -> Mapping[str, float]:
+        """Constants; of the classes' own affines a multiple of the generator's."""
+        config = self.config
+        found = {GENERATOR: constant(step, config.rate), CRITIC: constant(step, config.critic_rate)}
+        return found | ({TABLES: config.rate * config.table_factor} if TABLES in self.optimizers else {})
+
+    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """The images of each step, in an order that shows all of them before any again."""
+        config = self.config
+        for number in range(first, self.plan.steps):
+            step, count = epoch * self.plan.steps + number, config.critic_steps * config.batch
+            pixels, labels = self.images.batch(examples(len(self.images), step * count, count, config.seed))
+            shape = (config.critic_steps, config.batch)
+            yield Batch((pixels / 127.5 - 1).unflatten(0, shape), labels.unflatten(0, shape), count, step)
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Some steps of the discriminator, then one of the generator."""
+        losses = []
+        for number, (images, labels) in enumerate(zip(batch.images, batch.labels, strict=True)):
+            real = images.to(self.processes.device), labels.to(self.processes.device)
+            losses.append(self._judge(*real, *self.noise(len(images), batch.step, number)))
+        made = self.noise(self.config.generated, batch.step, self.config.critic_steps)
+        with constants(self.critic):
+            loss = -self.critic(made_by(self.generator, *made), made[1]).mean()
+            self._descend([name for name in self.optimizers if name != CRITIC], loss)
+        if self.average and batch.step >= self.config.average_from:
+            self.average.update(self.generator)
+        return {"loss/discriminator": sum(losses) / len(losses), "loss/generator": float(loss.detach())}
+
+    def _judge(self, images: Tensor, labels: Tensor, z: Tensor, drawn: Tensor) -> float:
+        """A step of the discriminator; real and made pictures are one batch of it."""
+        with torch.no_grad():
+            made = made_by(self.generator, z, drawn)
+        scores = self.critic(torch.cat([images, made]), torch.cat([labels, drawn]))
+        loss = hinge(*scores.split([len(images), len(made)]))
+        self._descend([CRITIC], loss)
+        return float(loss.detach())
+
+    def _descend(self, names: list[str], loss: Tensor) -> None:
+        check_finite(float(loss.detach()), self.optimizers[names[0]].param_groups[0]["lr"])
+        for name in names:
+            self.optimizers[name].zero_grad()
+        loss.backward()
+        for name in names:
+            self.optimizers[name].step()
+            self.optimizers[name].zero_grad()
+
+    def noise(self, number: int, step: int, part: int) -> tuple[Tensor, Tensor]:
+        """Noise and labels that only the seed, the step and its part decide."""
+        drawn = torch.Generator().manual_seed(stable_seed(self.config.seed, "noise", step, part))
+        z = torch.randn(number, self.config.latent, generator=drawn)
+        labels = torch.randint(len(self.images.classes), (number,), generator=drawn)
+        return z.to(self.processes.device), labels.to(self.processes.device)
+
+    def finish(self) -> None:
+        """Measure the statistics of averaged weights on pictures of every class."""
+        if self.average is None:
+            return
+        self.average.copy_buffers(self.generator)
+        config = self.config
+        numbers = range(max(1, config.measured // config.generated))
+        batches = (self.noise(config.generated, MEASURING, number) for number in numbers)
+        recalibrate_(self.average.model, batches, **calling(self.average.model))
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """Of both networks, and of the average."""
+        found = {name: network.state_dict() for name, network in self.networks.items()}
+        return found if self.average is None else found | {AVERAGE: self.average.model.state_dict()}
+
+    def state(self) -> dict[str, Any]:
+        """How often the average was updated."""
+        return {"updates": 0 if self.average is None else self.average.updates}
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Take back all of it."""
+        super().restore(saved)
+        if self.average is not None:
+            self.average.model.load_state_dict(saved.weights[AVERAGE])
+            self.average.updates = saved.state["updates"]
+
+    def describe(self) -> dict[str, Any]:
+        """The configuration, and what opening the generator needs."""
+        size = self.images[0][0].shape[-1]
+        about = {"classes": self.images.classes, "size": size}
+        return {"recipe": Config.recipe, "config": asdict(self.config), **about}
+
+
+def converted(plain: Generator, classes: list[str], config: Config) -> Generator:
+    """A generator whose blocks know classes, as the configuration has it; its other weights are as they were."""
+    if config.norm == "shared":
+        return plain
+    drawn = torch.Generator().manual_seed(stable_seed(config.seed, TABLES))
+    options: Any = {"sites": plain.sites, "init": "published", "generator": drawn}
+    if config.norm == "sandwich":
+        sandwich_(plain, classes, **options)
+    else:
+        split_(plain, classes, share="statistics", **options)
+    return plain
+
+
+def optimizers(made: Generator, critic: Discriminator, config: Config) -> dict[str, torch.optim.Optimizer]:
+    """Adam of each network, and of the classes' own affines where their rate is another."""
+
+    def adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, rate, (config.momentum, config.squares))
+
+    found = {CRITIC: adam(list(critic.parameters()), config.critic_rate)}
+    own = [p for _, site in sites_of(made) for p in site.own_parameters(0).values()]
+    if config.table_factor == 1 or not own:
+        return {GENERATOR: adam(list(made.parameters()), config.rate), **found}
+    rest = {id(p) for p in own}
+    found[TABLES] = adam(own, config.rate * config.table_factor)
+    return {GENERATOR: adam([p for p in made.parameters() if id(p) not in rest], config.rate), **found}
+
+
+def made_by(model: nn.Module, z: Tensor, labels: Tensor) -> Tensor:
+    """Pictures of classes; those of a generator without classes have none."""
+    with route(model, labels, check=False) if any(True for _ in sites_of(model)) else nullcontext():
+        return model(z)
+
+
+def calling(model: nn.Module) -> dict[str, Any]:
+    """How measuring calls a generator on noise with labels."""
+    forward: Any = lambda net, batch: net(batch[0])  # noqa: E731
+    by_label: Any = (lambda batch: batch[1]) if any(True for _ in sites_of(model)) else None
+    return {"forward": forward, "route": by_label}
+
+
+def hinge(real: Tensor, made: Tensor) -> Tensor:
+    r"""The discriminator's loss, :math:`\overline{(1 - D(x))_+} + \overline{(1 + D(G(z)))_+}`.
+
+    Example:
+        >>> hinge(torch.tensor([-2.0, -0.5, 0.3, 1.5]), torch.tensor([-2.0, -0.5, 0.3, 1.5]))
+        tensor(2.3750)
+    """
+    return F.relu(1 - real).mean() + F.relu(1 + made).mean()
+
+
+@contextmanager
+def constants(model: nn.Module) -> Iterator[None]:
+    """Parameters get no gradients in the block; which did before do after it."""
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    for p in wanted:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in wanted:
+            p.requires_grad_(True)
+
+
+def examples(num_images: int, first: int, count: int, seed: int) -> Tensor:
+    """Indices of so many images from a position on, in a row of random orders of all of them."""
+    places = range(first, first + count)
+    return torch.tensor([_order(num_images, place // num_images, seed)[place % num_images] for place in places])
+
+
+@lru_cache(maxsize=2)
+def _order(num_images: int, epoch: int, seed: int) -> list[int]:
+    drawn = torch.Generator().manual_seed(stable_seed(seed, "order", epoch))
+    return torch.randperm(num_images, generator=drawn).tolist()
