@@ -15,8 +15,8 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.cli import curve
-from renorm.cli.adaptation import divided, pixels
-from renorm.evaluate import read_results
+from renorm.cli.adaptation import pixels
+from renorm.evaluate import divide, read_results
 from renorm.models import create
 from renorm.recipes import NamedModel, open_file, open_named
 from tests.cli.conftest import Command
@@ -75,7 +75,7 @@ def test_a_shift_is_told_from_chance_and_the_weight_is_chosen(renorm_command: Co
     result = renorm_command("adapt", *SOURCE, "--images", dark, "--bank", "b.safetensors", "--seed", "3")
     assert result.status == 0, result.err
     own = named(here)
-    few, _ = divided(own.images(str(dark)), 32, 3)
+    few, _ = divide(own.images(str(dark)), 32, 3)
     adaptation = renorm.adapt_(own.classifier.model, pixels(own, few), "auto")
     assert 0 < adaptation.source_weight < 1
     assert adaptation.evidence is not None
@@ -122,7 +122,7 @@ def test_every_way_to_adapt_is_the_librarys(
     result = renorm_command("adapt", *SOURCE, *arguments)
     assert result.status == 0, result.err
     own = named(here)
-    few, _ = divided(own.images(str(dark)), 24, 0)
+    few, _ = divide(own.images(str(dark)), 24, 0)
     adaptation = renorm.adapt_(own.classifier.model, pixels(own, few), **how)  # type: ignore[arg-type]
     assert_close(load_file("f.safetensors"), dict(own.classifier.model.state_dict()), rtol=0, atol=0)
     if adaptation.source_weight == 1:
@@ -138,7 +138,7 @@ def test_with_labels_before_and_after_are_measured_on_the_other_images(renorm_co
     result = renorm_command("adapt", *SOURCE, "--images", "digits", *options)
     assert result.status == 0, result.err
     own = named(here)
-    few, rest = divided(own.images("digits"), 50, 0)
+    few, rest = divide(own.images("digits"), 50, 0)
     judged = renorm.data.sample(rest, 200, 0)
 
     def accuracy() -> float:
@@ -171,7 +171,7 @@ def test_all_images_or_a_single_one(renorm_command: Command, here: Path, dark: P
 def adapted(here: Path, dark: Path) -> tuple[Tensor, Tensor]:
     """The images adapted to by default, and what the model gives for them when they replace its statistics."""
     own = named(here)
-    few, _ = divided(own.images(str(dark)), 32, 0)
+    few, _ = divide(own.images(str(dark)), 32, 0)
     x = pixels(own, few)
     return x, renorm.adapt_(own.classifier.model, x, 0).output
 
@@ -210,7 +210,7 @@ def test_timm_models_take_images_of_any_size(renorm_command: Command, tmp_path: 
     assert result.status == 0, result.err
     assert "nearer sites left out" in result.out
     own = open_named("timm:test_efficientnet", tmp_path / "w.safetensors")
-    few, _ = divided(own.images("photos"), 4, 0)
+    few, _ = divide(own.images("photos"), 4, 0)
     assert few[0][0].shape == (3, 160, 160)
     renorm.adapt_(own.classifier.model, pixels(own, few), 4)
     assert max(renorm.Bank.of(own.classifier.model).distance(renorm.Bank.load("b.safetensors")).values()) < 1e-6
@@ -400,7 +400,7 @@ def test_with_labels_the_page_has_the_gain_against_the_number_of_images(renorm_c
     assert "over 3 draws of images" in page
     assert "change, paired by image" in page
     own = named(here)
-    few, _ = divided(own.images("digits"), 32, 0)
+    few, _ = divide(own.images("digits"), 32, 0)
     renorm.adapt_(own.classifier.model, pixels(own, few), weight=0)
     assert_close(load_file("f.safetensors"), dict(own.classifier.model.state_dict()), rtol=0, atol=0)
 

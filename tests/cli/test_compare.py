@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from renorm.cli import main
-from renorm.cli.compare import notes
-from renorm.evaluate import Protocol
+from renorm.evaluate import Protocol, remarks
 from tests.cli.conftest import Command
 
 SMALL = ("--num-images", "60", "--shifts", "clean", "contrast", "gaussian_noise:5")
@@ -49,9 +48,9 @@ def test_two_banks_of_one_table(renorm_command: Command, tables: Path):
 
 def test_models_that_trained_otherwise_are_told_apart():
     one, other = Protocol(training="shared norms"), Protocol(training="shared norms, mixed by Mix(CutMix())")
-    assert notes(one, other) == ["A trained: shared norms", "B trained: shared norms, mixed by Mix(CutMix())"]
-    assert notes(one, one) == []
-    assert notes(one, Protocol())[1] == "B trained: not said"
+    assert remarks(one, other) == ["A trained: shared norms", "B trained: shared norms, mixed by Mix(CutMix())"]
+    assert remarks(one, one) == []
+    assert remarks(one, Protocol())[1] == "B trained: not said"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from renorm.cli.adaptation import divided, judge, pixels, tell_advice, tell_change, tell_shift
-from renorm.cli.curve import Drawing
+from renorm.cli.adaptation import judged_under_bar, pixels, tell_advice, tell_change, tell_shift
+from renorm.cli.curve import Drawing, draw
 from renorm.cli.model import ModelOptions
 from renorm.cli.options import Subcommand
 from renorm.cli.targets import check_place, check_targets
@@ -87,6 +87,7 @@ class Adapt(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.banks import site_tensors
+        from renorm.evaluate import divide
 
         self.check()
         named = self.source.open(self.model, self.common.device)
@@ -94,12 +95,14 @@ class Adapt(Subcommand):
         site_tensors(named.classifier.model, branch)  # says at once that there is nothing to move
         images = named.images(self.images)
         if self.curve:
+            from renorm.recipes.classify import prepare_curve
+
             name = f"{self.model} {self.source.weights}" if self.source.weights else self.model
-            options = {"model": name, "num_judged": self.num_judged, "seed": self.seed}
-            path = self.drawing.path(self.model)
-            self.drawing.draw(named, named.classifier.in_order(images), branch, path, console, **options)
+            asked = self.drawing.options(self.num_judged, self.seed)
+            prepared = prepare_curve(named, images, asked, branch, model=name, command=console.invocation)
+            draw(prepared, self.drawing.path(self.model), console)
             return
-        few, rest = divided(images, self.num_images, self.seed)
+        few, rest = divide(images, self.num_images, self.seed)
         adaptation = self.adapt(named, few, rest, branch, console)
         sized = named if named.classifier.size else named.of_size(few[0][0].shape[-1])
         self.write(sized, branch, adaptation, f"{few.name}: {adaptation!r}", console)
@@ -121,7 +124,7 @@ class Adapt(Subcommand):
         found = tell_shift(adaptation, fixed, few.name, console)._replace(others=len(rest) > 0)
         seen = sample(rest, self.num_judged, self.seed) if 0 < self.num_judged < len(rest) else rest
         moved = adaptation.source_weight != 1
-        judged = judge(named, seen if len(seen) else few, source, branch, console, moved=moved)
+        judged = judged_under_bar(named, seen if len(seen) else few, source, branch, console, moved=moved)
         change = tell_change(judged, seen, self.seed, console)
         advice = tell_advice(found, change, console)
         if self.report:

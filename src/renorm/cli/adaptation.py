@@ -7,36 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from renorm.cli.console import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
 
     from renorm.adapt import Adaptation, Evidence, Judgement
     from renorm.banks import Bank
     from renorm.cli.console import Console
     from renorm.data import Images
-    from renorm.evaluate import PredictionChange
+    from renorm.evaluate import Judged, PredictionChange
     from renorm.metrics import Interval
     from renorm.recipes import NamedModel
-
-
-NUM_IMAGES = 32
-
-
-class Judged(NamedTuple):
-    """Outputs for the same images.
-
-    Args:
-        before: With the source's statistics.
-        after: With the adapted ones.
-        images: Which.
-        classes: Names of the model's outputs, if known.
-    """
-
-    before: torch.Tensor
-    after: torch.Tensor
-    images: Images
-    classes: Sequence[str] = ()
 
 
 class Found(NamedTuple):
@@ -116,25 +95,17 @@ def _share(weight: float) -> str:
     return "more than 0.999" if 0.9995 <= weight < 1 else f"{weight:.3f}"
 
 
-def judge(
+def judged_under_bar(
     named: NamedModel, images: Images, source: Bank, branch: str | None, console: Console, *, moved: bool = True
 ) -> Judged:
-    """The model's outputs for images before and after, under a progress bar; the model is adapted already, if it moved at all."""
-    import torch
+    """The model's outputs for images before and after, under a progress bar."""
+    from renorm.evaluate import judge
 
-    from renorm.evaluate import Choice, outputs
-
-    choices = {"before": Choice(branch, source)}
-    if moved:
-        choices["after"] = Choice(branch)
-    parts: list[dict[str, torch.Tensor]] = []
     with console.progress("images") as bar:
         task = bar.add_task("what changes", total=len(images), numbers="")
-        for labels, found in outputs(named.classifier, images, choices):
-            parts.append(found)
-            bar.advance(task, len(labels))
-    before, *after = (torch.cat([part[name] for part in parts]) for name in choices)
-    return Judged(before, after[0] if after else before, images, named.classifier.classes)
+        return judge(
+            named.classifier, images, source, branch, moved=moved, callback=lambda done: bar.advance(task, done)
+        )
 
 
 def tell_change(judged: Judged, others: Images, seed: int, console: Console) -> PredictionChange:
@@ -148,7 +119,7 @@ def tell_change(judged: Judged, others: Images, seed: int, console: Console) -> 
     """
     from renorm.evaluate import prediction_change
 
-    labels, why = known_labels(judged) if len(others) else (None, "no images are left that it was not adapted to")
+    labels, why = judged.labels() if len(others) else (None, "no images are left that it was not adapted to")
     found = prediction_change(judged.before, judged.after, labels, seed)
     noun = "image" if found.images == 1 else "images"
     which = f"other {noun}" if len(others) else f"{noun} adapted to"
@@ -178,21 +149,6 @@ def tell_advice(found: Found, change: PredictionChange, console: Console) -> str
     return said
 
 
-def known_labels(judged: Judged) -> tuple[torch.Tensor | None, str]:
-    """The labels of images, or why they cannot be used."""
-    from renorm.data import in_order
-    from renorm.evaluate import check_classes
-
-    if int(judged.images.labels.min()) < 0:
-        return None, f"{judged.images.name} has images without a label"
-    try:
-        images = in_order(judged.images, judged.classes)
-        check_classes(images, judged.before.shape[1])
-    except ValueError as error:
-        return None, str(error)
-    return images.labels, ""
-
-
 def _signed(interval: Interval) -> str:
     value, low, high = (100 * number for number in interval)
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
@@ -200,23 +156,6 @@ def _signed(interval: Interval) -> str:
 
 def _luck(gain: Interval) -> str:
     return "" if gain.sure else "; may be chance"
-
-
-def divided(images: Images, num: int | None, seed: int) -> tuple[Images, Images]:
-    """So many images to adapt to, drawn with a seed, and the rest.
-
-    Raises:
-        ValueError: There are not so many, or none is wanted.
-    """
-    import torch
-
-    num = min(NUM_IMAGES, len(images)) if num is None else num
-    if not 1 <= num <= len(images):
-        raise ValueError(
-            f"--num-images {num} of {len(images)} images in {images.name}: 1 to {len(images)} is needed. Change it."
-        )
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return images.subset(order[:num]), images.subset(order[num:])
 
 
 def pixels(named: NamedModel, images: Images) -> torch.Tensor:

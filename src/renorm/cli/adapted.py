@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm.cli.adaptation import known_labels
 from renorm.cli.console import counted
 from renorm.cli.pages import write_page
 
 if TYPE_CHECKING:
     from renorm.adapt import Reference
     from renorm.banks import Bank
-    from renorm.cli.adaptation import Found, Judged
+    from renorm.cli.adaptation import Found
     from renorm.cli.console import Console
     from renorm.data import Images
-    from renorm.evaluate import Curve, PredictionChange
+    from renorm.evaluate import Curve, Judged, PredictionChange
     from renorm.recipes import NamedModel
     from renorm.report.sections import adapted
 
@@ -35,19 +34,15 @@ def reference_at(path: str, named: NamedModel, branch: str | None, seed: int) ->
 
 def gain_by_images(named: NamedModel, images: Images, branch: str | None, seed: int, console: Console) -> Curve | None:
     """Accuracy against the number of images, where there are enough with labels."""
-    from renorm.cli.curve import described
-    from renorm.evaluate import Method, make_curve, plan_curve
-    from renorm.shifts import make_shifts
+    from renorm.evaluate import make_curve
+    from renorm.recipes.classify import CurveOptions, prepare_curve
 
-    images = named.classifier.in_order(images)
     sizes = [size for size in SIZES if size <= len(images) - min(JUDGED, len(images) // 2)]
     if not sizes:
         return None
-    shifts = make_shifts(("clean",), lambda name: named.config.view(name, images[0][0].shape[-1]), seed)
-    methods = [Method.named("auto")]
-    plan = plan_curve(images, methods, sizes=sizes, draws=DRAWS, num_judged=JUDGED, seed=seed)
-    protocol = described(named, images, plan, shifts, "", console.invocation)
-    return make_curve(named.classifier, images, shifts, plan, protocol, branch=branch)
+    asked = CurveOptions(("auto",), sizes, DRAWS, num_judged=JUDGED, seed=seed)
+    found = prepare_curve(named, images, asked, branch, command=console.invocation)
+    return make_curve(named.classifier, found.images, found.shifts, found.plan, found.protocol, branch=branch)
 
 
 def told(
@@ -60,7 +55,7 @@ def told(
 
     before, after = judged.before.argmax(1), judged.after.argmax(1)
     rows = torch.argsort((before == after).long(), stable=True)[:EXAMPLES]
-    labels, _ = known_labels(judged)
+    labels, _ = judged.labels()
 
     def name(k: int) -> str:
         return judged.classes[k] if judged.classes else str(k)

@@ -13,7 +13,7 @@ from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
-    from renorm.evaluate import Difference, Protocol, Results
+    from renorm.evaluate import Results
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,16 @@ class Compare(Subcommand):
 
     def run(self, console: Console) -> None:
         """Run the command."""
-        from renorm.evaluate import differences
+        from renorm.evaluate import differences, remarks
         from renorm.report import terminal
 
         a, b = read(self.a), read(self.b)
-        found = self.chosen(differences(a, b, self.banks, self.ignore))
+        found = differences(a, b, self.banks, self.ignore, self.shifts)
+        notes = remarks(a.protocol, b.protocol)
         console.say(f"A = {self.a}: {a.protocol.model}\nB = {self.b}: {b.protocol.model}")
-        for note in notes(a.protocol, b.protocol):
+        for note in notes:
             console.say(note, style="dim")
-        console.found(a=self.a, b=self.b, notes=notes(a.protocol, b.protocol), differences=found)
+        console.found(a=self.a, b=self.b, notes=notes, differences=found)
         for banks in dict.fromkeys(each.banks for each in found):
             console.show()
             shifts = [(each.shift, each.severity) for each in found if each.banks == banks]
@@ -61,20 +62,6 @@ class Compare(Subcommand):
         images = counted(counts[0], "image") if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
         console.say(f"accuracy in %, differences in points, paired bootstrap 95 % intervals over {images}", style="dim")
 
-    def chosen(self, found: list[Difference]) -> list[Difference]:
-        """The differences under the shifts that were asked for.
-
-        Raises:
-            ValueError: If a shift is not in both tables.
-        """
-        known = dict.fromkeys(each.shift for each in found)
-        for name in self.shifts:
-            if name not in known:
-                raise ValueError(
-                    f"the tables do not both have the shift {name!r}: they share {', '.join(known)}. Name some of these."
-                )
-        return [each for each in found if not self.shifts or each.shift in self.shifts]
-
 
 def read(path: Path) -> Results:
     """The table of a run or a file."""
@@ -82,14 +69,3 @@ def read(path: Path) -> Results:
     from renorm.train import Run
 
     return read_results(Run(path).results if path.is_dir() else path)
-
-
-def notes(a: Protocol, b: Protocol) -> list[str]:
-    """What differs and may."""
-    versions = [name for name in {**a.versions, **b.versions} if a.versions.get(name) != b.versions.get(name)]
-    found = [f"versions differ: {name} {a.versions.get(name)} and {b.versions.get(name)}" for name in versions]
-    if a.weights != b.weights and a.normalization != b.normalization:
-        found.append(f"each model has its normalization: {a.normalization}; {b.normalization}")
-    if a.training != b.training:
-        found += [f"{side} trained: {each.training or 'not said'}" for side, each in (("A", a), ("B", b))]
-    return found

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from renorm.cli.console import Console
-    from renorm.data import Images
-    from renorm.evaluate import Curve, CurvePlan, Method, Protocol
-    from renorm.recipes import NamedModel
+    from renorm.evaluate import Curve
+    from renorm.recipes.classify import CurveOptions, PreparedCurve
     from renorm.shifts import Shift
 
 
@@ -40,92 +37,30 @@ class Drawing:
         is_run = (Path(model) / "config.json").exists()
         return self.out or (Path(model) / "curve.png" if is_run else Path("curve.png"))
 
-    def draw(
-        self,
-        named: NamedModel,
-        images: Images,
-        branch: str | None,
-        path: Path,
-        console: Console,
-        *,
-        model: str,
-        num_judged: int,
-        seed: int,
-    ) -> None:
-        """Measure, write the picture and the numbers, and show a table of them.
+    def options(self, num_judged: int, seed: int) -> CurveOptions:
+        """What is compared, judged on so many images."""
+        from renorm.recipes.classify import CurveOptions
 
-        Args:
-            named: The model.
-            images: With labels.
-            branch: Whose statistics to adapt.
-            path: Of the picture.
-            console: Where to tell.
-            model: Its name, and where its weights are from.
-            num_judged: How many images to judge on, at most half; 0 for half.
-            seed: Of all draws, shifts and intervals.
-        """
-        from renorm.evaluate import forget_partial, make_curve, partial_under, plan_curve, write_curve
-        from renorm.files import write_atomically
-        from renorm.report import by_images, figures
-
-        how = plan_curve(images, self.named(), sizes=self.sizes, draws=self.draws, num_judged=num_judged, seed=seed)
-        chosen = self.chosen(named, images, seed)
-        protocol = described(named, images, how, chosen, model, console.invocation)
-        partial = partial_under(path.parent / f".{path.stem}.curve", chosen, how, protocol, branch)
-        if partial.exists():
-            console.say(f"going on with what is in {partial}", style="dim")
-        with console.progress("draws") as bar:
-            task = bar.add_task("adapt", total=None, numbers="")
-
-            def show(done: float, total: int, shift: Shift) -> None:
-                bar.update(task, completed=int(done), total=total, numbers=shift.label)
-
-            options = {"branch": branch, "partial": partial, "callback": show}
-            found = make_curve(named.classifier, images, chosen, how, protocol, **options)
-        write_curve(path.with_suffix(".csv"), found)
-        write_atomically(path, figures.png(by_images.figure(found), protocol.command))
-        forget_partial(partial)
-        tell(found, console)
-        console.done("curve", path)
-        console.done("its numbers", path.with_suffix(".csv"), "curve_numbers")
-
-    def named(self) -> list[Method]:
-        """The methods.
-
-        Raises:
-            ValueError: For an unknown name.
-        """
-        from renorm.evaluate import USUAL_METHODS, Method
-
-        return [Method.named(name) for name in self.methods or USUAL_METHODS]
-
-    def chosen(self, named: NamedModel, images: Images, seed: int) -> Sequence[Shift]:
-        """The shifts.
-
-        Raises:
-            ValueError: For an unknown name, or one that is no change of the images alone.
-        """
-        from renorm.recipes.classify import views_of
-        from renorm.shifts import make_shifts
-
-        found = make_shifts(self.shifts or ("clean",), views_of(named, images), seed)
-        attacks = [shift.name for shift in found if shift.adversary is not None]
-        if attacks:
-            raise ValueError(
-                f"--shifts {attacks[0]} with --curve: an attack sees the model, whose statistics differ along a curve. Name "
-                "corruptions or views, or evaluate attacks by renorm evaluate --adapt."
-            )
-        return found
+        return CurveOptions(self.methods, self.sizes, self.draws, self.shifts, num_judged, seed)
 
 
-def described(
-    named: NamedModel, images: Images, how: CurvePlan, chosen: Sequence[Shift], model: str, command: str
-) -> Protocol:
-    """How the curve is made."""
-    from renorm.evaluate import Choice, describe
+def draw(prepared: PreparedCurve, path: Path, console: Console) -> None:
+    """Measure under a progress bar, write the picture and the numbers, and show a table of them."""
+    from renorm.recipes.classify import draw_curve
 
-    recipes = {name: Choice(made=method.made) for name, method in how.methods.items()}
-    return describe(named.classifier, images, recipes, chosen, model=model, command=command)
+    partial = prepared.partial(path)
+    if partial.exists():
+        console.say(f"going on with what is in {partial}", style="dim")
+    with console.progress("draws") as bar:
+        task = bar.add_task("adapt", total=None, numbers="")
+
+        def show(done: float, total: int, shift: Shift) -> None:
+            bar.update(task, completed=int(done), total=total, numbers=shift.label)
+
+        found = draw_curve(prepared, path, show)
+    tell(found, console)
+    console.done("curve", path)
+    console.done("its numbers", path.with_suffix(".csv"), "curve_numbers")
 
 
 def tell(found: Curve, console: Console) -> None:

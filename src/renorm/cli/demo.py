@@ -110,9 +110,10 @@ def adapt(named: NamedModel, out: Path, seed: int, console: Console) -> None:
 
     from renorm.adapt import adapt_
     from renorm.banks import Bank
-    from renorm.cli.adaptation import divided, judge, pixels, tell_advice, tell_change, tell_shift
+    from renorm.cli.adaptation import judged_under_bar, pixels, tell_advice, tell_change, tell_shift
     from renorm.cli.adapted import told
     from renorm.cli.pages import write_page
+    from renorm.evaluate import divide
     from renorm.recipes import page_of_run
     from renorm.report.sections import adapted
     from renorm.shifts import make_shifts
@@ -121,11 +122,11 @@ def adapt(named: NamedModel, out: Path, seed: int, console: Console) -> None:
     images = named.images(CONFIG.source.data)
     (shift,) = make_shifts([SHIFT], lambda name: named.config.view(name, images[0][0].shape[-1]), seed)
     pixels_of_all = shift(images.batch(range(len(images)))[0], torch.arange(len(images)))
-    few, rest = divided(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
+    few, rest = divide(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
     source = Bank.of(named.classifier.model, branch=BRANCH)
     adaptation = adapt_(named.classifier.model, pixels(named, few), branch=BRANCH)
     found = tell_shift(adaptation, None, f"{few.name} under {SHIFT.replace(':', ' ')}", console)
-    judged = judge(named, rest, source, BRANCH, console, moved=adaptation.source_weight != 1)
+    judged = judged_under_bar(named, rest, source, BRANCH, console, moved=adaptation.source_weight != 1)
     change = tell_change(judged, rest, seed, console)
     advice = tell_advice(found, change, console)
     bank = Bank.of(named.classifier.model, branch=BRANCH, affine=True)

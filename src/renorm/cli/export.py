@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
-    from renorm.evaluate import Choice
     from renorm.recipes import NamedModel
 
 
@@ -53,10 +52,11 @@ class Export(Subcommand):
         from renorm.banks import using
         from renorm.cli.written import write_exported
         from renorm.export import check_name
+        from renorm.recipes.classify import exported_choice
 
         check_name(self.out)
         named = self.sized(self.source.open(self.model, self.common.device))
-        choice = self.choice(named)
+        choice = exported_choice(named, self.bank, self.branch, self.train, self.seed)
         bank = choice.bank and choice.bank.check_complete()
         borrowed = using(named.classifier.model, bank, choice.branch) if bank else nullcontext()
         with borrowed:
@@ -77,47 +77,3 @@ class Export(Subcommand):
                 f"{what} for images of {self.model}: a side in pixels is needed. Add --size, say --size 224."
             )
         return named.of_size(size)
-
-    def choice(self, named: NamedModel) -> Choice:
-        """The bank that is exported.
-
-        Raises:
-            ValueError: If it is unknown, if there are several to choose from, or if it is another branch's.
-        """
-        from renorm.evaluate import Choice
-
-        if self.train is not None and "@" not in (self.bank or ""):
-            raise ValueError(
-                f"--train {self.train} with the bank {self.bank or 'of a branch'}: it is not measured on training "
-                "images. Leave it out, or name a bank that is measured, as --bank clean@BRANCH."
-            )
-        if self.bank is None:
-            return Choice(named.branch(self.branch), made="of the model")
-        if self.bank.endswith(".safetensors"):
-            return self.from_file(named, self.bank)
-        choice = self.chosen(named, self.bank)
-        if self.branch not in (None, choice.branch):
-            raise ValueError(
-                f"--branch {named.branch(self.branch)} with --bank {self.bank}, which uses the affine of {choice.branch}: "
-                "only a bank file needs a branch to be put in. Leave --branch out."
-            )
-        return choice
-
-    def from_file(self, named: NamedModel, path: str) -> Choice:
-        """The bank of a file, for the branch that is named, else the one it was measured through."""
-        from renorm.banks import Bank
-
-        own = Bank.load(path).branch
-        branch = named.branch(self.branch or (own if own in named.classifier.branches else None))
-        return replace(self.chosen(named, path), branch=branch)
-
-    def chosen(self, named: NamedModel, name: str) -> Choice:
-        """A bank by its name, as ``renorm evaluate`` takes it."""
-        from renorm.evaluate import TrainingImages, choose
-        from renorm.recipes.classify import read, views_of
-
-        train = named.images(self.train, "train") if self.train else None
-        if train is None and "@" in name and named.about:
-            train, _ = read(named.config)
-        training = TrainingImages(train, seed=self.seed, make_view=views_of(named, train) if train else None)
-        return choose(named.classifier, [name], named.classifier.branches, training)[name]

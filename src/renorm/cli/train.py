@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm.cli.options import Subcommand
-from renorm.recipes.classify import Config, Options, configured, options_of
+from renorm.recipes.classify import Config, Options, configured
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
-    from renorm.train import Run
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,14 @@ class Train(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.cli.training import table, trained
+        from renorm.recipes.classify import resumed
         from renorm.train import Run
 
         config = configured(**vars(self.options))
         run = Run(self.out or default_folder(config))
-        config = resumed(run, self.options, console) if self.resume else config
+        if self.resume:
+            config = resumed(run, self.options, console.typed)
+            console.say(f"going on with {run.path}", style="dim")
         recipe = trained(config, run.path, console, resume=self.resume, device=self.common.device)
         if config.writing.table_images:
             table(recipe, run.path, config.writing.table_images, console)
@@ -52,36 +54,3 @@ def default_folder(config: Config) -> Path:
     return Path("runs") / "-".join(
         [data, network.model.replace(":", "-"), network.norm, *config.branches, *mixed, str(config.seed)]
     )
-
-
-def resumed(run: Run, given: Options, console: Console) -> Config:
-    """The configuration a run was started with.
-
-    Args:
-        run: Which one.
-        given: What is asked for now; what was typed counts even where it is the default.
-        console: Where to tell, and what was typed.
-
-    Raises:
-        ValueError: If options were given that differ from it.
-    """
-    from renorm.recipes import config_of
-    from renorm.recipes.classify import located
-
-    about = run.config()
-    config = located(config_of(about))
-    if "format" not in about:  # a run from before did not keep it
-        config = replace(config, writing=replace(config.writing, table_images=vars(given)["table_images"]))
-    started, asked = options_of(config), options_of(located(configured(**vars(given))))
-    usual, typed = vars(Options()), console.typed
-    differing = [
-        name for name, value in asked.items() if (value != usual[name] or name in typed) and value != started[name]
-    ]
-    if differing:
-        differ = ", ".join(f"{name} {asked[name]!r} (the run has {started[name]!r})" for name in differing)
-        raise ValueError(
-            f"--resume with other options than {run.path} was started with: {differ}. A run goes on as it began. "
-            "Leave them out, or start a new run with another --out."
-        )
-    console.say(f"going on with {run.path}", style="dim")
-    return config

@@ -13,10 +13,11 @@ from renorm.evaluate.averages import (
     relative_mean_corruption_error,
 )
 from renorm.evaluate.banks import SOURCE, Adapted, TrainingImages, choose, unknown, usual
-from renorm.evaluate.compare import Difference, check_alike, differences, mean_difference
+from renorm.evaluate.compare import Difference, check_alike, differences, mean_difference, remarks
 from renorm.evaluate.curve import Curve, curve_rows, forget_partial, make_curve, partial_under, write_curve
 from renorm.evaluate.curve_points import CurvePlan, plan_curve
 from renorm.evaluate.former import Former, free_name, read_former
+from renorm.evaluate.judged import Judged, divide, judge
 from renorm.evaluate.methods import USUAL_METHODS, Method
 from renorm.evaluate.overview import check_standard, overview
 from renorm.evaluate.predictions import PredictionChange, prediction_change
@@ -39,6 +40,7 @@ __all__ = [
     "Difference",
     "Former",
     "ImageSet",
+    "Judged",
     "Method",
     "PredictionChange",
     "Protocol",
@@ -55,9 +57,11 @@ __all__ = [
     "curve_rows",
     "describe",
     "differences",
+    "divide",
     "evaluate",
     "forget_partial",
     "free_name",
+    "judge",
     "known_reference",
     "label",
     "lacking",
@@ -79,6 +83,7 @@ __all__ = [
     "read_results",
     "reference_of",
     "relative_mean_corruption_error",
+    "remarks",
     "unknown",
     "usual",
     "write_curve",

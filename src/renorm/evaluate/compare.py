@@ -39,7 +39,11 @@ class Difference:
 
 
 def differences(
-    a: Results, b: Results, banks: tuple[str, str] | None = None, ignore: Collection[str] = ()
+    a: Results,
+    b: Results,
+    banks: tuple[str, str] | None = None,
+    ignore: Collection[str] = (),
+    shifts: Collection[str] = (),
 ) -> list[Difference]:
     """Paired differences ``b - a`` of all cells that both tables have.
 
@@ -49,11 +53,13 @@ def differences(
         banks: The bank of each to compare; by default all of the same name.
         ignore: Fields of the protocol that may differ after all: ``scale``, ``rounding``, ``view``, ``attack``,
             ``seed``, ``normalization``.
+        shifts: Names of those to compare; by default all that both have.
 
     Raises:
-        ValueError: If the tables are unlike, naming the field; if they have no cell in common, or no hits.
+        ValueError: If the tables are unlike, naming the field; if they have no cell in common, or no hits; if they do not both
+            have a shift.
     """
-    pairs = _pairs(a, b, banks)
+    pairs = _chosen(_pairs(a, b, banks), shifts)
     for one, _ in pairs:
         check_alike(a.protocol, b.protocol, (one[1], one[2]), ignore)
     found: dict[tuple[CellKey, CellKey], Difference] = {}
@@ -61,6 +67,17 @@ def differences(
         same = [pair for pair in pairs if len(a.hits[pair[0]]) == size]
         found |= zip(same, _together(a, b, same), strict=True)
     return [found[pair] for pair in pairs]
+
+
+def remarks(a: Protocol, b: Protocol) -> list[str]:
+    """What differs between two tables that are compared all the same: versions, normalization, training."""
+    versions = [name for name in {**a.versions, **b.versions} if a.versions.get(name) != b.versions.get(name)]
+    found = [f"versions differ: {name} {a.versions.get(name)} and {b.versions.get(name)}" for name in versions]
+    if a.weights != b.weights and a.normalization != b.normalization:
+        found.append(f"each model has its normalization: {a.normalization}; {b.normalization}")
+    if a.training != b.training:
+        found += [f"{side} trained: {each.training or 'not said'}" for side, each in (("A", a), ("B", b))]
+    return found
 
 
 def mean_difference(a: Results, b: Results, cells: Sequence[Difference]) -> Interval:
@@ -124,6 +141,16 @@ def _pairs(a: Results, b: Results, banks: tuple[str, str] | None) -> list[tuple[
             "Evaluate both under the same shifts, and name the banks to compare with --banks."
         )
     return pairs
+
+
+def _chosen(pairs: list[tuple[CellKey, CellKey]], shifts: Collection[str]) -> list[tuple[CellKey, CellKey]]:
+    known = dict.fromkeys(one[1] for one, _ in pairs)
+    for name in shifts:
+        if name not in known:
+            raise ValueError(
+                f"the tables do not both have the shift {name!r}: they share {', '.join(known)}. Name some of these."
+            )
+    return [pair for pair in pairs if not shifts or pair[0][1] in shifts]
 
 
 def _together(a: Results, b: Results, pairs: Sequence[tuple[CellKey, CellKey]]) -> list[Difference]:

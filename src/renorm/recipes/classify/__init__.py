@@ -24,11 +24,14 @@ if TYPE_CHECKING:
         changed,
         option,
     )
+    from renorm.recipes.classify.curve import CurveOptions, PreparedCurve, draw_curve, prepare_curve
+    from renorm.recipes.classify.exported import exported_choice
     from renorm.recipes.classify.files import input_of, write_plain, write_program
     from renorm.recipes.classify.flat import Options, configured, options_of
     from renorm.recipes.classify.gradients import gradients_of_run
     from renorm.recipes.classify.paths import located
     from renorm.recipes.classify.recipe import Classification, read
+    from renorm.recipes.classify.resume import resumed
     from renorm.recipes.classify.score import views_of
     from renorm.recipes.classify.start import build
 
@@ -39,6 +42,7 @@ __all__ = [
     "Classification",
     "Computing",
     "Config",
+    "CurveOptions",
     "DataSource",
     "Evaluation",
     "Exchange",
@@ -47,18 +51,23 @@ __all__ = [
     "Network",
     "Optimization",
     "Options",
+    "PreparedCurve",
     "Writing",
     "attack_in_words",
     "build",
     "changed",
     "check",
     "configured",
+    "draw_curve",
+    "exported_choice",
     "gradients_of_run",
     "input_of",
     "located",
     "option",
     "options_of",
+    "prepare_curve",
     "read",
+    "resumed",
     "score",
     "views_of",
     "write_plain",
@@ -72,6 +81,7 @@ _MODULE_OF = {
     "Classification": "recipe",
     "Computing": "config",
     "Config": "config",
+    "CurveOptions": "curve",
     "DataSource": "config",
     "Evaluation": "asked",
     "Exchange": "config",
@@ -80,18 +90,23 @@ _MODULE_OF = {
     "Network": "config",
     "Optimization": "config",
     "Options": "flat",
+    "PreparedCurve": "curve",
     "Writing": "config",
     "attack_in_words": "adversarial",
     "build": "start",
     "changed": "config",
     "check": "checks",
     "configured": "flat",
+    "draw_curve": "curve",
+    "exported_choice": "exported",
     "gradients_of_run": "gradients",
     "input_of": "files",
     "located": "paths",
     "option": "config",
     "options_of": "flat",
+    "prepare_curve": "curve",
     "read": "recipe",
+    "resumed": "resume",
     "views_of": "score",
     "write_plain": "files",
     "write_program": "files",
