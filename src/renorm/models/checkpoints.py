@@ -17,7 +17,7 @@ from torch import Tensor
 WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
-class State(NamedTuple):
+class Candidate(NamedTuple):
     """Some tensors of a checkpoint.
 
     Args:
@@ -61,14 +61,14 @@ def states_in(
         yield place, tensors
 
 
-def candidates(content: Mapping[str, Any], own: Collection[str]) -> list[State]:
+def candidates(content: Mapping[str, Any], own: Collection[str]) -> list[Candidate]:
     """The states that have most of a model's keys, behind one prefix each; none where no key is the model's.
 
     A Lightning checkpoint says which of its dicts is the model's state.
     """
     if "pytorch-lightning_version" in content:
         content = {"state_dict": content.get("state_dict", {})}
-    found: list[tuple[int, State]] = []
+    found: list[tuple[int, Candidate]] = []
     for place, tensors in states_in(content):
         keys = {key: WRAPPERS.sub("", key) for key in tensors}
         counts = Counter(prefix for key in keys.values() for prefix in prefixes(key, own))
@@ -83,7 +83,7 @@ def prefixes(key: str, own: Collection[str]) -> Iterator[str]:
     return (key[:start] for start in starts if key[start:] in own)
 
 
-def _behind(place: tuple[str, ...], prefix: str, tensors: dict[str, Tensor], keys: Mapping[str, str]) -> State:
+def _behind(place: tuple[str, ...], prefix: str, tensors: dict[str, Tensor], keys: Mapping[str, str]) -> Candidate:
     inside = {key: plain.removeprefix(prefix) for key, plain in keys.items() if plain.startswith(prefix)}
     state: dict[str, Tensor] = OrderedDict((plain, tensors[key]) for key, plain in inside.items())
     if hasattr(tensors, "_metadata"):
@@ -92,17 +92,19 @@ def _behind(place: tuple[str, ...], prefix: str, tensors: dict[str, Tensor], key
             key.removeprefix(prefix).rstrip("."): value for key, value in versions.items() if key.startswith(prefix)
         }
         vars(state)["_metadata"] = OrderedDict(bare)
-    return State(place, prefix, state, [key for key in keys if key not in inside], any(k != p for k, p in keys.items()))
+    return Candidate(
+        place, prefix, state, [key for key in keys if key not in inside], any(k != p for k, p in keys.items())
+    )
 
 
-def meant(found: Sequence[State], ema: bool) -> State | None:
+def meant(found: Sequence[Candidate], ema: bool) -> Candidate | None:
     """The one that is meant: the only one, or of averaged and other weights the averaged ones if ``ema``; None if unclear."""
     if len(found) > 1 or not ema:
         found = [state for state in found if state.averaged is ema]
     return found[0] if len(found) == 1 else None
 
 
-def told(state: State, found: Sequence[State], left: str) -> list[str]:
+def told(state: Candidate, found: Sequence[Candidate], left: str) -> list[str]:
     """What was chosen that nobody asked for.
 
     Args:

@@ -285,10 +285,10 @@ def _weighed(features: Tensor, cells: Tensor) -> Moments:
     return Moments(mean, var, count)
 
 
-Box = tuple[slice, slice]
+Slices = tuple[slice, slice]
 
 
-def _tiles(size: Sequence[int], tile: int, halo: int) -> Iterator[tuple[Box, Box, Box]]:
+def _tiles(size: Sequence[int], tile: int, halo: int) -> Iterator[tuple[Slices, Slices, Slices]]:
     """Of each tile what it gives, what it is computed from, and where in that the former is; all whole cells."""
     step = max(STRIDE, tile // STRIDE * STRIDE)
     sides = []

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from torch import Tensor, nn
 
 from renorm.banks import unwrap
-from renorm.models.checkpoints import WRAPPERS, State, candidates, meant, states_in, told
+from renorm.models.checkpoints import WRAPPERS, Candidate, candidates, meant, states_in, told
 from renorm.models.weight_files import no_state, read
 from renorm.notice import Notice
 
@@ -60,15 +60,15 @@ def tensors_of(path: Path) -> Mapping[str, Tensor]:
     return _of_another(path, read(path)).tensors
 
 
-def _of_another(path: Path, content: Mapping[str, Any]) -> State:
+def _of_another(path: Path, content: Mapping[str, Any]) -> Candidate:
     """The state of a model that is not known: the largest."""
-    found = [State(place, "", tensors) for place, tensors in states_in(content)]
+    found = [Candidate(place, "", tensors) for place, tensors in states_in(content)]
     if not found:
         raise no_state(path)
     return max(found, key=lambda state: len(state.tensors))
 
 
-def _several(path: Path, found: Sequence[State], ema: bool) -> ValueError:
+def _several(path: Path, found: Sequence[Candidate], ema: bool) -> ValueError:
     names = ", ".join(state.name for state in found)
     averaged = sum(state.averaged for state in found)
     if not ema and averaged == len(found) == 1:

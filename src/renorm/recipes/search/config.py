@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-Method = Literal["darts", "darts-second", "paths"]
+SearchMethod = Literal["darts", "darts-second", "paths"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Config:
     size: int | None = None
     table: str | None = None
     column: str = "cifar10"
-    method: Method = "darts"
+    method: SearchMethod = "darts"
     norm: str = "affine-free"
     statistics: str = "batch"
     width: int = 16

@@ -27,7 +27,7 @@ WEIGHTS, MIXTURE = "weights", "mixture"
 LOOK = 0.01  # how far the network's weights are moved, in all, to differentiate a gradient by them
 
 
-class Batch(NamedTuple):
+class SearchBatch(NamedTuple):
     """Images of both halves, uint8 ``(N, 3, H, W)``, and their labels; the second half's only where a mixture trains."""
 
     images: Tensor
@@ -104,7 +104,7 @@ class Search(Recipe):
         rate = half_cosine(epoch, config.rate, config.horizon or config.epochs, floor=config.floor)
         return {WEIGHTS: rate} | ({MIXTURE: config.mixture_rate} if config.mixes else {})
 
-    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int) -> Iterator[SearchBatch]:
         """This process's batches of an epoch, of both halves."""
         config, place = self.config, {"rank": self.processes.rank, "ranks": self.processes.count}
         mine = Order(len(self.first), config.batch, config.seed, epoch, first, **place)
@@ -113,7 +113,7 @@ class Search(Recipe):
             images, labels = self._viewed(self.first, share.keys)
             step = epoch * self.plan.steps + share.place[1]
             beside = self._viewed(self.second, held.keys) if config.mixes else (images[:0], labels[:0])
-            yield Batch(images, labels, *beside, share.total, step)
+            yield SearchBatch(images, labels, *beside, share.total, step)
 
     def _viewed(self, half: Tensor, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
         pixels, labels = self.images.batch(half[[index for _, index in keys]])
@@ -122,7 +122,7 @@ class Search(Recipe):
         shown = [seeded(self.view, image, *key, epoch, int(half[i])) for image, (epoch, i) in places]
         return torch.stack(shown), labels
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: SearchBatch) -> dict[str, float]:
         """One of the network's weights, then one of the mixture's; all forwards of it have the same draw or path."""
         path = self.path(batch.step)
         x, labels = self._normalized(batch.images), batch.labels.to(self.processes.device)
