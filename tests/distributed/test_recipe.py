@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import renorm
+from renorm.recipes import open_run
 from renorm.recipes.classify import Classification, configured
 from renorm.recipes.classify import recipe as classification
 from renorm.train import Event, Run, train
+from renorm.train.shards import whole
 from tests.distributed.ranks import on_ranks
 from tests.recipes.classify import small
 
@@ -45,7 +47,7 @@ def trained(**changes: Any) -> dict[str, Any]:
     made = recipe(**changes)
     losses = [made.step(batch)["loss"] for batch in made.batches(0, 0)]
     made.finish()
-    return {"losses": losses, "numbers": made.validate(), "weights": dict(made.weights()["model"])}
+    return {"losses": losses, "numbers": made.validate(), "weights": whole(dict(made.weights()["model"]))}
 
 
 def local() -> dict[str, Any]:
@@ -63,9 +65,11 @@ def statistics(made: Classification) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in made.model.named_buffers() if "running" in key}
 
 
-def stopped(folder: Path, stop: int) -> None:
+AVERAGED: dict[str, Any] = {"ema": 0.9, "ema_images": 14, "epochs": 2, "save_every": 4, "accumulate": 2}
+
+
+def stopped(folder: Path, stop: int, changes: dict[str, Any] = AVERAGED) -> None:
     """A run that is interrupted after a step and goes on in a new recipe; a stop of 0 is a whole run."""
-    changes = {"ema": 0.9, "ema_images": 14, "epochs": 2, "save_every": 4, "accumulate": 2}
 
     def interrupt(event: Event) -> None:
         if event.step == stop:
@@ -73,7 +77,7 @@ def stopped(folder: Path, stop: int) -> None:
 
     made, run = recipe(**changes), Run(folder)
     if made.processes.main:
-        run.start({"config": {}})
+        run.start(made.describe())
     try:
         train(made, run, callback=interrupt)
     except KeyboardInterrupt:
@@ -162,3 +166,28 @@ def test_two_processes_that_compile_are_one():
     expected = trained()
     for each in on_ranks(2, compiled):
         assert_close(each, expected, rtol=1e-5, atol=1e-5)
+
+
+SHARDED: dict[str, Any] = {"epochs": 2, "save_every": 4, "shard": True}
+
+
+def divided(rank: int, folder: str) -> dict[str, Any]:
+    """Epochs of a replicated and of a divided model, and runs of the latter, of which one is stopped."""
+    found: dict[str, Any] = {"whole": trained(), "parts": trained(shard=True)}
+    made = recipe(**SHARDED)
+    made.test = made.test.subset(range(1))  # the other process has none, and must not be waited for
+    found["tested alone"] = made.validate()
+    for stop in (0, 6):
+        stopped(Path(folder) / f"divided-{stop}", stop, SHARDED)
+    return found
+
+
+@pytest.mark.slow
+def test_a_divided_model_trains_as_a_whole_one_and_its_checkpoint_is_whole(tmp_path: Path):
+    for each in on_ranks(2, divided, str(tmp_path)):
+        assert_close(each["parts"], each["whole"], rtol=1e-9, atol=1e-9)
+        assert each["tested alone"].keys() == {"test/weak", "test/clean"}
+    whole, other = Run(tmp_path / "divided-0"), Run(tmp_path / "divided-6")
+    assert small.numbers(other) == small.numbers(whole)
+    assert_close(other.load().weights, whole.load().weights, rtol=0, atol=0)
+    assert open_run(whole.path).classifier.branches == ("weak", "clean")

@@ -10,6 +10,7 @@ from renorm.train.precision import autocast, scaler
 from renorm.train.recipe import Plan, Recipe, Step, check_finite
 from renorm.train.run import Run
 from renorm.train.schedules import constant, half_cosine, inverse_decay, linear
+from renorm.train.shards import gathered
 from renorm.train.trackers import check_trackers, tracking
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "checkpoint",
     "constant",
     "device_of",
+    "gathered",
     "half_cosine",
     "inverse_decay",
     "join",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from renorm.files import check_readable, writing
 from renorm.models import versioned
 from renorm.train.older import updated
+from renorm.train.shards import divided
 
 WEIGHTS, STATE = ".safetensors", "state.pt"
 FORMAT = 1
@@ -100,8 +101,11 @@ def weights_of(version: Path, name: str) -> Path:
 
 
 def load_into(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load tensors strictly."""
-    model.load_state_dict(versioned(model, weights))
+    """Load tensors strictly, each process its part where the model is divided."""
+    state, own = versioned(model, weights), model.state_dict()
+    for name in state.keys() & own.keys():
+        state[name] = divided(state[name], own[name])
+    model.load_state_dict(state)
 
 
 def versions(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from renorm.banks import tracked
 from renorm.extras import require
 from renorm.functional import Moments, all_merge
 from renorm.routing import route_of
+from renorm.train.shards import shard_
 
 # Whether every forward takes the main process's buffers; the name in torch 2.6 is deprecated in 2.15.
 BUFFERS = next(
@@ -81,6 +82,10 @@ class Processes:
             mine, found = found[0], [torch.empty_like(found[0]) for _ in range(self.count)]
             dist.all_gather(found, mine)
         return torch.stack(found).cpu()
+
+    def shard_(self, model: nn.Module) -> None:
+        """Divide the model's parameters, gradients and what an optimizer keeps of them; before there is an optimizer."""
+        shard_(model, self.device, self.count)
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """The model whose gradients are averaged over processes; each keeps its own buffers."""

@@ -17,6 +17,7 @@ from renorm.train.checkpoint import Checkpoint
 from renorm.train.devices import Processes
 from renorm.train.recipe import Recipe, Step
 from renorm.train.run import Run
+from renorm.train.shards import divided, whole
 
 
 @dataclass
@@ -134,17 +135,18 @@ def _rates(recipe: Recipe, step: int) -> dict[str, float]:
 
 
 def save(recipe: Recipe, run: Run, progress: Progress) -> None:
-    """Write a checkpoint."""
-    random = _random_states(recipe.processes)
+    """Write a checkpoint, of whole tensors, though processes may have parts of them."""
+    random, weights = _random_states(recipe.processes), whole(recipe.weights())
+    optimizers = {name: whole(optimizer.state_dict()) for name, optimizer in recipe.optimizers.items()}
     if not recipe.processes.main:
         return
     state = {
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in recipe.optimizers.items()},
+        "optimizers": optimizers,
         "progress": {**vars(progress), "sums": dict(progress.sums)},
         "random": random,
         **recipe.state(),
     }
-    checkpoint.save(run.checkpoint, progress.step, Checkpoint(recipe.weights(), recipe.describe(), state))
+    checkpoint.save(run.checkpoint, progress.step, Checkpoint(weights, recipe.describe(), state))
 
 
 def restore(recipe: Recipe, run: Run) -> Progress:
@@ -158,6 +160,10 @@ def restore(recipe: Recipe, run: Run) -> Progress:
     recipe.restore(saved)
     for name, optimizer in recipe.optimizers.items():
         optimizer.load_state_dict(saved.state["optimizers"][name])
+        for p, state in optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == p.shape:
+                    state[key] = divided(value, p)
     values = saved.state["progress"]
     progress = Progress(**{**values, "sums": Counter(values["sums"])})
     if recipe.processes.main:

@@ -66,6 +66,7 @@ OTHERS: dict[str, Any] = {  # of every option a value that is not the default
     "precision": "bf16",
     "memory_format": "channels_last",
     "compile": True,
+    "shard": True,
     "num_workers": 2,
     "save_every": 5,
     "tensorboard": True,

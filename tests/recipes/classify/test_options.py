@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import renorm
-from renorm.recipes.classify import Classification, configured
+from renorm.recipes.classify import Classification, check, configured
 from renorm.recipes.classify.recipe import sgd
 from renorm.recipes.classify.views import Batch
 from renorm.train import Run, train
@@ -134,6 +134,21 @@ def test_a_step_whose_gradients_overflow_is_left_out_and_the_scale_falls():
     assert recipe.scaler.get_scale() == 2.0**59
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ema": 0.9}, r"--shard with --ema: averaged weights are whole in each process. Leave one of them out"),
+        ({"branches": ("weak", "adv")}, r"--shard with the view adv: attacks call the model .* wait for all"),
+        ({"compile": True}, r"--shard with --compile: "),
+        ({"precision": "fp16"}, r"--shard with --precision fp16: each process would skip steps"),
+        ({"norm": "shared", "sync_bn": True}, r"--shard with --sync-bn --norm shared: "),
+    ],
+)
+def test_what_does_not_go_with_a_divided_model_is_refused(changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        check(configured(batch=32, shard=True, **changes), small.images()[0], processes=2)
+
+
 class Counting:
     """A backend that runs the graphs it is given as they are, and counts them."""
 
@@ -202,6 +217,7 @@ def test_norms_and_biases_may_be_left_to_themselves():
             {"precision": "fp16", "branches": ("weak", "adv")},
             r"--precision fp16 with the view adv: .* not scaled, and may vanish .* Use bf16",
         ),
+        ({"shard": True}, r"--shard in one process: it divides the model among several. Start them by torchrun"),
         ({"accumulate": 33}, r"--accumulate 33 on 1 process divides the 32 images of a step: .*needs one. Use 1 to 32"),
         ({"accumulate": 0}, r"--accumulate 0 on 1 process .* Use 1 to 32, or a larger --batch"),
     ],

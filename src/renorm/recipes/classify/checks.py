@@ -26,6 +26,7 @@ def check(config: Config, images: Images, processes: int = 1) -> None:
     _check_batch(config, images, processes)
     _check_ranges(config)
     _check_norms(config)
+    _check_shard(config, processes)
     check_mix(config)
     check_partners(config, processes)
     check_attack(config)
@@ -89,6 +90,33 @@ def _check_norms(config: Config) -> None:
             f"--sandwich-init {how.sandwich_init} with {given}: it draws the affines of sandwich norms of a model that starts "
             "from random weights. Leave it out."
         )
+
+
+def _check_shard(config: Config, processes: int) -> None:
+    if not config.computing.shard:
+        return
+    if processes == 1:
+        raise ValueError(
+            "--shard in one process: it divides the model among several. Start them by torchrun --nproc-per-node N, or leave "
+            "it out."
+        )
+    for given, option, why in (
+        (config.average is not None, "--ema", "averaged weights are whole in each process"),
+        (
+            config.adversarial,
+            f"the view {VIEW}",
+            "attacks call the model as often as each process needs, and parts wait for all",
+        ),
+        (config.computing.compile, "--compile", "what is compiled would not be what is divided"),
+        (config.computing.precision == "fp16", "--precision fp16", "each process would skip steps by its own part"),
+        (
+            config.network.sync_bn and not config.split,
+            "--sync-bn --norm shared",
+            "its checkpoint is a copy of the whole model",
+        ),
+    ):
+        if given:
+            raise ValueError(f"--shard with {option}: {why}. Leave one of them out.")
 
 
 def _check_ranges(config: Config) -> None:

@@ -248,12 +248,15 @@ class Computing:
             does too, with the loss scaled for the gradients, for GPUs that are slow at ``bf16``.
         memory_format: ``channels_last`` is faster on most GPUs.
         compile: Train through ``torch.compile``.
+        shard: Divide weights, gradients and the optimizer's state among processes (FSDP2), where a whole model for each
+            needs too much memory.
         num_workers: Processes that prepare views; the numbers do not depend on it.
     """
 
     precision: Precision = "no"
     memory_format: MemoryFormat = "contiguous"
     compile: bool = False
+    shard: bool = False
     num_workers: int = 0
 
 

@@ -44,6 +44,7 @@ from renorm.train import (
     branches_of,
     check_finite,
     checkpoint,
+    gathered,
     half_cosine,
     join,
     pool_statistics_,
@@ -87,6 +88,8 @@ class Classification(Recipe):
         self.model = synchronized(start.model) if together else start.model
         layout: Any = {"memory_format": config.layout}
         self.model.to(self.processes.device, **layout)
+        if config.computing.shard:
+            self.processes.shard_(self.model)
         self.optimizer: torch.optim.Optimizer = sgd(self.model, config)
         self.networks, self.optimizers = {MODEL: self.model}, {MODEL: self.optimizer}
         self.scaler = scaler(config.computing.precision, self.processes.device)
@@ -94,7 +97,7 @@ class Classification(Recipe):
         self.average = None if config.average is None else Average(self.model, config.average.decay)
         self.mix = mix_of(config, self.model, images[0][0].shape[-1])  # in what trains only; compiling sees it
         network: Any = torch.compile(self.model, backend=BACKEND) if config.computing.compile else self.model
-        self.network = self.processes.parallel(network)
+        self.network = network if config.computing.shard else self.processes.parallel(network)
         self.classifier = Classifier(self.evaluated, start.mean, start.std)
         self.views = config.views_by_branch(self.size)
         self.data = ViewedImages(images, self.views, config.seed)
@@ -246,8 +249,12 @@ class Classification(Recipe):
 
     def validate(self) -> dict[str, float]:
         """Accuracy on the clean test images, of each branch's bank; where it is a domain, on those of the domain."""
-        if self.domain is not None:
-            return self._by_domain()
+        with (
+            gathered(self.model) if self.config.computing.shard else nullcontext()
+        ):  # processes have not as many batches
+            return self._on_all() if self.domain is None else self._by_domain()
+
+    def _on_all(self) -> dict[str, float]:
         choices = {name: Choice(name) for name in self.config.branches} if self.config.split else {SOURCE: Choice()}
         mine = self.test.subset(range(self.processes.rank, len(self.test), self.processes.count))
         found = logits(self.classifier, mine, choices) if len(mine) else {}
