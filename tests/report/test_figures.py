@@ -49,11 +49,28 @@ def test_the_trade_off_joins_mixtures_with_their_ends_and_names_its_points():
     joined = next(line for line in axes.get_lines() if line.get_linestyle() == ":")
     assert list(joined.get_xdata()) == pytest.approx([95, 90, 93])  # type: ignore[arg-type]
     assert sorted(text.get_text() for text in axes.texts) == ["clean@weak", "strong", "weak", "weak:0.5+strong:0.5"]
-    marks = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    marks = [line for line in axes.get_lines() if line.get_marker() in figures.SHAPES]
+    assert len({str(mark.get_marker()) for mark in marks}) == 4
     assert len({colors.to_hex(mark.get_color()) for mark in marks}) == 4
     assert len({colors.to_hex(mark.get_markerfacecolor()) for mark in marks}) == 4
-    (axes,) = figures.trade_off(SEVERAL.points, "under corruptions").axes
-    assert len({colors.to_hex(line.get_color()) for line in axes.get_lines() if line.get_marker() == "o"}) == 2
+
+
+def test_of_several_runs_a_run_is_a_colour_and_a_bank_a_shape():
+    figure = figures.trade_off(SEVERAL.points, "under corruptions")
+    marks = [line for line in figure.axes[0].get_lines() if line.get_marker() in figures.SHAPES]
+    told = [(colors.to_hex(mark.get_color()), str(mark.get_marker())) for mark in marks]
+    assert len(told) == len(set(told)) == 6
+    assert (len({color for color, _ in told}), len({shape for _, shape in told})) == (2, 3)
+    names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert names == ["a", "b", "weak", "strong", "clean@weak"]
+
+
+def test_names_of_many_curves_stay_in_the_figure():
+    long = [Learned(f"{run}/of/some/run: weak, training views", "#2563eb", {1: 1.0, 2: 0.5}, False) for run in "abc"]
+    figure = figures.curves(long, LOSS)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_names_of_points_do_not_touch():

@@ -52,6 +52,8 @@ DOTS = 200  # per inch of a picture for a paper
 WIDTH, HALF = 5.0, 3.8  # inches: over the text of a page, and of two side by side
 MANY = 40  # places of a model whose names have room
 MARKS = 60  # of a line, at most
+SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")  # of the marks of banks
+LONG = 28  # letters of a name that has a line of a legend for itself
 
 
 def save(figures: Mapping[str, Figure], folder: Path, command: str = "") -> list[Path]:
@@ -82,6 +84,8 @@ def caption(figure: Figure, text: str) -> None:
 def trade_off(points: Mapping[str, Sequence[Point]], robust: str) -> Figure:
     """Clean accuracy against accuracy elsewhere: a point per bank with its name and intervals, a line through mixtures.
 
+    A bank has the same shape in all runs, and a run one colour; of a single run each bank has a colour of its own.
+
     Args:
         points: Of each run; a single one has the name "".
         robust: Title of the vertical axis.
@@ -94,14 +98,19 @@ def trade_off(points: Mapping[str, Sequence[Point]], robust: str) -> Figure:
         axes.set_xlim(*(100 * end for end in limits([point.clean for point in every])))
         axes.set_ylim(*(100 * end for end in limits([point.robust for point in every])))
         painted: dict[str, str] = {}
+        shapes = dict(zip(dict.fromkeys(point.bank for point in every), cycle(SHAPES), strict=False))
         for run, found in points.items():
             painted[run] = next(colors)
             _mixtures(axes, found, painted[run] if run else FAINT)
             for number, point in enumerate(found):
-                _mark(axes, point, run, painted[run] if run or not number else next(colors))
+                _mark(axes, point, run, painted[run] if run or not number else next(colors), shapes[point.bank])
         if len(points) > 1:
             dots = [Line2D([], [], marker="o", linestyle="", color=color) for color in painted.values()]
+            marks = [
+                Line2D([], [], marker=shape, linestyle="", color=INK, **_face(b, INK)) for b, shape in shapes.items()
+            ]
             figure.legend(dots, list(painted), loc="outside upper left", ncols=4)
+            figure.legend(marks, list(map(short, shapes)), loc="outside lower left", ncols=4, fontsize=7)
         label(axes, [(100 * p.clean.value, 100 * p.robust.value, short(p.bank)) for p in every])
     return figure
 
@@ -114,13 +123,16 @@ def _mixtures(axes: Axes, found: Sequence[Point], color: str) -> None:
         axes.plot(*values, ":", color=color, linewidth=1.2, zorder=1)
 
 
-def _mark(axes: Axes, point: Point, run: str, color: str) -> None:
-    mixed = bool(mixture(point.bank))
+def _face(bank: str, color: str) -> dict[str, Any]:
+    """Mixtures are small and open."""
+    return {"markersize": 4, "markerfacecolor": PAPER} if mixture(bank) else {"markersize": 6, "markerfacecolor": color}
+
+
+def _mark(axes: Axes, point: Point, run: str, color: str, shape: str) -> None:
     spread = [100 * halves(each) if isfinite(halves(each)) else 0 for each in (point.robust, point.clean)]
     x, y = 100 * point.clean.value, 100 * point.robust.value
     marker, _, bars = axes.errorbar(
-        x, y, *spread, fmt="o", color=color, elinewidth=0.8, capsize=2,
-        markersize=4 if mixed else 6, markerfacecolor=PAPER if mixed else color,
+        x, y, *spread, fmt=shape, color=color, elinewidth=0.8, capsize=2, **_face(point.bank, color)
     )  # fmt: skip
     for bar in bars:
         bar.set_alpha(0.5)  # names may stand on them
@@ -139,7 +151,8 @@ def curves(found: Sequence[Learned], axis: str) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if "nats" in axis:
             axes.set_ylim(bottom=0)
-        figure.legend(loc="outside lower left", ncols=1 if len(found) < 3 else 2, fontsize=7)
+        wide = len(found) < 3 or max(len(curve.name) for curve in found) > LONG
+        figure.legend(loc="outside lower left", ncols=1 if wide else 2, fontsize=7)
     return figure
 
 

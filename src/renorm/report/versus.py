@@ -56,7 +56,8 @@ class Versus:
         return grid(columns, self.shifts)
 
     def _change_title(self, side: Side, ours: str, theirs: str) -> str:
-        return _title(side, theirs if ours == theirs else f"{theirs} - {ours}")
+        banks = theirs if ours == theirs else f"{theirs} - {ours}"
+        return banks if len(self.sides) == 2 else _title(side, banks)  # of two sides there is only one that differs
 
     @property
     def points(self) -> dict[str, list[Point]]:

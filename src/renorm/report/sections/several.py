@@ -12,7 +12,7 @@ from renorm.report.sections.run import DISTANCE_AXIS, curves, made, robust_axis
 from renorm.report.versus import Versus
 
 CHANGES_NOTE = (
-    "What each has more than {first}, in points of accuracy, with 95 % intervals; pale where the interval holds 0. A row "
+    "What {other} has more than {first}, in points of accuracy, with 95 % intervals; pale where the interval holds 0. A row "
     "with an arrow opens into its severities."
 )
 ACCURACY_NOTE = (
@@ -20,7 +20,7 @@ ACCURACY_NOTE = (
     "chance."
 )
 TRADE_NOTE = (
-    "One colour per run, one point per bank: to the right is more accurate, up is more robust. Open points on a dotted line "
+    "One colour per run, one shape per bank: to the right is more accurate, up is more robust. Open points on a dotted line "
     "are mixtures of the banks at its ends. Long bars leave the frame."
 )
 CURVES_NOTE = "Mean over the seeds, where there are several."
@@ -55,7 +55,8 @@ def _changes(found: Versus) -> Section | None:
     if len(found.sides) == 1:
         return None
     how = "; ".join(f"{side.name}: {found.how(side)}" for side in found.sides[1:])
-    note = CHANGES_NOTE.format(first=found.sides[0].name)
+    other = found.sides[1].name if len(found.sides) == 2 else "each"
+    note = CHANGES_NOTE.format(first=found.sides[0].name, other=other)
     return Section("Differences", note, [Heat("differences", heat.of_changes(found.changes))], how)
 
 
@@ -93,7 +94,7 @@ def _cards(found: Versus, records: Sequence[Record]) -> list[tuple[str, str]]:
     images = max(row.count for row in records[0].results.rows)
     return [
         ("runs", f"{len(records)}"),
-        ("seeds", " ".join(sorted({str(record.seed) for record in records}))),
+        ("trained with seed", " ".join(sorted({str(record.seed) for record in records}))),
         ("images", f"{images:,}"),
         ("shifts", f"{len(found.shifts)}"),
     ]
@@ -139,7 +140,7 @@ def _provenance(records: Sequence[Record], command: str) -> Section:
 
 
 def _commands(record: Record) -> str:
-    return "\n".join(filter(None, (record.about.get("command", ""), record.results.protocol.command)))
+    return "\n".join(dict.fromkeys(filter(None, (record.about.get("command", ""), record.results.protocol.command))))
 
 
 def _images(protocol: Protocol) -> str:
