@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from renorm.data import Images, load
 from renorm.layers import sites_of
 from renorm.models import Discriminator, Generator, discriminator, generator
 from renorm.recipes.generate.config import Config
+from renorm.recipes.order import in_turn
 from renorm.routing import route
 from renorm.seeds import stable_seed
 from renorm.surgery import sandwich_, split_
@@ -93,7 +93,7 @@ class Generation(Recipe):
         config = self.config
         for number in range(first, self.plan.steps):
             step, count = epoch * self.plan.steps + number, config.critic_steps * config.batch
-            pixels, labels = self.images.batch(examples(len(self.images), step * count, count, config.seed))
+            pixels, labels = self.images.batch(in_turn(len(self.images), step * count, count, config.seed))
             shape = (config.critic_steps, config.batch)
             yield Batch((pixels / 127.5 - 1).unflatten(0, shape), labels.unflatten(0, shape), count, step)
 
@@ -231,15 +231,3 @@ def constants(model: nn.Module) -> Iterator[None]:
     finally:
         for p in wanted:
             p.requires_grad_(True)
-
-
-def examples(num_images: int, first: int, count: int, seed: int) -> Tensor:
-    """Indices of so many images from a position on, in a row of random orders of all of them."""
-    places = range(first, first + count)
-    return torch.tensor([_order(num_images, place // num_images, seed)[place % num_images] for place in places])
-
-
-@lru_cache(maxsize=2)
-def _order(num_images: int, epoch: int, seed: int) -> list[int]:
-    drawn = torch.Generator().manual_seed(stable_seed(seed, "order", epoch))
-    return torch.randperm(num_images, generator=drawn).tolist()
