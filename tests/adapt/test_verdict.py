@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.adapt.preparation import PREPARATIONS, other_preparations
+from renorm.adapt.preparation import PREPARATIONS, alike, other_preparations
 from renorm.adapt.reference import distance
 from renorm.adapt.verdict import advice
 from tests.banks.models import unchanged
@@ -74,6 +74,19 @@ def test_exchanged_colours_are_told_from_a_shift_and_grey_images_have_no_order()
         renorm.adapt_(model, x.flip(1))
     renorm.adapt_(model, x.mean(1, keepdim=True).expand(-1, 3, -1, -1)).undo()
     assert renorm.adapt_(model, 0.3 * x + 0.4).verdict == "shifted"
+
+
+def test_images_that_are_taken_for_one_class_have_a_colour_of_their_own():
+    model, x = network(), HALF.done(photographs(32)).flip(1)
+    with pytest.raises(ValueError, match="BGR"):
+        renorm.adapt_(model, x)
+    head = nn.Linear(128, 3)
+    nn.init.zeros_(head.weight)
+    assert renorm.adapt_(nn.Sequential(*model, head).eval(), x).verdict != "foreign"
+    output = torch.eye(4)[torch.tensor([0, 0, 1, 2])]
+    assert alike(output, 4, None) == pytest.approx((2 / 12 - 1 / 4) / (1 - 1 / 4))
+    assert alike(torch.eye(4)[torch.zeros(4, dtype=torch.int64)], 4, None) == 1
+    assert alike(None, 4, None) == alike(output[None], 4, None) == 1
 
 
 def test_few_images_are_foreign_only_far_out():

@@ -23,6 +23,7 @@ ENDS = 0.02  # of the whole range: as near as this to black and white, images fi
 DARKEST = 0.1  # of white: what the greatest value of images is above
 BEYOND = 2.0  # squared distances that differ by so many times their noise differ by more than chance
 EXCHANGED = 0.12  # mean logarithm of the gaps' ratio
+ALIKE = 0.2  # beyond chance, of pairs of images that are taken for one class
 FEW = 16  # images below which only values that are too large are told from a shift
 
 
@@ -95,6 +96,14 @@ class Foreign(NamedTuple):
         )
 
 
+class FirstLook(NamedTuple):
+    """How far images are at the first site: by means beyond noise, with deviations as well, and the noise; in deviations."""
+
+    means: float
+    whole: float
+    noise: float
+
+
 def check_on_foreign(choice: str) -> None:
     """Refuse another word than the two."""
     if choice not in ("raise", "adapt"):
@@ -117,10 +126,8 @@ def preparation(
     r"""How images were prepared otherwise than the model expects, or ``None`` where nothing says so; nothing is changed.
 
     Where the images' range tells how they were prepared, each other preparation is tried, and is the right one if they are twice
-    as near to the source by it at the first site, by means or together with deviations, in forwards that end there. Values
-    beyond 12 that are six standard deviations away there are no corruption either. Red and blue count as exchanged where the
-    exchange brings images nearer there, by more than chance, and then at all sites,
-    :math:`\operatorname{mean}_{sites} \log (\delta_{given} / \delta_{exchanged}) > 0.12`.
+    as near to the source by it at the first site, by means and deviations, in forwards that end there. Values beyond 12 that are
+    six standard deviations away there are no corruption either. The order of colours: see :func:`exchanged`.
 
     Only batches of images, ``(N, 3, H, W)`` in floating point, are looked at; of fewer than 16 only values beyond 12.
 
@@ -130,44 +137,85 @@ def preparation(
     Example:
         >>> model = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
         >>> preparation(model, 255 * torch.rand(8, 3, 5, 5), renorm.banks.site_tensors(model, None), None, 8).expected
-        'values from 0 to 1'
+        'values of 0 to 1'
     """
     x = picture(images)
     if x is None:
         return None
-
-    def replaced(new: Tensor) -> Any:
-        return tree_map_only(Tensor, lambda t: new if t is x else t, images)
-
-    def look(new: Tensor) -> Tensor:
-        return first_look(model, replaced(new), targets, branch, group=group, forward=forward)
-
-    def gaps(new: Tensor) -> Tensor:
-        return evidence(model, replaced(new), targets, branch, samples, group=group, forward=forward).gap
-
     low, high, mean = ranges(x, group)
     large = max(-float(low.min()), float(high.max())) > LARGE
     if samples < FEW and not large:
         return None
+
+    def look(new: Tensor) -> FirstLook:
+        batch = tree_map_only(Tensor, lambda t: new if t is x else t, images)
+        return first_look(model, batch, targets, branch, group=group, forward=forward)
+
     given, there = f"values from {low.min():.3g} to {high.max():.3g}, of mean {mean:.3g}", look(x)
     tried = {other.name: look(other.done(was.undone(x))) for was, other in other_preparations(low, high)}
-    best = min(tried, key=lambda name: float(tried[name][1]), default="")
+    best = min(tried, key=lambda name: tried[name].whole, default="")
     if best and nearer(tried[best], there):
-        return Foreign(given, best, float(there[1]))
-    if large and there[1] > FAR:
-        least = f"values within {FAR:g} standard deviations of the source at its first norm"
-        return Foreign(given, least, float(there[1]))
-    exchanged = x.flip(1)
-    if samples >= FEW and there[0].square() - look(exchanged)[0].square() > BEYOND * there[2].square():
-        gain = (gaps(x) / gaps(exchanged)).log().mean()
-        if float(gain) > EXCHANGED:
-            return Foreign("blue where red should be (BGR)", "red, green and blue in this order (RGB)", float(there[1]))
+        return Foreign(given, best, there.whole)
+    if large and there.whole > FAR:
+        return Foreign(given, f"values within {FAR:g} standard deviations of the source at its first norm", there.whole)
+    if samples >= FEW and nearer_by_colour(look(x.flip(1)), there):
+        other = tree_map_only(Tensor, lambda t: x.flip(1) if t is x else t, images)
+        if exchanged(model, images, other, targets, branch, samples, group=group, forward=forward):
+            return Foreign("blue where red should be (BGR)", "red, green and blue in this order (RGB)", there.whole)
     return None
 
 
-def nearer(a: Tensor, b: Tensor) -> bool:
-    """Whether one of two looks explains away what the other saw."""
-    return bool((b > (NEARER * a).clamp(min=FAINT))[:2].any())
+def nearer(a: FirstLook, b: FirstLook) -> bool:
+    """Whether images prepared as for a are so much nearer that what was seen for b is no shift."""
+    return b.whole > max(FAINT, NEARER * a.whole)
+
+
+def nearer_by_colour(a: FirstLook, b: FirstLook) -> bool:
+    """Whether the means of a are near the source, and nearer than those of b by more than chance."""
+    return a.means < FAINT and b.means**2 - a.means**2 > BEYOND * b.noise**2
+
+
+def exchanged(
+    model: nn.Module,
+    images: Any,
+    other: Any,
+    targets: Mapping[str, SiteTensors],
+    branch: Branch,
+    samples: int,
+    *,
+    group: dist.ProcessGroup | None = None,
+    forward: Forward | None = None,
+) -> bool:
+    r"""Whether the same images with red and blue exchanged are nearer to the source, so that they were exchanged.
+
+    .. math:: \operatorname{mean}_{sites} \log (\delta_{given} / \delta_{exchanged}) > 0.12
+
+    Images of one kind have a colour of their own, so this says nothing unless the model's predictions for them are of many
+    classes: two of the same one at most 20 % more often than by chance.
+    """
+    outputs: list[Any] = []
+
+    def kept(model: nn.Module, batch: Any) -> Any:
+        outputs.append(call(model, batch, forward))
+        return outputs[-1]
+
+    given, swapped = (
+        evidence(model, batch, targets, branch, samples, group=group, forward=kept).gap for batch in (images, other)
+    )
+    gain = float((given / swapped).log().mean())
+    return gain > EXCHANGED and alike(outputs[0], samples, group) < ALIKE
+
+
+def alike(output: Any, samples: int, group: dist.ProcessGroup | None) -> float:
+    """How much more often than by chance two images are taken for one class; 1 where the output does not tell classes."""
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] < 2 or samples < 2:
+        return 1.0
+    counts = torch.bincount(output.argmax(1), minlength=output.shape[1]).double()
+    if group is not None:
+        dist.all_reduce(counts, group=group)
+    chance = 1 / len(counts)
+    pairs = float((counts * (counts - 1)).sum()) / (samples * (samples - 1))
+    return (pairs - chance) / (1 - chance)
 
 
 def picture(images: Any) -> Tensor | None:
@@ -208,11 +256,8 @@ def first_look(
     *,
     group: dist.ProcessGroup | None = None,
     forward: Forward | None = None,
-) -> Tensor:
-    """How far images are at the first site that they reach, in a forward that ends there. Shape: ``(3,)``.
-
-    By means beyond their noise, by means and standard deviations together, and the noise; in standard deviations.
-    """
+) -> FirstLook:
+    """How far images are at the first site that they reach, in a forward that ends there."""
     found: list[Tensor] = []
     num_images = num_samples(images)
 
@@ -232,4 +277,4 @@ def first_look(
 
     with suppress(_SeenError), observed(model, targets, branch, observe):
         call(model, images, forward)
-    return found[0] if found else torch.zeros(3)
+    return FirstLook(*found[0].tolist()) if found else FirstLook(0, 0, 0)
