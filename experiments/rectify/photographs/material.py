@@ -24,7 +24,7 @@ TABLE = ["clean", *(f"{n}:{s}" for n in STANDARD for s in range(1, 6))]
 SIZES = {"lite0": 224, "lite1": 240, "lite2": 260}
 HALF = (0.5, 0.5, 0.5)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-JUDGED = {"lite0": 100, "lite1": 100, "lite2": 100, "resnet20": 300}
+JUDGED = {"lite0": 100, "lite1": 100, "lite2": 100, "resnet20": 150}
 
 
 @dataclass
@@ -93,10 +93,10 @@ class Fast:
             new.weight.copy_(old.weight * gain.view(-1, 1, 1, 1))
             new.bias.copy_(bn.bias + (bias - bn.running_mean) * gain)
 
-    def predictions(self, x: Tensor, batch: int = 4) -> Tensor:
-        """The classes."""
+    def probabilities(self, x: Tensor, batch: int = 4) -> Tensor:
+        """Of the classes."""
         with torch.inference_mode():
-            return torch.cat([self.model(part).argmax(1) for part in x.split(batch)])
+            return torch.cat([self.model(part).softmax(1) for part in x.split(batch)])
 
 
 @dataclass(frozen=True)

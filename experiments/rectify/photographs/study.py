@@ -22,7 +22,7 @@ import renorm
 from renorm.banks import SiteTensors, observed, site_tensors
 from renorm.functional import instance_moments
 
-COLUMNS = ["network", "n", "kind", "draw", "cell", "rule", "hits"]
+COLUMNS = ["network", "n", "kind", "draw", "cell", "rule", "hits", "true"]
 CELLS = {"first": FIRST, "second": SECOND, "table": TABLE}
 
 
@@ -70,7 +70,7 @@ class Statistics:
 
 
 def judged(statistics: Statistics, fast: Fast, name: str, x: Tensor, before: Before, shown: Tensor) -> Tensor:
-    """The classes that judged images are taken for, once a rule has moved the statistics."""
+    """The probabilities of judged images' classes, once a rule has moved the statistics."""
     if name == "published":
         statistics.give_back()
         renorm.install_(statistics.model, renorm.measure(statistics.model, [x]))
@@ -80,7 +80,7 @@ def judged(statistics: Statistics, fast: Fast, name: str, x: Tensor, before: Bef
     else:
         statistics.run(x, RULES[name](before))
     fast.update()
-    return fast.predictions(shown)
+    return fast.probabilities(shown)
 
 
 def hexadecimal(hits: Tensor) -> str:
@@ -109,7 +109,7 @@ def main() -> None:
     done = set()
     if out.exists():
         with out.open() as file:
-            done = {tuple(row[key] for key in COLUMNS[:-1]) for row in csv.DictReader(file)}
+            done = {tuple(row[key] for key in COLUMNS[:-2]) for row in csv.DictReader(file)}
     references: dict[int, list[Seen]] = {}
 
     def cell_of_draw(number: int, cell: str, draw: Draw, names: list[str]) -> None:
@@ -123,9 +123,10 @@ def main() -> None:
             references[number % 2] = statistics.look(net.normalized(images.pixels("clean", rest)))
         before = Before(statistics.look(x), references.get(number % 2, []))
         for name in names:
-            hits = judged(statistics, fast, name, x, before, shown) == labels
+            p = judged(statistics, fast, name, x, before, shown)
+            hits, true = p.argmax(1) == labels, float(p.gather(1, labels[:, None]).mean())
             with out.open("a", newline="") as file:
-                row = [given.network, given.n, given.kind, number, cell, name, hexadecimal(hits)]
+                row = [given.network, given.n, given.kind, number, cell, name, hexadecimal(hits), round(true, 5)]
                 csv.writer(file).writerow(row)
         statistics.give_back()
         print(f"{time.strftime('%H:%M:%S')} {number} {cell} {len(names)} rules {time.time() - started:.1f} s", flush=True)
