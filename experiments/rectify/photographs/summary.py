@@ -18,17 +18,20 @@ from torch import Tensor
 from renorm.corruptions import STANDARD
 
 Found = dict[tuple[str, str], dict[str, Tensor]]  # by draw and cell, by rule: which images were right
-SAMPLES = 2000
+SAMPLES = 1000
+WIDTHS = (28, 7, 22, 22, 7, 7, 7, 8, 0)
 
 
 def read(file: Path, n: int, kind: str) -> Found:
-    """All rows of one number of images."""
+    """All rows of one number of images: a hundred for a right image; and last the mean probability of the right class."""
     found: Found = {}
     with file.open() as lines:
         for row in csv.DictReader(lines):
             if (int(row["n"]), row["kind"]) == (n, kind):
                 bits = [float(b) for b in f"{int(row['hits'], 16):b}"[1:]]
-                found.setdefault((row["draw"], row["cell"]), {})[row["rule"]] = 100 * torch.tensor(bits)
+                found.setdefault((row["draw"], row["cell"]), {})[row["rule"]] = 100 * torch.tensor(
+                    [*bits, float(row["true"])]
+                )
     return found
 
 
@@ -38,7 +41,7 @@ def resampled(found: Found, keys: Sequence[tuple[str, str]], rule: str, to: str,
     Shape: ``(samples, cells)``.
     """
     draws, cells = sorted({d for d, _ in keys}), list(dict.fromkeys(c for _, c in keys))
-    apart = torch.stack([torch.stack([found[d, c][rule] - found[d, c][to] for c in cells]) for d in draws])
+    apart = torch.stack([torch.stack([found[d, c][rule][:-1] - found[d, c][to][:-1] for c in cells]) for d in draws])
     g = torch.Generator().manual_seed(seed)
     out = []
     for _ in range(SAMPLES):
@@ -74,25 +77,34 @@ def rules(file: Path, n: int, kind: str, only: Sequence[str] | None) -> None:
     print(f"\n{file.stem}: {len(shared)} cells, draws {' '.join(draws)}, n = {n}, {kind}")
     means = {name: mean_of(found, full, name) for name in names if all(name in found[key] for key in full)}
     best = max((name for name in means if name.startswith("prior")), key=lambda name: means[name])
-    print(
-        f"{'rule':28}{'mean':>6}  {'to source':>20}  {'to best prior (' + best[6:] + ')':>24}  {'clean':>6}{'mild':>7}  worst cell, lower bound of all"
-    )
+    columns = ("rule", "mean", "to source", f"to {best}", "clean", "mild", "p", "mild p", "worst cell")
+    print("".join(text.ljust(width) for text, width in zip(columns, WIDTHS, strict=True)))
+    mild = [key for key in full if key[1] == "clean" or key[1].endswith(":1")]
+    clean = [key for key in full if key[1] == "clean"]
     for name in means:
-        gain = resampled(found, full, name, "source")
-        hindsight = resampled(found, full, name, best)
-        mild = [key for key in full if key[1] == "clean" or key[1].endswith(":1")]
-        clean = [key for key in full if key[1] == "clean"]
+        gain, hindsight = (resampled(found, full, name, to) for to in ("source", best))
         apart = [mean_of(found, keys, name) - mean_of(found, keys, "source") for keys in (clean, mild)]
-        difference = means[name] - means[best]
-        print(
-            f"{name:28}{means[name]:6.1f}  {means[name] - means['source']:+6.1f} {interval(over_cells(gain))}  "
-            f"{difference:+8.2f} {interval(over_cells(hindsight))}  {apart[0]:+6.1f}{apart[1]:+7.2f}  {worst(gain, full)}"
-        )
+        sure = [probability(found, keys, name) for keys in (full, mild)]
+        cells = [
+            name,
+            f"{means[name]:.1f}",
+            f"{means[name] - means['source']:+.1f} {interval(over_cells(gain))}",
+            f"{means[name] - means[best]:+.1f} {interval(over_cells(hindsight))}",
+            *(f"{value:+.1f}" for value in apart),
+            *(f"{value:.1f}" for value in sure),
+            worst(gain, full),
+        ]
+        print("".join(text.ljust(width) for text, width in zip(cells, WIDTHS, strict=True)))
 
 
 def mean_of(found: Found, keys: Sequence[tuple[str, str]], name: str) -> float:
     """Mean accuracy."""
-    return float(torch.stack([found[key][name].mean() for key in keys]).mean())
+    return float(torch.stack([found[key][name][:-1].mean() for key in keys]).mean())
+
+
+def probability(found: Found, keys: Sequence[tuple[str, str]], name: str) -> float:
+    """Mean probability of the right class."""
+    return float(torch.stack([found[key][name][-1] for key in keys]).mean())
 
 
 def worst(samples: Tensor, keys: Sequence[tuple[str, str]]) -> str:
@@ -107,8 +119,8 @@ def worst(samples: Tensor, keys: Sequence[tuple[str, str]]) -> str:
 def table(file: Path) -> None:
     """Error by corruption, mean of five severities, and its ratio to the source's."""
     found = read(file, 32, "random")
-    names = [name for name in ("source", "published", "library")]
-    print("| corruption | " + " | ".join(names) + " |\n|---" * 1 + "|---" * len(names) + "|")
+    names = ["source", "published", "library"]
+    print("| corruption | " + " | ".join(names) + " |\n|---" + "|---" * len(names) + "|")
     errors: dict[str, list[float]] = {name: [] for name in names}
     for cell in ("clean", *STANDARD):
         rows = [row for (_, c), row in found.items() if c.split(":")[0] == cell and all(n in row for n in names)]

@@ -1,7 +1,8 @@
 """Adapting a deployed model's statistics to unlabelled images: a few of them once, or a stream."""
 
 from renorm.adapt.evidence import Evidence, evidence
-from renorm.adapt.images import Adaptation, Auto, Only, adapt_
+from renorm.adapt.excess import Only
+from renorm.adapt.images import Adaptation, Auto, adapt_
 from renorm.adapt.prediction import prediction_time
 from renorm.adapt.recentring import Recentring, recenter_
 from renorm.adapt.reference import Reference

@@ -12,11 +12,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from renorm.adapt.excess import image_moments
 from renorm.banks import Branch, Forward, SiteTensors, call, num_samples, observed
-from renorm.functional import Moments, all_merge, instance_moments, pool
+from renorm.functional import Moments, all_merge, pool
 
 SINGLE = 16.0  # prior for one image, which cannot tell a shift from chance: that of single-image normalization
-REFERENCE = 32  # images at which a shift of half a standard deviation gives source and images equal weight
+HALF = 0.5  # what the source keeps of a shift that is beyond noise
 CHANCE = 2.0  # squared distances up to so many times their noise may be chance
 
 
@@ -43,14 +44,11 @@ class Evidence:
 
 
 def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
-    r"""The weight that the source keeps when its statistics are moved to those of a few images.
+    r"""The weight that the source keeps of what a few images show beyond noise; see :func:`renorm.adapt.excess.moved`.
 
-    .. math:: s = \frac{1}{1 + 2 d \, (n / 32)^{1/4}}, \qquad d^2 = \operatorname{median}_{sites}(\delta - \nu)
-
-    where :math:`\delta` is the gap and :math:`\nu` its noise, so d is the distance that is no chance, in standard deviations
-    of the source. The further the shift, the less the source counts; more images say more, but slowly: even the statistics of
-    many shifted images are not those the weights were trained with. Where the medians say :math:`\delta \le 2 \nu` the gap
-    may be chance, and the source is kept bit for bit (s = 1). One image cannot tell: s = 16/17.
+    One half: even the statistics of many shifted images are not those the weights were trained with. Where the medians over
+    sites say :math:`\delta \le 2 \nu`, with :math:`\delta` the gap and :math:`\nu` its noise, all of it may be chance, and the
+    source is kept bit for bit (s = 1). One image cannot tell: s = 16/17, of all it shows.
 
     The form and its constants are empirical: the card of the method says on what they were chosen, and what they are worth on
     networks that were not looked at.
@@ -67,8 +65,8 @@ def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
         ValueError: gaps that are not finite, other shapes, or no image.
 
     Example:
-        >>> round(auto_weight(torch.tensor([0.1, 0.2]), torch.tensor([0.002, 0.002]), 32), 3)
-        0.615
+        >>> auto_weight(torch.tensor([0.1, 0.2]), torch.tensor([0.002, 0.002]), 32)
+        0.5
     """
     if samples < 1 or not gap.isfinite().all() or gap.shape != noise.shape:
         raise ValueError(
@@ -77,10 +75,8 @@ def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
         )
     if not noise.isfinite().all():
         return SINGLE / (SINGLE + samples)
-    excess = float((gap - noise).median())
-    if excess <= 0 or float(gap.median()) <= CHANCE * float(noise.median()):
-        return 1.0
-    return 1 / (1 + 2 * math.sqrt(excess) * (samples / REFERENCE) ** 0.25)
+    may_be_chance = float(gap.median()) <= CHANCE * float(noise.median())
+    return 1.0 if may_be_chance else HALF
 
 
 def evidence(
@@ -126,14 +122,8 @@ def evidence(
 
 
 def image_means(x: Tensor, num_images: int) -> Tensor:
-    """The mean of every image and channel, where a site may see several rows of each image, one after another.
-
-    Shape: ``(M, C, *)`` to ``(num_images, C)``, or ``(M, C)`` where M is no multiple.
-    """
-    means = instance_moments(x).mean
-    if num_images and len(means) % num_images == 0:
-        return means.unflatten(0, (num_images, -1)).mean(1)
-    return means
+    """The mean of every image and channel; see :func:`renorm.adapt.excess.image_moments`."""
+    return image_moments(x, num_images).mean
 
 
 def compared(m: Moments, site: SiteTensors) -> Tensor:

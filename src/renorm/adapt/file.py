@@ -23,8 +23,8 @@ from renorm.adapt.step import ADAPTED, Source
 from renorm.banks import Branch, SiteTensors, fingerprint
 from renorm.files import write_atomically
 
-FORMAT = "renorm.adapter/1"
-SCALARS = ("weight", "alike", "abstaining", "images", "resets", "positions")
+FORMAT = "renorm.adapter/2"
+SCALARS = ("weight", "samples", "alike", "abstaining", "images", "resets", "positions")
 
 
 @dataclass(frozen=True)

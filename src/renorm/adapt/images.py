@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.adapt.evidence import Evidence, evidence
+from renorm.adapt.excess import Only, estimate, image_moments
+from renorm.adapt.excess import moved as moved_by_excess
 from renorm.adapt.preparation import Foreign, OnForeign, check_on_foreign, preparation
 from renorm.adapt.reference import Reference, as_reference, count
 from renorm.adapt.verdict import Verdict, judged
@@ -26,6 +29,7 @@ from renorm.banks import (
     exclusive,
     interpolate,
     nothing,
+    num_samples,
     observed,
     resolve,
     site_tensors,
@@ -35,7 +39,6 @@ from renorm.banks import (
 )
 from renorm.functional import Moments, all_merge, batch_moments, merge, unbiased
 
-Only = Literal["mean", "variance"]
 Auto = Literal["auto"]
 
 
@@ -43,7 +46,7 @@ class Adaptation(Installation):
     """What :func:`adapt_` did.
 
     Attributes:
-        source_weight: the weight s the source statistics kept.
+        source_weight: the weight s the source statistics kept; under ``prior="auto"`` of what is beyond sampling noise.
         samples: how many images there were.
         only: which of the two moments moved, ``None`` for both.
         verdict: ``"home"``, ``"shifted"`` or ``"foreign"``; ``None`` under a given weight, where nothing was looked at.
@@ -113,20 +116,22 @@ def adapt_(
     .. math:: \mu \leftarrow s \mu_{source} + (1 - s) \mu_{batch}, \qquad \sigma^2 \leftarrow s \sigma^2_{source} +
         (1 - s) \tfrac{m}{m - 1} \sigma^2_{batch}, \qquad s = \frac{\text{prior}}{\text{prior} + n}
 
-    with n images and m values per channel. Every site normalizes by exactly what it installs, so the forward's output equals
-    evaluation afterwards. (A norm used several times is pooled over its uses, and one more forward makes the output.) Weights,
-    modes and dropout are left alone. Sites that the model's evaluation does not reach keep the source bit for bit and are listed.
+    with n images and m values per channel. By default only what is beyond sampling noise counts: a channel moves by half of what
+    its mean, and its variance, are farther from the source's than three standard errors (:func:`renorm.adapt.excess.moved`).
+    Every site normalizes by exactly what it installs, so the forward's output equals evaluation afterwards. (A norm used several
+    times is pooled over its uses, and one more forward makes the output.) Weights, modes and dropout are left alone. Sites that
+    the model's evaluation does not reach keep the source bit for bit and are listed.
 
     Args:
         images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
         prior: how many images the source is worth: ``inf`` is the source bit for bit, 0 the batch alone. ``"auto"``, the
-            default, reads it off the images in one more forward before, and keeps the source bit for bit where what they
-            show may be chance: see :func:`renorm.adapt.evidence.auto_weight`.
+            default, moves by what is beyond noise, and keeps the source bit for bit where all that images show may be chance,
+            which one more forward before tells: see :func:`renorm.adapt.evidence.auto_weight`.
         branch: whose statistics move: by default the active route's, else the only one.
         weight: the source weight s itself, from 0 to 1, however many images there are; in place of a prior.
         only: move the ``"mean"`` or the ``"variance"`` alone; the other stays the source's, bit for bit.
         reference: images of the normal condition, prepared just as ``images``, or a bank or :class:`renorm.Reference` that keeps
-            how far these are. Then ``"auto"`` moves only by what exceeds that.
+            how far these are. Then ``"auto"`` moves only where the images are farther.
         foreign: what to do with images that look prepared for another model (range, normalization, order of colours; see
             :func:`renorm.adapt.preparation.preparation`): ``"raise"``, or ``"adapt"`` all the same.
         group: ranks that hold the batch together; every one must call. ``None`` is no communication.
@@ -171,7 +176,7 @@ def adapt_(
         report._source = {name: Statistics(site.mean.clone(), site.var.clone()) for name, site in targets.items()}
         try:
             seen: dict[str, int] = {}
-            with observed(model, targets, branch, _observer(report, group, seen)):
+            with observed(model, targets, branch, _observer(report, group, seen, num_samples(images))):
                 report.output = call(model, images, forward)
             if max(seen.values(), default=1) > 1:  # an earlier use of a norm saw less than is installed now
                 with observed(model, {}, branch, nothing):
@@ -184,12 +189,41 @@ def adapt_(
     return report
 
 
-def _observer(report: Adaptation, group: dist.ProcessGroup | None, uses: dict[str, int]) -> Observer:
+def _observer(report: Adaptation, group: dist.ProcessGroup | None, uses: dict[str, int], num_images: int) -> Observer:
     """What installs, before each forward of a site, the statistics it is to normalize by, and counts its uses."""
+    automatic = report.evidence is not None and report.samples > 1
+    by = _by_excess(report, group, num_images) if automatic else _by_weight(report, group)
+
+    def observe(name: str, site: SiteTensors, x: Tensor) -> None:
+        installed = by(name, x)
+        uses[name] = uses.get(name, 0) + 1
+        report._installed[name] = installed
+        report.write(site.mean, installed.mean)
+        report.write(site.var, installed.var)
+
+    return observe
+
+
+def _by_excess(
+    report: Adaptation, group: dist.ProcessGroup | None, num_images: int
+) -> Callable[[str, Tensor], Statistics]:
+    """A site's statistics by what its images show beyond noise; a norm used several times has the values of all its uses."""
+    seen: dict[str, Moments] = {}
+
+    def by(name: str, x: Tensor) -> Statistics:
+        images = image_moments(x, num_images)
+        seen[name] = merge(seen[name], images) if name in seen else images
+        return moved_by_excess(report._source[name], estimate(seen[name], group), report.source_weight, report.only)
+
+    return by
+
+
+def _by_weight(report: Adaptation, group: dist.ProcessGroup | None) -> Callable[[str, Tensor], Statistics]:
+    """A site's statistics by the source's weight alone."""
     seen: dict[str, Moments] = {}
     everyone = None if group is None else partial(all_merge, group=group)
 
-    def observe(name: str, site: SiteTensors, x: Tensor) -> None:
+    def by(name: str, x: Tensor) -> Statistics:
         batch = batch_moments(x)
         if everyone is not None:
             row = Moments(batch.mean[None], batch.var[None], torch.as_tensor(batch.count).reshape(1, 1))
@@ -197,18 +231,15 @@ def _observer(report: Adaptation, group: dist.ProcessGroup | None, uses: dict[st
             batch = Moments(mean[0], var[0], torch.as_tensor(count)[0])
         if name in seen:
             batch = merge(seen[name], batch)
-        seen[name], uses[name] = batch, uses.get(name, 0) + 1
+        seen[name] = batch
         if float(batch.count) < 2 and report.source_weight < 1 and report.only != "mean":
             raise ValueError(
                 f"site {name!r} got a single value per channel. A variance needs at least two. "
                 f"Give more or larger images, or prior=float('inf')."
             )
-        installed = blended(report._source[name], batch, report.source_weight, report.only)
-        report._installed[name] = installed
-        report.write(site.mean, installed.mean)
-        report.write(site.var, installed.var)
+        return blended(report._source[name], batch, report.source_weight, report.only)
 
-    return observe
+    return by
 
 
 def blended(source: Statistics, batch: Moments, weight: float, only: Only | None = None) -> Statistics:

@@ -83,6 +83,15 @@ class StreamSettings:
         _check(self.foreign in ("keep", "adapt"), f"foreign={self.foreign!r}", "'keep' or 'adapt'", "one of these")
 
     @property
+    def fewest(self) -> int:
+        """How many independent images a memory is worth at least, where it has as many, however alike they are.
+
+        A net whose features are broken takes all images for one class, and under a prior of images could never be repaired
+        without them. What moves by effects beyond noise needs only one: breaking is larger than images differ.
+        """
+        return 1 if self.prior == "auto" else self.block
+
+    @property
     def decay(self) -> float:
         """The weight of an image when the next one has come: as many effective images as ``memory`` are known in the end."""
         return 1.0 if self.memory == math.inf else (self.memory - 1) / (self.memory + 1)
@@ -101,6 +110,7 @@ class State:
         memory: of the blocks that are closed.
         block: of the images since, fewer than a block.
         weight: what the source keeps.
+        samples: how many independent images the memory was worth when that was decided.
         alike: how much alike two images of the stream are; 0 where it is shuffled.
         abstaining: whether the source is used until a reset.
         positions: values per image and channel, by record.
@@ -110,6 +120,7 @@ class State:
     memory: Memory = field(default_factory=Memory)
     block: Memory = field(default_factory=Memory)
     weight: float = 1.0
+    samples: float = 0.0
     alike: float = 0.0
     abstaining: bool = False
     images: int = 0

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from renorm.adapt.change import Change, change, joined_looks, look_of
 from renorm.adapt.evidence import Evidence, auto_weight
+from renorm.adapt.excess import Estimate, moved
 from renorm.adapt.memory import (
     Memory,
     SiteRecord,
@@ -80,6 +81,7 @@ class StreamStep:
         self.change: Change | None = None
         self.changed = False
         self.weight: float | None = None
+        self.samples = 0.0
 
     def look(self, name: str, site: SiteTensors, x: Tensor) -> None:
         """Observe a site that normalizes by the source."""
@@ -95,7 +97,8 @@ class StreamStep:
         if self.weight is None:
             self.weight = self._decided()
         source = self.source[name]
-        blend = blended(source, record, self.whole.weights, self.positions[ADAPTED + name], self.weight)
+        kept = Kept(self.settings.prior == "auto", self.weight, self.samples)
+        blend = blended(source, record, self.whole.weights, self.positions[ADAPTED + name], kept)
         site.mean.copy_(blend.mean)
         site.var.copy_(blend.var)
 
@@ -161,7 +164,7 @@ class StreamStep:
         """The source's weight, from everything known before a site is adapted."""
         if self.abstaining:
             return 1.0
-        samples = worth(self.whole.weights.effective, self.state.alike, self.settings.block)
+        samples = self.samples = worth(self.whole.weights.effective, self.state.alike, self.settings.fewest)
         if self.settings.prior != "auto":
             return source_weight(self.settings.prior, samples)
         self._check_finite()
@@ -183,6 +186,7 @@ class StreamStep:
             memory,
             block,
             weight=self.weight,
+            samples=self.samples,
             alike=alikeness(self.whole, self.source),
             abstaining=self.abstaining,
             images=images,
@@ -212,11 +216,28 @@ class StreamStep:
         return found
 
 
-def blended(source: Source, record: SiteRecord, weights: Weights, positions: int, weight: float) -> Statistics:
-    """``weight`` of the source and the rest of a record, whose variance counts only where there is one."""
-    measured = variance(record, weights, positions)
-    mean = interpolate(source.mean, record.mean.to(source.mean), weight)
-    var = source.var.clone() if measured is None else interpolate(source.var, measured.to(source.var), weight)
+class Kept(NamedTuple):
+    """How much of the source stays.
+
+    Args:
+        beyond_noise: whether only what exceeds the noise moves, and noise counts for nothing.
+        weight: the source's.
+        samples: how many independent images a record is worth.
+    """
+
+    beyond_noise: bool
+    weight: float
+    samples: float
+
+
+def blended(source: Source, record: SiteRecord, weights: Weights, positions: int, kept: Kept) -> Statistics:
+    """The source moved towards a record, whose variance counts only where there is one."""
+    measured, alone = variance(record, weights, positions), 1 - weights.crowding
+    if kept.beyond_noise and measured is not None and alone > 1e-9:
+        errors = (t / alone / kept.samples for t in (record.spread, record.wobble))
+        return moved(Statistics(source.mean, source.var), Estimate(record.mean, measured, *errors), kept.weight)
+    mean = interpolate(source.mean, record.mean.to(source.mean), kept.weight)
+    var = source.var.clone() if measured is None else interpolate(source.var, measured.to(source.var), kept.weight)
     return Statistics(mean, var)
 
 
@@ -267,10 +288,9 @@ def alikeness(memory: Memory, source: Mapping[str, Source]) -> float:
     return max(by_features, (pairs - chance) / (1 - chance))
 
 
-def worth(effective: float, alike: float, block: int) -> float:
-    r"""How many independent images so many are worth, :math:`1 / (1/n + a)`; no fewer than a block, where there are as many.
+def worth(effective: float, alike: float, fewest: int) -> float:
+    r"""How many independent images so many are worth, :math:`1 / (1/n + a)`; no fewer than ``fewest``, where there are as many.
 
-    A thousand images of one class are one draw of a class. But a net whose features are broken takes all images for one class
-    too, and could never be repaired without that block.
+    A thousand images of one class are one draw of a class.
     """
-    return max(1 / (1 / effective + alike), min(effective, block)) if effective else 0.0
+    return max(1 / (1 / effective + alike), min(effective, fewest)) if effective else 0.0

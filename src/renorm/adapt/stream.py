@@ -18,7 +18,7 @@ from renorm.adapt.memory import Memory, pooled
 from renorm.adapt.preparation import Foreign, preparation
 from renorm.adapt.reference import Reference, as_reference
 from renorm.adapt.state import Distance, State, StreamEvent, StreamSettings
-from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, StreamStep, blended, looked, worth
+from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, Kept, StreamStep, blended, looked, worth
 from renorm.adapt.verdict import Judgement, Verdict, judged
 from renorm.banks import (
     Branch,
@@ -55,7 +55,8 @@ class Adapter:
 
     .. math:: s \mu_{source} + (1 - s) \mu, \qquad s = \frac{\text{prior}}{\text{prior} + n}
 
-    and likewise for variances, with n independent images. Those remembered count for fewer where images of the stream are
+    and likewise for variances, with n independent images; by default they move by half of what is beyond sampling noise
+    (:func:`renorm.adapt.excess.moved`). Those remembered count for fewer where images of the stream are
     alike, as known before the batch (:func:`renorm.adapt.step.alikeness`). The model keeps what the last batch
     installed. Weights, modes and dropout are left alone.
 
@@ -78,7 +79,7 @@ class Adapter:
         invalid: what to do with NaN, infinity or an empty batch: ``"raise"``, or ``"skip"``: answer with the present
             statistics and learn nothing.
         reference: images of the normal condition, prepared just as those of the stream, or a bank or
-            :class:`renorm.Reference` that keeps how far these are: ``"auto"`` then moves only by what exceeds that.
+            :class:`renorm.Reference` that keeps how far these are: ``"auto"`` then moves only where images are farther.
         foreign: what to do with batches that look prepared for another model (range, normalization, order of colours):
             ``"keep"`` answers with the present statistics, learns nothing and reports it; ``"adapt"`` takes them.
         forward: ``forward(model, images)`` for images of another form.
@@ -247,7 +248,7 @@ class Adapter:
     @property
     def effective_images(self) -> float:
         """How many independent images the memory is worth."""
-        return worth(self._remembered().weights.effective, self._state.alike, self._settings.block)
+        return worth(self._remembered().weights.effective, self._state.alike, self._settings.fewest)
 
     @property
     def num_resets(self) -> int:
@@ -356,10 +357,9 @@ class Adapter:
         if not stored.state.images or stored.state.weight == 1:
             return
         memory, positions = self._remembered(), stored.state.positions
+        kept = Kept(self._settings.prior == "auto", stored.state.weight, stored.state.samples)
         blends = {
-            name: blended(
-                site, memory.records[ADAPTED + name], memory.weights, positions[ADAPTED + name], self.source_weight
-            )
+            name: blended(site, memory.records[ADAPTED + name], memory.weights, positions[ADAPTED + name], kept)
             for name, site in self._source.items()
             if name not in self.unreached
         }

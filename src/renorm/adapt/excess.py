@@ -1,0 +1,91 @@
+"""Moving a site by what exceeds sampling noise, channel by channel."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from renorm.banks import Statistics
+from renorm.functional import Moments, all_merge, instance_moments, pool, unbiased
+
+Only = Literal["mean", "variance"]
+ERRORS = 3.0  # standard errors that may be chance
+
+
+class Estimate(NamedTuple):
+    """What some images say of a site, and the squared standard errors of that. Shape: ``(C,)`` each."""
+
+    mean: Tensor
+    var: Tensor
+    mean_error: Tensor
+    var_error: Tensor
+
+
+def image_moments(x: Tensor, num_images: int) -> Moments:
+    """The moments of every image and channel, where a site may see several rows of each image, one after another.
+
+    Shape: ``(M, C, *)`` to ``(num_images, C)``, or ``(M, C)`` where M is no multiple.
+    """
+    rows = instance_moments(x)
+    if not num_images or len(rows.mean) % num_images or len(rows.mean) == num_images:
+        return rows
+    mean, var = (t.unflatten(0, (num_images, -1)) for t in (rows.mean, rows.var))
+    middle = mean.mean(1)
+    return Moments(middle, (var + (mean - middle[:, None]).square()).mean(1), rows.count * mean.shape[1])
+
+
+def estimate(images: Moments, group: dist.ProcessGroup | None = None) -> Estimate:
+    r"""A site's mean and unbiased variance, and how well images that differ know them.
+
+    With :math:`\mu_i, v_i` of image i and :math:`q_i = v_i + (\mu_i - \mu)^2`, the squared errors are the variances of
+    :math:`\mu_i` and of :math:`q_i` over n: pixels of one image are not independent, images are. One image has none.
+
+    Shape: moments of ``(N, C)``, all ranks' together.
+    """
+    everyone = partial(all_merge, group=group) if group is not None else lambda m: m
+    whole = everyone(pool(images))
+    square = images.var + (images.mean - whole.mean).square()
+    errors = []
+    for values in (images.mean, square):
+        m = everyone(pool(Moments(values, torch.zeros_like(values), 1)))
+        n = torch.as_tensor(m.count, dtype=m.mean.dtype, device=m.mean.device).flatten()[0]
+        errors.append(m.var[0] / (n - 1).clamp(min=0))  # 0 / 0 for one image
+    count = torch.as_tensor(whole.count, device=whole.mean.device).flatten()[0]
+    return Estimate(whole.mean[0], unbiased(Moments(whole.mean[0], whole.var[0], count)), *errors)
+
+
+def soft(x: Tensor, threshold: Tensor) -> Tensor:
+    """Nothing as far as the threshold, and what is beyond it (Donoho & Johnstone, 1994).
+
+    Example:
+        >>> soft(torch.tensor([-5.0, 1.0, 4.0]), torch.tensor(3.0))
+        tensor([-2., 0., 1.])
+    """
+    return x.sign() * (x.abs() - threshold).clamp(min=0)
+
+
+def moved(source: Statistics, found: Estimate, weight: float, only: Only | None = None) -> Statistics:
+    r"""The source's statistics, moved by the share ``1 - weight`` of what images show beyond three standard errors.
+
+    .. math:: \mu_{source} + (1 - s) \operatorname{soft}(\mu - \mu_{source}, 3 \operatorname{SE}(\mu)), \qquad
+        \sigma^2_{source} + (1 - s) \operatorname{soft}(\sigma^2 - \sigma^2_{source}, 3 \operatorname{SE}(\sigma^2))
+
+    A channel that chance may explain keeps the source bit for bit.
+    """
+    mean, var = source.mean.clone(), source.var.clone()
+    if only != "variance":
+        mean = _towards(mean, found.mean, found.mean_error, weight)
+    if only != "mean":
+        var = _towards(var, found.var, found.var_error, weight)
+    return Statistics(mean, var)
+
+
+def _towards(source: Tensor, found: Tensor, error: Tensor, weight: float) -> Tensor:
+    wide = torch.promote_types(source.dtype, found.dtype)
+    old = source.to(wide)
+    step = (1 - weight) * soft(found.to(old) - old, ERRORS * error.to(old).sqrt())
+    return torch.where(step == 0, old, old + step).to(source)
