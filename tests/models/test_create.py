@@ -57,7 +57,6 @@ def test_other_libraries_by_name(library: str):
         ("densenet-100-12", "densenet-bc-100-12"),
         ("timm:resnet19", "timm:resnet18"),
         ("torchvision:resnet19", "torchvision:resnet18"),
-        ("tim:resnet18", "resnet110"),
     ],
 )
 def test_an_unknown_name_lists_the_nearest(name: str, nearest: str):

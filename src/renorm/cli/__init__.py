@@ -46,7 +46,8 @@ def _run(arguments: Sequence[str]) -> int:
     command.check_device()
     common = command.common
     console = Console(shlex.join(["renorm", *arguments]), names, quiet=common.quiet, json=common.json)
-    command.run(console)
+    with console.notices():
+        command.run(console)
     console.finish()
     return 0
 

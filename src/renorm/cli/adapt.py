@@ -90,7 +90,7 @@ class Adapt(Subcommand):
         from renorm.evaluate import divide
 
         self.check()
-        named = self.source.open(self.model, self.common.device)
+        named = self.source.open(self.model, self.common.device, tracked=True)
         branch = named.branch(self.branch)
         site_tensors(named.classifier.model, branch)  # says at once that there is nothing to move
         images = named.images(self.images)

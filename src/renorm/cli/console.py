@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -73,6 +74,24 @@ class Console:
         """
         self._text.print(f"[green]✓[/] {what} [dim]{where}[/]", soft_wrap=True)
         self._written[key or what.replace(" ", "_")] = str(where)
+
+    @contextmanager
+    def notices(self) -> Iterator[None]:
+        """Say in a line each what was chosen that nobody asked for; other warnings stay as they are."""
+        from renorm.notice import Notice
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", Notice)
+            usual = warnings.showwarning
+
+            def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+                if issubclass(category, Notice):
+                    self._text.print(f"note: {message}", style="yellow", markup=False, soft_wrap=True)
+                else:
+                    usual(message, category, *where, **more)
+
+            warnings.showwarning = show
+            yield
 
     def found(self, **numbers: Any) -> None:
         """Keep numbers for the JSON object."""

@@ -53,7 +53,7 @@ class Recalibrate(Subcommand):
 
         if not (self.bank or self.fold):
             raise ValueError("nothing to write: the measured statistics need a place. Add --bank FILE or --fold FILE.")
-        named = self.source.open(self.model, self.common.device)
+        named = self.source.open(self.model, self.common.device, tracked=True)
         branch, model = named.branch(self.branch), named.classifier.model
         images = named.images(self.images, self.split)
         batches = TrainingImages(images, self.num_images or len(images), self.seed).batches(named.classifier)

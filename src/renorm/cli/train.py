@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,7 @@ def default_folder(config: Config) -> Path:
     """Folder of a run that names none."""
     data, network = Path(config.source.data).stem, config.network
     mixed = [config.mix.kind] if config.mix else []
+    model = Path(network.model).name if ".py:" in network.model else network.model
     return Path("runs") / "-".join(
-        [data, network.model.replace(":", "-"), network.norm, *config.branches, *mixed, str(config.seed)]
+        [data, re.sub("[:/]", "-", model), network.norm, *config.branches, *mixed, str(config.seed)]
     )

@@ -3,9 +3,11 @@
 from renorm.models.cell import EDGES, OPERATIONS, Cell
 from renorm.models.cell_network import CellNetwork
 from renorm.models.classifier import Classifier
-from renorm.models.create import create
+from renorm.models.code import check_trusted, is_code, trust, whole
+from renorm.models.create import create, is_name, library_of
 from renorm.models.densenet import DenseNet
 from renorm.models.discriminator import Discriminator, discriminator
+from renorm.models.download import fetching
 from renorm.models.encoder import Decoder, Encoder
 from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.generator import Generator, generator
@@ -15,6 +17,7 @@ from renorm.models.samples import load_sample
 from renorm.models.stylizer import Stylizer
 from renorm.models.supernet import Supernet, supernet
 from renorm.models.vgg import VGG
+from renorm.models.weight_files import is_safetensors, other_than_weights
 from renorm.models.weights import load_weights, versioned
 from renorm.models.wideresnet import WideResNet
 
@@ -35,13 +38,22 @@ __all__ = [
     "Stylizer",
     "Supernet",
     "WideResNet",
+    "check_trusted",
     "create",
     "discriminator",
+    "fetching",
     "generator",
+    "is_code",
+    "is_name",
+    "is_safetensors",
+    "library_of",
     "load_decoder",
     "load_encoder",
     "load_sample",
     "load_weights",
+    "other_than_weights",
     "supernet",
+    "trust",
     "versioned",
+    "whole",
 ]

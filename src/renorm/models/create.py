@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from renorm.extras import require
 from renorm.models.cell_network import CellNetwork
+from renorm.models.code import by_code, is_code
 from renorm.models.densenet import DenseNet
+from renorm.models.download import fetching
 from renorm.models.preact import PreActResNet
 from renorm.models.resnet import ResNet
 from renorm.models.vgg import VGG
@@ -46,26 +49,51 @@ def create(name: str, num_classes: int | None = 10, **options: Any) -> nn.Module
     Raises:
         ValueError: no network has this name; the message lists the nearest.
         ImportError: the named library is missing or does not import.
+        OSError: a model of the hub cannot be fetched.
+        RuntimeError: the named code fails.
 
     Example:
         >>> sum(p.numel() for p in create("resnet20", num_classes=10).parameters())
         269722
     """
+    library, rest = library_of(name)
+    if is_code(name):
+        return by_code(name, num_classes, options)
     if num_classes is not None:
         options["num_classes"] = num_classes
-    library, separator, rest = name.partition(":")
-    if separator and library in LIBRARIES:
+    if library is not None:
         return LIBRARIES[library](rest, options)
-    if separator and library == "cell":
-        return CellNetwork(rest, **options)
+    if name.startswith("cell:"):
+        return CellNetwork(name.removeprefix("cell:"), **options)
     for pattern, network in FAMILIES.items():
         if match := re.fullmatch(pattern, name):
             return network(*map(int, match.groups()), **options)
     raise unknown(name, NAMES)
 
 
+def library_of(name: str) -> tuple[str | None, str]:
+    """The library that a name is of, and what that calls it; models of the hub are timm's.
+
+    Example:
+        >>> library_of("torchvision:resnet18"), library_of("hf_hub:timm/resnet18.a1_in1k"), library_of("resnet20")
+        (('torchvision', 'resnet18'), ('timm', 'hf_hub:timm/resnet18.a1_in1k'), (None, 'resnet20'))
+    """
+    library, separator, rest = name.partition(":")
+    if separator and library in HUBS:
+        return "timm", name
+    return (library, rest) if separator and library in LIBRARIES else (None, name)
+
+
+def is_name(name: str) -> bool:
+    """Whether something names a network, rather than a place of the disk."""
+    return not Path(name).exists() and (library_of(name)[0] is not None or is_code(name) or "/" not in name)
+
+
 def from_timm(name: str, options: dict[str, Any]) -> nn.Module:
     timm = require("timm")
+    if name.partition(":")[0] in HUBS:
+        with fetching(name):
+            return timm.create_model(name, **options)
     if not timm.is_model(name):
         raise unknown(name, timm.list_models(), prefix="timm:")
     return timm.create_model(name, **options)
@@ -92,6 +120,7 @@ def from_torchvision(name: str, options: dict[str, Any]) -> nn.Module:
 
 # Torchvision's heads that only training calls.
 WITH_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
+HUBS = ("hf_hub", "hf-hub")  # before a name, by which timm takes it from the Hugging Face hub
 LIBRARIES = {"timm": from_timm, "torchvision": from_torchvision}
 
 
@@ -100,5 +129,6 @@ def unknown(name: str, names: Iterable[str], prefix: str = "") -> ValueError:
     close = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or names[:5]
     return ValueError(
         f"no network is called {prefix + name!r}. The nearest names are {', '.join(prefix + near for near in close)}. "
-        "Use one of these, or a name that timm or torchvision knows: 'timm:NAME', 'torchvision:NAME'."
+        "Use one of these, a name that timm or torchvision knows, 'timm:NAME', 'torchvision:NAME', or code of your own, "
+        "'file.py:function'."
     )

@@ -52,14 +52,18 @@ def is_safetensors(path: Path) -> bool:
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size
 
 
+def other_than_weights(about: Mapping[str, Any]) -> str | None:
+    """What a file that renorm wrote is by its metadata, and what it is for, where it holds no weights."""
+    return TABLE if "protocol" in about else OURS.get(str(about.get("format")))
+
+
 class NotWeightsError(ValueError):
     """A file that holds something else."""
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     with safe_open(path, "pt") as file:
-        about = file.metadata() or {}
-        kind = TABLE if "protocol" in about else OURS.get(about.get("format", ""))
+        kind = other_than_weights(file.metadata() or {})
         if kind:
             raise NotWeightsError(f"{path} holds no weights: it is {kind}.")
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from renorm.recipes.kind import RECIPES, Kind, Opened, kind_of
 
 if TYPE_CHECKING:
-    from renorm.recipes.classify.named import NamedModel, open_file, open_named
+    from renorm.recipes.classify.named import NamedModel, open_file, open_named, trust_code_of
     from renorm.recipes.pages import page_of_run, read_records
     from renorm.recipes.runs import config_of, fit, open_run, prepare
 
@@ -24,6 +24,7 @@ __all__ = [
     "page_of_run",
     "prepare",
     "read_records",
+    "trust_code_of",
 ]
 
 _MODULE_OF = {
@@ -36,6 +37,7 @@ _MODULE_OF = {
     "page_of_run": "pages",
     "prepare": "runs",
     "read_records": "pages",
+    "trust_code_of": "classify.named",
 }
 
 

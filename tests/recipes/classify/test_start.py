@@ -92,6 +92,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
         return model
 
     monkeypatch.setattr("renorm.recipes.classify.start.create", made)
+    monkeypatch.setattr("renorm.models.download.reachable", lambda url: True)
     return weights
 
 
@@ -117,6 +118,7 @@ def test_torchvision_s_own_trained_weights(name: str, monkeypatch: pytest.Monkey
     options: dict[str, Any] = {} if name == "mnasnet0_5" else {"aux_logits": True, "init_weights": False}
     weights = torchvision.models.get_model(name, **options).state_dict()
     monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", lambda self, **how: weights)
+    monkeypatch.setattr("renorm.models.download.reachable", lambda url: True)
     model = pretrained(f"torchvision:{name}", 10)
     found = model.state_dict()
     last = {key for key in found if found[key].shape != weights[key].shape}
@@ -141,7 +143,9 @@ def test_pretrained_weights_need_a_library_and_a_network(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", unreachable)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
-    message = r"trained weights of torchvision:resnet18 could not be fetched \(ConnectionError\): .* add --weights FILE"
+    message = (
+        r"trained weights of torchvision:resnet18 could not be fetched \(ConnectionError: .*\): .* add --weights FILE"
+    )
     with pytest.raises(OSError, match=message):
         start("pretrained", model="torchvision:resnet18")
 

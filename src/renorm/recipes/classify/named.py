@@ -1,21 +1,31 @@
 """A trained model by the name of its run, its file, or its architecture."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from renorm.banks import Bank, tracked
 from renorm.data import CIFAR, Images, load
 from renorm.evaluate import SOURCE
-from renorm.models import Classifier, create, load_weights
+from renorm.models import (
+    Classifier,
+    check_trusted,
+    create,
+    is_code,
+    is_safetensors,
+    library_of,
+    load_weights,
+    other_than_weights,
+    trust,
+)
 from renorm.recipes.classify.config import MODEL, Config
 from renorm.recipes.classify.saved import config_of
-from renorm.recipes.classify.start import LIBRARIES, build, fetch, usual_normalization
+from renorm.recipes.classify.start import build, fetch, usual_normalization
 from renorm.train import Run, checkpoint
 
 
@@ -103,6 +113,17 @@ def open_run(path: Path, device: str | None = None) -> NamedModel:
     return open_file(checkpoint.weights_of(checkpoint.newest(run.checkpoint), MODEL), device)
 
 
+def trust_code_of(path: Path) -> None:
+    """Let the code that a run or a file says its network is made by be run when it is opened.
+
+    Raises:
+        OSError: If there is no such run or file.
+        ValueError: If it is damaged.
+    """
+    about = Run(path).config() if path.is_dir() else checkpoint.read_weights(path)[1]
+    trust(config_of(about).network.model)
+
+
 def open_file(path: Path, device: str | None = None) -> NamedModel:
     """A file of weights that renorm wrote, which says what model it belongs to; on a device, by default a GPU if there is one.
 
@@ -112,17 +133,32 @@ def open_file(path: Path, device: str | None = None) -> NamedModel:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: the model.safetensors of a run is needed. Check the path.")
-    weights, about = checkpoint.read_weights(path)
+    weights, about = checkpoint.read_weights(path) if is_safetensors(path) else ({}, {})
+    if kind := other_than_weights(about):
+        raise ValueError(f"{path} is no model: it is {kind}. The model it belongs to is needed here. Name that one.")
     if "config" not in about:
         raise ValueError(
             f"{path} does not say what model it belongs to: a file that renorm wrote is needed here. Name the model and "
             f"give the file as its weights: resnet20 --weights {path}."
         )
-    model = build(config_of(about), len(about["classes"]))
+    try:
+        classifier = _described(path, weights, about)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}: {str(error).partition(chr(10))[0]}): a whole file as renorm writes "
+            "it is needed. Copy it again, or train again."
+        ) from error
+    return NamedModel(replace(classifier, model=_on(classifier.model, device)), about)
+
+
+def _described(path: Path, weights: Mapping[str, Tensor], about: dict[str, Any]) -> Classifier:
+    config = config_of(about)
+    check_trusted(config.network.model, path)
+    model = build(config, len(about["classes"]))
     checkpoint.load_into(model, weights)
-    branches, classes = tuple(about["branches"]), tuple(about["classes"])
-    model = _on(model, device)
-    return NamedModel(Classifier(model, about["mean"], about["std"], branches, classes, about["size"]), about)
+    return Classifier(
+        model, about["mean"], about["std"], tuple(about["branches"]), tuple(about["classes"]), about["size"]
+    )
 
 
 def open_named(
@@ -131,6 +167,9 @@ def open_named(
     num_classes: int | None = None,
     normalization: Sequence[Sequence[float]] = (),
     device: str | None = None,
+    *,
+    ema: bool = True,
+    tracked: bool = False,
 ) -> NamedModel:
     """A plain model by name, with weights from a file or, for timm and torchvision, their own.
 
@@ -138,33 +177,41 @@ def open_named(
         name: As :func:`renorm.models.create` takes it.
         weights: File to load; it must fit.
         num_classes: Outputs, if not the model's usual number.
-        normalization: Mean and standard deviation of the input, if not the model's own.
+        normalization: Mean and standard deviation of the input, if not the model's own; code of one's own needs it unless its
+            network has a ``pretrained_cfg`` as timm's have.
         device: Where it computes; by default on a GPU if there is one.
+        ema: Of averaged and other weights in a file, take the averaged ones.
+        tracked: Whether its norms must have running statistics, which is looked at before anything is fetched.
 
     Raises:
         ValueError: For an unknown name, no weights, or those of another model.
         OSError: If trained weights cannot be fetched.
     """
-    model = _plain(name, weights, num_classes)
+    model = _plain(name, weights, num_classes, tracked)
     if weights is not None:
-        load_weights(model, weights)
-    mean, std = normalization or usual_normalization(model)
+        load_weights(model, weights, ema=ema)
     given = getattr(model, "pretrained_cfg", None) or {}
+    if not normalization and not given and is_code(name):
+        raise ValueError(
+            f"{name} does not say what its input is normalized by: a mean and a standard deviation are needed. Add --mean and "
+            "--std, or give the network a pretrained_cfg with 'mean' and 'std'."
+        )
+    mean, std = normalization or usual_normalization(model)
     size = given.get("input_size", (3, None, None))[-1]
     return NamedModel(Classifier(_on(model, device), mean, std, size=size))
 
 
-def _plain(name: str, weights: Path | None, num_classes: int | None) -> nn.Module:
-    named = name.startswith(LIBRARIES)
-    if weights is not None or not named:
-        model = create(name, num_classes=num_classes if named else num_classes or 10)
-        if weights is None:
-            raise ValueError(
-                f"no weights for {name}: only timm: and torchvision: models come with trained ones. Add --weights FILE, "
-                "or name the folder of a run."
-            )
-        return model
-    return fetch(name, num_classes)
+def _plain(name: str, weights: Path | None, num_classes: int | None, tracked: bool) -> nn.Module:
+    library = library_of(name)[0]
+    if library is not None and weights is None:
+        return fetch(name, num_classes, tracked=tracked)
+    model = create(name, num_classes=num_classes if library or is_code(name) else num_classes or 10)
+    if weights is None and not is_code(name):
+        raise ValueError(
+            f"no weights for {name}: only timm: and torchvision: models come with trained ones. Add --weights FILE, "
+            "or name the folder of a run."
+        )
+    return model
 
 
 def _on(model: nn.Module, device: str | None) -> nn.Module:

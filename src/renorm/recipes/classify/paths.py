@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from renorm.data import CIFAR
+from renorm.models import is_code, whole
 from renorm.recipes.classify.config import PRETRAINED, Config
 
 
@@ -11,10 +12,11 @@ def located(config: Config) -> Config:
     """The configuration with whole paths of its data and weights; links are not followed, as they may name the data."""
     source, network = config.source, config.network
     data, test, weights = (_whole(name) for name in (source.data, source.test, network.weights))
+    model = whole(network.model) if is_code(network.model) else network.model
     return replace(
         config,
         source=replace(source, data=data or source.data, test=test),
-        network=replace(network, weights=weights),
+        network=replace(network, model=model, weights=weights),
     )
 
 
@@ -23,6 +25,7 @@ def typed(config: Config, whole: Config) -> dict[str, str]:
     pairs = {
         "data": (config.source.data, whole.source.data),
         "test": (config.source.test, whole.source.test),
+        "model": (config.network.model, whole.network.model),
         "weights": (config.network.weights, whole.network.weights),
     }
     return {name: given for name, (given, found) in pairs.items() if given is not None and given != found}

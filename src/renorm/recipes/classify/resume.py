@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from renorm.models import check_trusted
 from renorm.recipes.classify.config import Config
 from renorm.recipes.classify.flat import Options, configured, options_of
 from renorm.recipes.classify.paths import located
@@ -21,13 +22,15 @@ def resumed(run: Run, given: Options, typed: Collection[str] = ()) -> Config:
         typed: Options that were named, which count even where they are the default.
 
     Raises:
-        ValueError: If options were given that differ from it.
+        ValueError: If options were given that differ from it, or it names code that nobody typed.
         FileNotFoundError: If there is no run.
     """
     about = run.config()
     config = located(config_of(about))
     if "format" not in about:  # a run from before did not keep it
         config = replace(config, writing=replace(config.writing, table_images=vars(given)["table_images"]))
+    if "model" not in typed:
+        check_trusted(config.network.model, run.path)
     started, asked = options_of(config), options_of(located(configured(**vars(given))))
     usual = vars(Options())
     differing = [

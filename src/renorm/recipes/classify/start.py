@@ -9,14 +9,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from renorm.banks import site_tensors
 from renorm.data import IMAGENET_MEAN, IMAGENET_STD, Images
 from renorm.evaluate import SOURCE
-from renorm.models import create, load_weights, versioned
+from renorm.extras import require
+from renorm.models import create, fetching, library_of, load_weights, versioned
 from renorm.recipes.classify.config import PRETRAINED, Config
 from renorm.surgery import sandwich_, split_
 from renorm.train import branches_of
-
-LIBRARIES = ("timm:", "torchvision:")
 
 
 class Start(NamedTuple):
@@ -38,6 +38,7 @@ def begin(config: Config, images: Images) -> Start:
     if config.network.weights is None:
         return Start(build(config, num_classes), images.mean, images.std)
     if config.network.weights == PRETRAINED:
+        build(config, num_classes)  # refuses what can have no branches before anything is fetched
         model = pretrained(config.network.model, num_classes)
         return Start(branched(model, config), *usual_normalization(model))
     about = described(Path(config.network.weights))
@@ -93,7 +94,7 @@ def pretrained(name: str, num_classes: int) -> nn.Module:
         ValueError: For any other model.
         OSError: If the weights cannot be fetched.
     """
-    if not name.startswith(LIBRARIES):
+    if library_of(name)[0] is None:
         raise ValueError(
             f"--weights {PRETRAINED} with {name}: only timm: and torchvision: models come with trained weights. Name one of "
             "those, or give a file of weights."
@@ -105,22 +106,42 @@ def pretrained(name: str, num_classes: int) -> nn.Module:
     return model
 
 
-def fetch(name: str, num_classes: int | None = None) -> nn.Module:
+def fetch(name: str, num_classes: int | None = None, *, tracked: bool = False) -> nn.Module:
     """A model of timm or torchvision with its trained weights, from their cache or the network.
 
+    Args:
+        name: Of the model.
+        num_classes: Outputs, if not its usual number.
+        tracked: Whether its norms must have running statistics, which is looked at before anything is fetched.
+
     Raises:
-        ValueError: For an unknown name.
+        ValueError: For an unknown name, or a model without such norms.
         OSError: If the weights cannot be fetched.
     """
-    try:
+    plan = planned(name, num_classes)
+    if tracked:
+        site_tensors(plan, None)
+    with fetching(name, source_of(name, plan)):
         return create(name, num_classes=num_classes, pretrained=True)
-    except (ValueError, ImportError):
-        raise
-    except Exception as error:  # each library has its own exceptions for a missing network
-        raise OSError(
-            f"the trained weights of {name} could not be fetched ({type(error).__name__}): a network, or a file of them, "
-            "is needed. Download them elsewhere and add --weights FILE."
-        ) from error
+
+
+def planned(name: str, num_classes: int | None) -> nn.Module:
+    """A network without its weights, in no time and memory where it can be."""
+    try:
+        with torch.device("meta"):
+            return create(name, num_classes=num_classes)
+    except (NotImplementedError, RuntimeError):  # some compute numbers while they are made
+        return create(name, num_classes=num_classes)
+
+
+def source_of(name: str, plan: nn.Module) -> str | None:
+    """Where trained weights come from; None for the Hugging Face hub."""
+    library, rest = library_of(name)
+    if library == "torchvision":
+        weights = require("torchvision.models").get_model_weights(rest)
+        return weights.DEFAULT.url
+    given = getattr(plan, "pretrained_cfg", None) or {}
+    return None if given.get("hf_hub_id") else given.get("url") or None
 
 
 def usual_normalization(model: nn.Module) -> tuple[Sequence[float], Sequence[float]]:
