@@ -75,11 +75,16 @@ def train(
         progress = restore(recipe, run)
     elif resume and recipe.processes.main:
         run.forget_after(0)
-    while progress.step < recipe.plan.total:
+    while not _done(recipe, progress.step):
         record = _epoch(recipe, run, progress, callback)
         if listener:
             listener(record)
     return progress
+
+
+def _done(recipe: Recipe, step: int) -> bool:
+    between = step > 0 and step % recipe.plan.steps == 0
+    return step >= recipe.plan.total or (between and recipe.finished)
 
 
 def _epoch(recipe: Recipe, run: Run, progress: Progress, callback: Callback | None) -> dict[str, float]:

@@ -78,6 +78,11 @@ class Recipe(ABC):
     def finish(self) -> None:  # noqa: B027 nothing to do is usual
         """Make statistics ready to be validated and saved; all processes call it together."""
 
+    @property
+    def finished(self) -> bool:
+        """Whether to stop at the end of an epoch, before the plan does; said by what a checkpoint gives back."""
+        return False
+
     def validate(self) -> dict[str, float]:
         """Numbers of the networks as they are, at the end of an epoch; all processes call it together."""
         return {}

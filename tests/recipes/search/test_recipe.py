@@ -191,10 +191,26 @@ def test_norms_and_biases_do_not_decay():
     assert {p.ndim for p in decays[0.0]} == {1}
 
 
+@pytest.mark.parametrize("stop", [0, 2])
+def test_a_collapsed_search_stops_at_the_end_of_its_epoch_and_does_not_go_on(tmp_path: Path, stop: int):
+    config = replace(SMALL, epochs=4, stop_collapsed=1)
+    recipe = search(config)
+    edges = recipe.net.found.free_edges
+    run = Run(tmp_path / "run")
+    run.start(recipe.describe())
+    recipe.config = replace(config, stop_collapsed=edges + stop)
+    train(recipe, run)
+    assert len(run.history()) == (4 if stop else 1)
+    train(recipe, run, resume=True)
+    assert len(run.history()) == (4 if stop else 1)
+
+
 def test_what_cannot_be_searched_is_refused():
     with pytest.raises(ValueError, match=r"a half. A step takes 64 of each.*Lower --batch"):
         search(batch=64)
     with pytest.raises(ValueError, match=r"normalize by the batch.*--method paths"):
         search(norm="conditional", statistics="condition")
+    with pytest.raises(ValueError, match="for single paths"):
+        search(method="paths", stop_collapsed=5)
     with pytest.raises(ValueError, match=r"horizon of 1.*Raise --horizon"):
         search(horizon=1)

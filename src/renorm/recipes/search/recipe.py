@@ -87,6 +87,11 @@ class Search(Recipe):
                 f"statistics={config.statistics!r} were given for the method {config.method!r}. A mixture has no path whose "
                 f"statistics these would be: its cells normalize by the batch. Leave --statistics out, or train --method paths."
             )
+        if config.stop_collapsed and not config.mixes:
+            raise ValueError(
+                f"stop_collapsed={config.stop_collapsed} was given for single paths. Only a mixture finds a cell that can "
+                f"collapse. Leave it out."
+            )
         if (config.horizon or config.epochs) < config.epochs:
             raise ValueError(
                 f"{config.epochs} epochs and a horizon of {config.horizon} were given. The rate is lowest at the horizon, which "
@@ -171,6 +176,12 @@ class Search(Recipe):
 
     def _normalized(self, images: Tensor) -> Tensor:
         return self.classifier.normalize(images.to(self.processes.device))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the found cell has collapsed to edges without parameters, where that is to stop it."""
+        limit = self.config.stop_collapsed
+        return bool(limit) and self.net.found.free_edges >= limit
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
