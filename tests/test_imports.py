@@ -212,12 +212,19 @@ def test_no_two_public_types_share_a_name():
         for name in public_types(path.read_text()):
             files.setdefault(name, []).append(str(path.relative_to(SOURCE)))
     shared = {name: each for name, each in files.items() if len(each) > 1}
-    assert not {name: each for name, each in shared.items() if not of_recipes(name, each)}
+    assert not {name: each for name, each in shared.items() if not of_recipes(each)}
 
 
-def of_recipes(name: str, files: list[str]) -> bool:
-    """Whether a name is that of what every recipe has, which is called by its package: ``classify.Config``."""
-    return name == "Config" and all(file.startswith("recipes/") for file in files)
+def of_recipes(files: list[str]) -> bool:
+    """Whether a name is of what several recipes have, each once, and is called by its package: ``classify.Config``."""
+    folders = {file.split("/")[1] for file in files if file.startswith("recipes/")}
+    return len(folders) == len(files)
+
+
+def test_recipes_are_told_apart_by_their_packages():
+    assert of_recipes(["recipes/classify/config.py", "recipes/search/config.py"])
+    assert not of_recipes(["recipes/classify/config.py", "recipes/classify/recipe.py"])
+    assert not of_recipes(["recipes/classify/config.py", "evaluate/methods.py"])
 
 
 def test_types_are_seen():

@@ -141,7 +141,7 @@ class Head:
         title: Of the page.
         lead: What it is about, in a line.
         findings: What it says, a paragraph each.
-        cards: A few numbers in large, each with what it is.
+        cards: A few numbers in large, each after what it is.
     """
 
     title: str

@@ -59,9 +59,9 @@ class Repair:
 
 def head(found: Repair) -> Head:
     """The top of the page."""
-    cards = [(found.verdict or "not judged", "verdict"), (f"{found.weight:.2f}", "weight that the source keeps")]
+    cards = [("verdict", found.verdict or "not judged"), ("weight that the source keeps", f"{found.weight:.2f}")]
     if found.change.gain is not None:
-        cards.append((_points(found.change.gain), "points of accuracy, 95 % interval"))
+        cards.append(("points of accuracy, 95 % interval", _points(found.change.gain)))
     lead = f"{found.model}, adapted to {found.images} without labels"
     return Head("What adapting does", lead, [f"{found.reason[:1].upper()}{found.reason[1:]}.", found.advice], cards)
 
