@@ -17,7 +17,7 @@ ROUTES = [("weak",), ("strong", "weak"), ({"weak": 3, "strong": 5},), (torch.ten
 def base():
     torch.manual_seed(0)
     timm = pytest.importorskip("timm")
-    net = timm.create_model("resnet18", num_classes=7)
+    net = timm.create_model("test_resnet", num_classes=7)
     renorm.split_(net, ["weak", "strong"])
     return net
 

@@ -53,7 +53,7 @@ def renormalize(x: Tensor, rule: Rule | None, *tables: Table) -> tuple[Any, ...]
 def by_formula(x: Tensor, rule: Rule | None, *tables: Any) -> tuple[Any, ...]:
     """:func:`renormalize` in plain operations: compiled, on other devices, in half types, and for second derivatives."""
     z = x if x.dtype == torch.float64 else x.float()
-    scale, offset, centre, *others = rule(*plain_moments(z), *tables) if rule else tables
+    scale, offset, centre, *others = rule(*plain_moments(z), *tables) if rule is not None else tables
     # Not (z - centre) * scale + offset, which would change bits where an exchange gives a sample its own moments.
     scale, offset = (t[(..., *(None,) * (x.ndim - 2))] for t in (scale, offset - centre * scale))
     return (z * scale + offset).to(x.dtype), *others
@@ -85,8 +85,8 @@ def faster(x: Tensor) -> bool:
 def _renormalized(x: Tensor, rule: Rule | None, tables: Sequence[Table]) -> tuple[Any, ...]:
     """Two passes, of which nothing is kept."""
     y = torch.empty_like(x)
-    read = sample_moments(x, scratch=y) if rule else ()
-    found = rule(*read, *tables) if rule else tables
+    read = sample_moments(x, scratch=y) if rule is not None else ()
+    found = rule(*read, *tables) if rule is not None else tables
     scale, offset, centre, *others = _alike(x, *found)
     affine(x, scale, torch.addcmul(offset, scale, centre, value=-1), y)
     return y, *others
@@ -106,13 +106,13 @@ class _Renormalize(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rule: Rule | None, *tables: Table) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = torch.empty_like(x)
-        read = sample_moments(x, scratch=y) if rule else (None, None)
+        read = sample_moments(x, scratch=y) if rule is not None else (None, None)
         leaves: list[Any] = [_leaf(t, x.requires_grad) for t in read]
         leaves += [_leaf(t, t is not None and t.requires_grad) for t in tables]
         # Activation checkpointing would have what autograd keeps of the rule computed again; it is small, so it just stays.
         # Detached, as a node that holds its own output by a hook is a cycle that nothing frees.
         with torch.enable_grad(), saved_tensors_hooks(Tensor.detach, _same):
-            scale, offset, centre, *others = _alike(x, *(rule(*leaves) if rule else leaves[2:]))
+            scale, offset, centre, *others = _alike(x, *(rule(*leaves) if rule is not None else leaves[2:]))
         ctx.save_for_backward(x, *tables)
         ctx.rule, ctx.leaves, ctx.found = rule, leaves, (scale, offset, centre, *others)
         ctx.set_materialize_grads(False)
