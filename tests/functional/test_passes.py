@@ -279,6 +279,7 @@ def test_tables_changed_before_backward_are_an_error():
         y.sum().backward()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")  # torch 2.15's own first use of it
 @pytest.mark.parametrize("grad", [True, False])
 def test_forward_mode_keeps_its_tangent(grad: bool):
     x, weight, bias = (t.detach() for t in tensors((5, 3, 7, 2)))
