@@ -26,6 +26,7 @@ from renorm.banks import (
     Statistics,
     call,
     check_all_finite,
+    check_one_batch,
     exclusive,
     interpolate,
     nothing,
@@ -153,6 +154,7 @@ def adapt_(
         0.667
         >>> adaptation.undo()
     """
+    check_one_batch(images, "renorm.recalibrate_, which measures on them")
     branch = resolve(model, branch)
     targets = site_tensors(model, branch)
     _check_only(only)

@@ -25,6 +25,7 @@ from renorm.banks import (
     Forward,
     SiteTensors,
     call,
+    check_one_batch,
     exclusive,
     nothing,
     num_samples,
@@ -147,6 +148,7 @@ class Adapter:
             ValueError: no image, NaN or infinity (unless they are skipped), no site that was reached, or others than before.
             RuntimeError: the adapter is closed, or somebody else has changed the statistics or uses the model right now.
         """
+        check_one_batch(images, "the adapter, one at a time")
         self._check_open()
         with exclusive(self._model):
             targets = site_tensors(self._model, self._branch)

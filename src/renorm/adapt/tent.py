@@ -19,6 +19,7 @@ from renorm.banks import (
     Forward,
     SiteTensors,
     call,
+    check_one_batch,
     evaluating,
     exclusive,
     num_samples,
@@ -230,6 +231,7 @@ def _tracking(model: nn.Module, parameters: list[nn.Parameter]) -> Iterator[None
 
 
 def _check_images(images: Any) -> None:
+    check_one_batch(images, "Tent, one at a time")
     if num_samples(images) == 0:
         raise ValueError("no image was given. A step needs at least one. Check the loader. Nothing was changed.")
     if not all(t.isfinite().all() for t in tree_leaves(images) if isinstance(t, Tensor) and t.is_floating_point()):

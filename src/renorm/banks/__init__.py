@@ -1,6 +1,7 @@
 """Banks: the statistics of every site for one branch, as values and small files."""
 
 from renorm.banks.bank import Bank, Statistics, blend, check_all_finite, interpolate, merge, source_weight
+from renorm.banks.batched import check_one_batch
 from renorm.banks.choice import Choice
 from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_, using
@@ -42,6 +43,7 @@ __all__ = [
     "blend",
     "call",
     "check_all_finite",
+    "check_one_batch",
     "evaluating",
     "exclusive",
     "fingerprint",

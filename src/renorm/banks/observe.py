@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from renorm.banks.batched import batched
 from renorm.banks.sites import Branch, SiteTensors, branch_at, named_sites, unwrap
 from renorm.routing import through
 
@@ -36,7 +37,7 @@ def observed(
         stack.enter_context(following(model, branch))
         try:
             for name, site in targets.items():
-                hook = _hook(name, site, observer)
+                hook = _hook(name, site, batched(observer))
                 handles.append(site.module.register_forward_pre_hook(hook, with_kwargs=True))
             stack.enter_context(evaluating(model))
             yield
