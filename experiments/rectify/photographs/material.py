@@ -24,7 +24,7 @@ TABLE = ["clean", *(f"{n}:{s}" for n in STANDARD for s in range(1, 6))]
 SIZES = {"lite0": 224, "lite1": 240, "lite2": 260}
 HALF = (0.5, 0.5, 0.5)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-JUDGED = {"lite0": 100, "lite1": 100, "lite2": 100, "resnet20": 150}
+JUDGED = {"lite0": 100, "lite1": 60, "lite2": 60, "resnet20": 150}
 
 
 @dataclass
