@@ -2,8 +2,8 @@
 
     python experiments/rectify/photographs/streams.py --data DATA [--methods ...]
 
-Appends a row of `results/streams.csv` for each stream and method; started again, it goes on. Streams are of the first test images,
-seed 0.
+Appends a row of `results/streams.csv` for each stream and method; started again, it goes on. Streams are of the first test
+images, seed 0.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def streams(net: Network) -> Iterator[tuple[str, Callable[[], Stream]]]:
 
 @contextmanager
 def moving_inputs(model: nn.Module, by: Callable[[str, nn.Module, Tensor], tuple[Tensor, Tensor]]) -> Iterator[Shown]:
-    """Each image is normalized at a site by what a function gives for it, ``(N, C)``: its input is moved such that the source does."""
+    """Images are normalized at sites by what a function gives, ``(N, C)``: their input is moved such that the source does."""
     handles = []
     for name, site in site_tensors(model, None).items():
 
