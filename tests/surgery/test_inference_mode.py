@@ -90,3 +90,28 @@ def test_the_law_catches_tensors_of_inference_mode():
         renorm.split_.__wrapped__(model, BRANCHES)  # pyright: ignore[reportFunctionMemberAccess]
     with pytest.raises(RuntimeError, match=r"[Ii]nference"):
         trains(model)
+
+
+def _stream(model: Any) -> None:
+    adapter = renorm.Adapter(model, prior=4, branch="weak")
+    adapter(images())
+
+
+VERBS: dict[str, Callable[[Any], Any]] = {
+    "measure and install_": lambda m: renorm.install_(m, renorm.measure(m, [images()], "weak"), "weak"),
+    "recalibrate_": lambda m: renorm.recalibrate_(m, [images()], "weak", passes=2),
+    "adapt_": lambda m: renorm.adapt_(m, images(), prior=4, branch="weak"),
+    "a bank with its affine": lambda m: renorm.install_(m, renorm.Bank.of(m, "weak", affine=True), "strong"),
+    "Adapter": _stream,
+    "Tent": lambda m: renorm.Tent(m, branch="weak")(images()),
+}
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_what_is_adapted_under_inference_mode_trains(name: str):
+    model = convert()(small())
+    with torch.inference_mode():
+        VERBS[name](model)
+    trains(model)
+    folded = renorm.fold(model, "weak")
+    trains(folded)

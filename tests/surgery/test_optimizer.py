@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.optim import SGD, Adagrad, AdamW, Optimizer, RMSprop
 from torch.testing import assert_close
 
@@ -178,3 +180,93 @@ def test_a_state_dict_of_the_optimizer_still_loads():
     fresh = OPTIMIZERS["AdamW"](groups_of(model))
     fresh.load_state_dict(optimizer.state_dict())
     exactly(states(fresh), states(optimizer))
+
+
+def other_list(groups: Any) -> Optimizer:
+    optimizer: Any = SGD(groups, lr=0.1)
+    optimizer.averaged = {"of": [p for group in optimizer.param_groups for p in group["params"]]}
+    return optimizer
+
+
+class Around(Optimizer):
+    """An optimizer around another, which has the same groups, as lookahead and sharpness-aware ones do."""
+
+    def __init__(self, inner: Optimizer) -> None:
+        super().__init__(inner.param_groups, {})
+        self.inner, self.param_groups, self.state = inner, inner.param_groups, inner.state
+
+    def step(self, closure: Any = None) -> Any:
+        return self.inner.step(closure)
+
+
+class Apart(Around):
+    """One that has groups of its own."""
+
+    def __init__(self, inner: Optimizer) -> None:
+        super().__init__(inner)
+        self.param_groups = [dict(group) for group in inner.param_groups]
+
+
+KEEPING: dict[str, tuple[Callable[..., Optimizer], str]] = {
+    "LBFGS": (lambda groups: torch.optim.LBFGS(groups, max_iter=2), "_params"),
+    "a dict of lists": (other_list, "averaged"),
+    "an inner optimizer with other groups": (lambda groups: Apart(SGD(groups, lr=0.1)), "inner"),
+}
+
+
+@pytest.mark.parametrize("verb", ["split_", "sandwich_", "add_branch_"])
+@pytest.mark.parametrize(("make", "key"), KEEPING.values(), ids=KEEPING)
+def test_an_optimizer_with_a_second_list_of_parameters_is_refused(make: Any, key: str, verb: str):
+    model = small()
+    if verb == "add_branch_":
+        renorm.split_(model, BRANCHES)
+    verbs: dict[str, Any] = {
+        "split_": partial(renorm.split_, branches=BRANCHES),
+        "sandwich_": partial(renorm.sandwich_, branches=BRANCHES),
+        "add_branch_": partial(renorm.add_branch_, branch="clean", like="weak"),
+    }
+    optimizer, before = make(list(model.parameters())), list(model.modules())
+    parameters = [id(p) for p in model.parameters()]
+    with pytest.raises(
+        ValueError, match=rf"keeps parameters in a list of its own \('{key}'\).* build it after the conversion"
+    ):
+        verbs[verb](model, optimizer=optimizer)
+    assert list(model.modules()) == before
+    assert [id(p) for p in model.parameters()] == parameters
+    assert [id(p) for group in optimizer.param_groups for p in group["params"]] == parameters
+
+
+def test_redundancy_free_optimizers_are_refused(tmp_path: Any):
+    dist: Any = torch.distributed
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    try:
+        model = small()
+        optimizer = ZeroRedundancyOptimizer(model.parameters(), SGD, lr=0.1)
+        with pytest.raises(ValueError, match=r"ZeroRedundancyOptimizer keeps parameters in a list of its own"):
+            renorm.split_(model, BRANCHES, optimizer=optimizer)
+    finally:
+        dist.destroy_process_group()
+
+
+def of_timm(groups: Any) -> Optimizer:
+    return pytest.importorskip("timm.optim").Lookahead(SGD(groups, lr=0.1))
+
+
+def of_accelerate(groups: Any) -> Optimizer:
+    return pytest.importorskip("accelerate").Accelerator(cpu=True).prepare(SGD(groups, lr=0.1))
+
+
+def schedule_free(groups: Any) -> Optimizer:
+    return pytest.importorskip("schedulefree", reason="needs schedulefree").SGDScheduleFree(groups, lr=0.1)
+
+
+@pytest.mark.parametrize("make", [lambda groups: Around(SGD(groups, lr=0.1)), of_timm, of_accelerate, schedule_free])
+def test_optimizers_around_others_train_the_new_affines(make: Any):
+    model: Any = small()
+    optimizer: Any = make(list(model.parameters()))
+    getattr(optimizer, "train", lambda: None)()
+    step(model, optimizer, images())
+    renorm.split_(model, BRANCHES, optimizer=optimizer)
+    before = model[1].weight.detach().clone()
+    step(model, optimizer, images(), *BRANCHES)
+    assert ((model[1].weight - before).view(2, -1).abs().sum(1) > 0).all()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.layers.site import Affine, Running, Site, carry_state, running, same_values
-from renorm.layers.statistics import borrowed_statistics
+from renorm.layers.statistics import borrowed_buffers
 from renorm.routing import Route, Selection
 
 
@@ -54,7 +54,7 @@ class BranchCopies(Site):
         visit = self.route.visit(x.shape[0], self.training, self.name)
         with ExitStack() as stack:
             if self.training and (visit.recomputed or self.route.frozen):
-                stack.enter_context(borrowed_statistics(self.modules()))
+                stack.enter_context(borrowed_buffers(self.modules()))
             only = visit.selection.only
             y = self._apart(x, visit.selection) if only is None else self.called(only)(x)
         return y + self._zero() if self.training and torch.is_grad_enabled() else y

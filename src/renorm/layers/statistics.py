@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from renorm.layers.norms import moving, scripted
 from renorm.routing import Route
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -54,12 +55,13 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     routes = {id(r): r for r in (vars(m).get("route") for m in modules) if isinstance(r, Route)}
     plain = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
     others = [m for m in modules if not _honours_tracking(m)]
+    unlike = list(moving(model).values())
     try:
         for each in routes.values():
             each.frozen += 1
         for norm in plain:
             norm.track_running_stats = PAUSED  # pyright: ignore[reportAttributeAccessIssue]
-        with borrowed_statistics(others):
+        with borrowed_statistics(others), borrowed_buffers(unlike):
             yield
     finally:
         for each in routes.values():
@@ -77,10 +79,24 @@ def _honours_tracking(module: nn.Module) -> bool:
 @contextmanager
 def borrowed_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Let modules update clones of their statistics, and drop the clones: backward still finds the originals untouched."""
-    owned = [(m, k, b) for m in modules for k, b in m._buffers.items() if k in STATISTICS and b is not None]
+    with _borrowed([(m, key) for m in modules for key in m._buffers if key in STATISTICS]):
+        yield
+
+
+@contextmanager
+def borrowed_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """The same of all buffers, whatever their names: for modules that learn in evaluation too, or norms of other kinds."""
+    with _borrowed([(m, key) for m in modules if not scripted(m) for key in m._buffers]):
+        yield
+
+
+@contextmanager
+def _borrowed(keys: Iterable[tuple[nn.Module, str]]) -> Iterator[None]:
+    owned = [(m, key, m._buffers[key]) for m, key in keys]
+    lent = {id(buffer): _lent(buffer) for _, _, buffer in owned if buffer is not None}
     try:
         for module, key, buffer in owned:
-            module._buffers[key] = _lent(buffer)
+            module._buffers[key] = lent.get(id(buffer))
         yield
     finally:
         for module, key, buffer in owned:

@@ -22,6 +22,8 @@ class Conversion:
         converted: sites by name, with the class they had.
         synchronized: norms that only pool their statistics over ranks now, which all branches share; likewise.
         left: norms by name, with the reason.
+        merging: classes that read a norm's tensors in a method of theirs, as to merge it into a convolution; :func:`renorm.fold`
+            a branch before these are called.
         pairs: the original modules, each with what took its place.
     """
 
@@ -30,6 +32,7 @@ class Conversion:
         self.converted: dict[str, str] = {}
         self.synchronized: dict[str, str] = {}
         self.left: dict[str, str] = {}
+        self.merging: list[str] = []
         self._model, self._route, self._optimizer = model, route, optimizer
         self.pairs: list[tuple[nn.Module, Site]] = []
         self._added: list[dict[str, Tensor]] = []  # by site, what was not there before
@@ -108,6 +111,8 @@ class Conversion:
         if self.synchronized:
             lines.append(f"  statistics pooled over ranks, no branches: {listed(list(self.synchronized))}")
         lines += [f"  left alone: {name} ({reason})" for name, reason in self.left.items()]
+        if self.merging:
+            lines.append(f"  fold a branch before {listed(self.merging)} merge norms into other layers")
         if self._beside is not None and self._beside.made_groups:
             lines.append("  their affines are in new groups of the optimizer, without weight decay")
         return "\n".join(lines)

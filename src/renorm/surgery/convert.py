@@ -8,7 +8,7 @@ import torch
 from torch import Generator, nn
 from torch.optim import Optimizer
 
-from renorm.layers import SHARABLE, Site, Sync, check_sandwich, check_share, check_unknown
+from renorm.layers import SHARABLE, Site, Sync, check_sandwich, check_share, check_unknown, read_by_methods
 from renorm.routing import Route, check_names
 from renorm.surgery import rules
 from renorm.surgery.conversion import Conversion
@@ -134,6 +134,7 @@ def convert_(found: Norms, route: Route, make: Make, optimizer: Optimizer | None
     """Put what ``make`` makes in the place of every chosen norm, and a synchronized site without branches in that of others."""
     report = Conversion(found.root, route, optimizer)
     report.left = found.left
+    report.merging = read_by_methods(found.root, found.chosen)
     for name, module in found.chosen.items():
         report.put(name, module, make(module), report.converted)
     for name, module in {} if sync is None else found.rest.items():

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from renorm.layers import Site, sites_of
 from renorm.routing import routes_of, through
-from renorm.surgery.swap import keep_tied, swap_, unhook_
+from renorm.surgery.swap import is_fsdp, keep_tied, refuse_sharded, swap_, unhook_
 
 Probe = Tensor | tuple[Any, ...] | dict[str, Any] | None
 
@@ -43,7 +43,8 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
     inner = getattr(inner, "module", inner) if isinstance(inner, nn.parallel.DistributedDataParallel) else inner
     for each in routes_of(inner):
         each.row(branch)
-    folded = copy.deepcopy(inner)
+    _refuse_spread(inner)
+    folded = copy.deepcopy(inner, _derived(inner))
     made: dict[int, nn.Module] = {}
     sites = [site for _, site in sites_of(folded)]
     for site in sites:
@@ -60,6 +61,24 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
     if probe is not None:
         _prove(inner, folded, branch, probe)
     return folded
+
+
+def _refuse_spread(model: nn.Module) -> None:
+    gather = (
+        "Gather a full state dict (torch.distributed.checkpoint.state_dict.get_model_state_dict), load it into a model that was "
+        "converted alike and not sharded, and fold that one."
+    )
+    if any(is_fsdp(module) for module in model.modules()):
+        raise ValueError(f"a model wrapped in FSDP was given. Each rank has a part of its parameters. {gather}")
+    refuse_sharded(model, gather)
+
+
+def _derived(model: nn.Module) -> dict[int, Any]:
+    """Copies of tensors that modules keep beside their parameters, made from them by hooks of pruning and weight norm, which
+    PyTorch does not copy.
+    """
+    kept = (t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf)
+    return {id(t): t.detach().clone() for t in kept}
 
 
 def check_statistics(site: Site, row: int, branch: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ def replace_parameters(optimizer: Optimizer, pairs: list[tuple[nn.Parameter, nn.
             "optimizer= holds none of the parameters that are replaced. It needs to be the one that trains this model. "
             "Pass that optimizer, or none and build it after the conversion."
         )
+    _refuse_second_list(optimizer, new_of.keys())
     for group in optimizer.param_groups:
         group["params"] = [new_of.get(id(p), p) for p in group["params"]]
     for old in held:
@@ -31,6 +32,36 @@ def replace_parameters(optimizer: Optimizer, pairs: list[tuple[nn.Parameter, nn.
         if state is not None:
             new = new_of[id(old)]
             optimizer.state[new] = {key: _carried(value, old, new, resize) for key, value in state.items()}
+
+
+def _refuse_second_list(optimizer: Optimizer, replaced: Collection[int]) -> None:
+    """Refuse an optimizer that remembers parameters elsewhere too, as it would go on with the old ones."""
+    groups = {id(optimizer.param_groups), *map(id, optimizer.param_groups)}
+    passed = {id(optimizer.state), *groups}
+    for key, value in vars(optimizer).items():
+        if _holds(value, replaced, passed):
+            raise ValueError(
+                f"{type(optimizer).__name__} keeps parameters in a list of its own ({key!r}), beside its groups. It would go on "
+                f"with those that are replaced. Leave optimizer= out, and build it after the conversion."
+            )
+
+
+def _holds(value: Any, wanted: Collection[int], passed: set[int]) -> bool:
+    """Whether one of some tensors is in a value, its containers and optimizers, where it was not looked already."""
+    if id(value) in passed:
+        return False
+    if isinstance(value, Tensor):
+        return id(value) in wanted
+    if isinstance(value, Optimizer):
+        inside: Iterable[Any] = vars(value).values()
+        passed = passed | {id(value.state)}
+    elif isinstance(value, Mapping):
+        inside = (*value.keys(), *value.values())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        inside = value
+    else:
+        return False
+    return any(_holds(each, wanted, passed | {id(value)}) for each in inside)
 
 
 def _carried(value: Any, old: nn.Parameter, new: nn.Parameter, resize: Resize) -> Any:

@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
-from renorm.layers import sites_of
+from renorm.layers import read_by_parents, sites_of
 from renorm.surgery import rules
 
 Sites = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
@@ -42,6 +43,11 @@ def plan(root: nn.Module, sites: Sites, whole: str | None) -> Norms:
             raise ValueError(f"{name!r} ({type(module).__name__}) cannot be converted: {rule.reason}")
         if rule.action == "copy" and whole is not None:
             raise ValueError(f"{name!r} ({type(module).__name__}) has a class renorm does not know, and {whole}")
+    for name, parent in read_by_parents(root, {name: module for name, (module, _) in chosen.items()}).items():
+        raise ValueError(
+            f"{name!r} is inside a {parent}, whose forward reads its statistics itself. It would find those of all branches at "
+            f"once. Convert the model before it is prepared (for quantization, say), or exclude the norm by sites=."
+        )
     if not chosen:
         raise ValueError(_nothing(root, left))
     if "" in chosen:
@@ -55,7 +61,7 @@ def plan(root: nn.Module, sites: Sites, whole: str | None) -> Norms:
 
 def _walk(root: nn.Module) -> Iterable[tuple[str, tuple[nn.Module, rules.NormRule]]]:
     """Norms with statistics by name, outermost first; what is inside one is its own business."""
-    inside: set[int] = set()
+    inside = {id(m) for p in root.modules() if isinstance(p, ParametrizationList) for m in p.modules()}
     for name, module in root.named_modules():
         if id(module) in inside:
             continue

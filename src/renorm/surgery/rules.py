@@ -9,12 +9,28 @@ from typing import Any, NamedTuple
 from torch import Generator, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
 
-from renorm.layers import HOOKS, BranchCopies, FlatSite, SandwichBatchNorm, SplitBatchNorm, Sync, carry_state, repeated
+from renorm.layers import (
+    HOOKS,
+    BranchCopies,
+    FlatSite,
+    SandwichBatchNorm,
+    SplitBatchNorm,
+    Sync,
+    called,
+    carry_state,
+    moves,
+    quantized,
+    repeated,
+    scripted,
+)
 from renorm.routing import Route
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 FUSED = ("BatchNormAct2d", "SyncBatchNormAct")  # timm's, whose children are called after the norm in their order
 TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+COMPILED = (
+    "it is part of a scripted, traced or exported program. Convert the model it was made from, and make it again."
+)
 FROZEN = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d")  # torchvision's and timm's: statistics that are constants
 
 
@@ -26,8 +42,14 @@ class NormRule(NamedTuple):
 
 
 def rule_for(module: nn.Module) -> NormRule:
-    """The rule of a module, by its exact class."""
+    """The rule of a module, by its exact class; of a class that nobody knows, by what it does."""
     kind = type(module)
+    if scripted(module):
+        return (
+            NormRule("refuse", COMPILED)
+            if "running_mean" in dict(module.named_buffers(recurse=False))
+            else NormRule("pass")
+        )
     if isinstance(module, _LazyNormBase):  # one that has seen a batch has become its plain class
         return NormRule("refuse", "it is lazy and has no channels yet. Run one batch through the model first.")
     fused = kind.__name__ in FUSED and kind.__module__.startswith("timm.")
@@ -35,9 +57,14 @@ def rule_for(module: nn.Module) -> NormRule:
         return _rule_for_known(module, TENSORS | {"drop", "act"} if fused else TENSORS)
     if kind.__name__ in FROZEN:
         return NormRule("leave", "its statistics are frozen constants")
+    if quantized(module):
+        return NormRule("refuse", "it is quantized. Convert the model in floating point, and quantize a folded one.")
     if isinstance(module, _BatchNorm) or module._buffers.get("running_mean") is not None:
-        return NormRule("copy")
-    return NormRule("pass")
+        return NormRule("copy") if called(module) else NormRule("refuse", COMPILED)
+    moved = moves(module)
+    if moved is None:
+        return NormRule("leave", "it may be a norm of a kind that could not be tried, and branches share it")
+    return NormRule("copy") if moved else NormRule("pass")
 
 
 def _rule_for_known(norm: nn.Module, parts: set[str]) -> NormRule:

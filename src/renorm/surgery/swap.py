@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -13,14 +14,32 @@ Swap = Mapping[int, nn.Module]  # by the identity of what it takes the place of
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module whose norms can be exchanged: what a compiled model wraps; a parallel wrapper is refused."""
+    """The module whose norms can be exchanged: what a compiled model wraps; models wrapped or sharded are refused."""
     inner = getattr(model, "_orig_mod", model)
-    if isinstance(inner, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
-        raise ValueError(
-            f"a model wrapped in {type(inner).__name__} was given. The wrapper has registered its parameters already. "
-            f"Convert the inner model first, then wrap it."
-        )
+    for module in inner.modules():
+        if isinstance(module, (nn.parallel.DistributedDataParallel, nn.DataParallel)) or is_fsdp(module):
+            raise ValueError(
+                f"a model wrapped in {type(module).__name__} was given. The wrapper has registered its parameters already. "
+                f"Convert the inner model first, then wrap it."
+            )
+    refuse_sharded(inner, "Convert the model first, then shard it (fully_shard, parallelize_module).")
     return inner
+
+
+def is_fsdp(module: nn.Module) -> bool:
+    """Whether a module is the wrapper FullyShardedDataParallel, which nobody has who has not loaded it."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(module, fsdp.FullyShardedDataParallel)
+
+
+def refuse_sharded(model: nn.Module, remedy: str) -> None:
+    """Refuse parameters that are spread over ranks, by ``fully_shard`` or tensor parallelism."""
+    tensors = sys.modules.get("torch.distributed.tensor")
+    for name, p in model.named_parameters():
+        if tensors is not None and isinstance(p, tensors.DTensor):
+            raise ValueError(
+                f"a model with sharded parameters was given, {name!r} first. Each rank has a part of them. {remedy}"
+            )
 
 
 def swap_(root: nn.Module, new_of: Swap) -> None:
