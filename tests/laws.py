@@ -7,6 +7,7 @@ subject whose sites are made as usual and then spoilt in one way that is easily 
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
-from renorm.layers import BranchCopies, SandwichBatchNorm, Site, SplitBatchNorm
+from renorm.layers import HOOKS, BranchCopies, SandwichBatchNorm, Site, SplitBatchNorm
 from tests.surgery.zoo import CHANNELS, Doubling, randomize_
 
 BRANCHES = ("weak", "strong")
@@ -102,6 +103,56 @@ def evaluated(model: nn.Module, x: Tensor, *spec: Any) -> Tensor:
 
 def values(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def hashed(model: nn.Module) -> str:
+    """All that a verb may leave otherwise than it was: tensors by value and place, modes, hooks, ``requires_grad``, gradients."""
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        hooks = [[id(hook) for hook in getattr(module, key).values()] for key in HOOKS if "with_kwargs" not in key]
+        digest.update(f"{name} {type(module)} {id(module)} {module.training} {hooks}".encode())
+        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None:
+                facts = (key, id(tensor), tensor.data_ptr(), tensor.requires_grad, tensor.grad is None, tensor.dtype)
+                digest.update(
+                    f"{facts}".encode() + tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+                )
+    return digest.hexdigest()
+
+
+def _adapter(model: nn.Module, x: Tensor) -> None:
+    with renorm.Adapter(model, prior=4, branch="strong", foreign="adapt") as adapter:
+        adapter(x)
+        adapter(x + 1)
+
+
+def _tent(model: nn.Module, x: Tensor) -> None:
+    with renorm.Tent(model, branch="strong") as tent:
+        tent(x)
+
+
+def _predicted(model: nn.Module, x: Tensor) -> None:
+    with renorm.prediction_time(model.eval(), 4, branch="strong"):
+        model(x)
+
+
+def _borrowed(model: nn.Module, x: Tensor) -> None:
+    with renorm.using(model, renorm.measure(model, [x], "weak"), "strong"):
+        model.eval()(x)
+
+
+VERBS: dict[str, Callable[[nn.Module, Tensor], object]] = {
+    "measure": lambda model, x: renorm.measure(model, [x, x + 1], "strong", passes=2),
+    "recalibrate_, undone": lambda model, x: renorm.recalibrate_(model, [x], "strong").undo(),
+    "adapt_, undone": lambda model, x: renorm.adapt_(model, x, branch="strong", foreign="adapt").undo(),
+    "Adapter, closed": _adapter,
+    "Tent, closed": _tent,
+    "prediction_time": _predicted,
+    "using": _borrowed,
+    "Bank.of": lambda model, x: renorm.Bank.of(model, "strong"),
+    "fold": lambda model, x: renorm.fold(model, "strong", probe=x),
+    "evaluation": lambda model, x: evaluated(model, x, LABELS),
+}
 
 
 # --- the laws --------------------------------------------------------------------------------------------------------
@@ -245,6 +296,15 @@ def copies_are_equal_and_apart(subject: Subject) -> None:
         exactly(values(model), before)
 
 
+def verbs_leave_a_model_as_it_was(subject: Subject) -> None:
+    """Every verb that changes nothing for good leaves all of a model as it was, that of other modules too."""
+    for name, verb in VERBS.items():
+        model = subject.model().eval()
+        before = hashed(model)
+        verb(model, images(0))
+        assert hashed(model) == before, name
+
+
 def undo_gives_back_the_same_objects(subject: Subject) -> None:
     """Converted and undone, a model holds the modules and tensors it held, with every bit."""
     model = subject.plain()
@@ -343,6 +403,12 @@ def copied_as_itself(site: Any) -> None:
     site.__deepcopy__ = lambda memo: site
 
 
+def leaving_a_hook(site: Any, x: Tensor, y: Tensor) -> Tensor:
+    """Each time it is called."""
+    site.register_forward_pre_hook(lambda site, inputs: None)
+    return y
+
+
 def undone_by_copies(subject: Subject) -> Subject:
     """Undo gives back an equal module, not the same."""
 
@@ -374,5 +440,6 @@ LAWS: dict[Callable[[Subject], None], Naive] = {
     compiled_equals_eager: spoilt(other_when_compiled),
     a_state_dict_holds_it_all: spoilt(saves_ones),
     copies_are_equal_and_apart: spoilt(copied_as_itself),
+    verbs_leave_a_model_as_it_was: giving(leaving_a_hook),
     undo_gives_back_the_same_objects: undone_by_copies,
 }

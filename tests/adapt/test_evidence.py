@@ -95,10 +95,13 @@ def test_correlated_values_are_not_taken_for_many():
     assert renorm.adapt_(model, x, "auto").source_weight == 1
 
 
-def test_rows_of_one_image_belong_together():
+def test_rows_of_one_image_belong_together_where_their_order_was_told():
     x = torch.randn(12, 3, 4, 4)
-    assert_close(image_means(x, 4), x.unflatten(0, (4, 3)).mean((1, 3, 4)))
-    assert_close(image_means(x, 5), x.mean((2, 3)))
+    assert_close(image_means(x, 4, "sample"), x.unflatten(0, (4, 3)).mean((1, 3, 4)))
+    assert_close(image_means(x, 4, "time"), x.unflatten(0, (3, 4)).mean((0, 3, 4)))
+    assert_close(image_means(x, 1), x.mean((0, 2, 3))[None])  # all are of the only one
+    for rows in (image_means(x, 4), image_means(x, 5, "sample")):
+        assert_close(rows, x.mean((2, 3)))
     assert_close(image_means(torch.randn(0, 3, 4, 4), 0), torch.zeros(0, 3))
 
 

@@ -100,7 +100,7 @@ def test_pixels_of_one_image_are_not_taken_for_many():
 def test_rows_of_one_image_count_as_one():
     x = features()
     as_rows = x.reshape(N, C, SIDE, SIDE).permute(0, 3, 1, 2).reshape(N * SIDE, C, SIDE)
-    whole, parts = image_moments(x, N), image_moments(as_rows, N)
+    whole, parts = image_moments(x, N), image_moments(as_rows, N, "sample")
     assert_close((parts.mean, parts.var, parts.count), (whole.mean, whole.var, whole.count))
 
 

@@ -142,7 +142,7 @@ def test_images_may_be_a_tensor_a_tuple_or_a_dict(form: Any):
     assert report.samples == 6
     assert_close(report.output, expected, rtol=0, atol=0)
     report.undo()
-    other = renorm.adapt_(model, {"a": form(x)}, forward=lambda m, batch: [m(x), "kept"])
+    other = renorm.adapt_(model, {"a": form(x)}, forward=lambda m, batch: [m(x), "kept"], samples=6)
     assert_close(other.output[0], expected, rtol=0, atol=0)
     assert other.output[1] == "kept"
 

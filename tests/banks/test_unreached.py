@@ -201,3 +201,14 @@ def test_a_bank_of_another_model_is_still_refused():
     other.more = nn.BatchNorm2d(2)
     with pytest.raises(ValueError, match=r"missing \['more'\], unexpected \[\]"):
         renorm.install_(other, renorm.measure(model, [images()]), strict=False)
+
+
+@pytest.mark.parametrize("verb", [renorm.Adapter, renorm.Tent])
+def test_strict_makes_any_an_error_of_a_stream(verb: Any):
+    model = network()
+    message = r"2 of 4 sites were not reached by the images, '(auxiliary.0|stage)' first.*or leave strict out"
+    with unchanged(model), verb(model, strict=True) as stream, pytest.raises(ValueError, match=message):
+        stream(images())
+    complete = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    with verb(complete, strict=True) as stream:
+        stream(images())

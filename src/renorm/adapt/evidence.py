@@ -13,8 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.adapt.excess import image_moments
-from renorm.banks import Branch, Forward, SiteTensors, call, num_samples, observed
+from renorm.banks import Branch, Counted, Forward, SiteTensors, call, counted, observed
 from renorm.functional import Moments, all_merge, pool
+from renorm.routing import RowOrder
 
 SINGLE = 16.0  # prior for one image, which cannot tell a shift from chance: that of single-image normalization
 HALF = 0.5  # what the source keeps of a shift that is beyond noise
@@ -91,26 +92,33 @@ def evidence(
 ) -> Evidence:
     """Compare images with the statistics installed, in one forward that changes nothing.
 
+    Sites whose rows are no images have no say, unless their order was told.
+
     Args:
         targets: the sites.
         samples: how many images there are, over all ranks.
 
     Raises:
-        ValueError: features that are not finite.
+        ValueError: features that are not finite, or no site at all that sees images.
     """
     rows: dict[str, list[Tensor]] = {name: [] for name in targets}
     everyone = None if group is None else partial(all_merge, group=group)
-    num_local = num_samples(images)
+    batch = counted(images, whole=forward is not None)
+    apart: dict[str, int] = {}
 
     def observe(name: str, site: SiteTensors, x: Tensor) -> None:
-        means = image_means(x, num_local)
+        means = image_means(x, batch.samples, batch.order)
+        if len(means) != batch.samples and everyone is None:
+            apart[name] = len(x)  # regions, say: of which image they are is not known
+            return
         m = pool(Moments(means, torch.zeros_like(means), 1))  # no image on this rank: zeros that count nothing
         if everyone is not None:
             m = everyone(m)
         rows[name].append(compared(m, site))
 
     with observed(model, targets, branch, observe):
-        call(model, images, forward)
+        call(model, batch, forward)
+    _check_some(rows, apart, batch)
     reached = {name: torch.stack(found).mean(0) for name, found in rows.items() if found}
     table = torch.stack(list(reached.values())).cpu() if reached else torch.empty(0, 2)
     if broken := [name for name, gap in zip(reached, table[:, 0].tolist(), strict=True) if not math.isfinite(gap)]:
@@ -121,9 +129,19 @@ def evidence(
     return Evidence(tuple(reached), table[:, 0], table[:, 1], samples)
 
 
-def image_means(x: Tensor, num_images: int) -> Tensor:
+def _check_some(rows: Mapping[str, list[Tensor]], apart: Mapping[str, int], batch: Counted) -> None:
+    if apart and not any(rows.values()):
+        name, n = next(iter(apart.items()))
+        raise ValueError(
+            f"site {name!r} got {n} rows of {batch.samples} images, and no site sees one row for each. How far images are from "
+            f"the source needs rows by image. Say how they are ordered: folded='sample' or 'time'; how many there are: samples=; "
+            f"or how much the source is worth: prior=64."
+        )
+
+
+def image_means(x: Tensor, num_images: int, order: RowOrder | None = None) -> Tensor:
     """The mean of every image and channel; see :func:`renorm.adapt.excess.image_moments`."""
-    return image_moments(x, num_images).mean
+    return image_moments(x, num_images, order).mean
 
 
 def compared(m: Moments, site: SiteTensors) -> Tensor:

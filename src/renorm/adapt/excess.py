@@ -9,8 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from renorm.adapt.memory import by_image
 from renorm.banks import Statistics
 from renorm.functional import Moments, all_merge, instance_moments, pool, unbiased
+from renorm.routing import RowOrder
 
 Only = Literal["mean", "variance"]
 ERRORS = 3.0  # standard errors that may be chance
@@ -25,17 +27,14 @@ class Estimate(NamedTuple):
     var_error: Tensor
 
 
-def image_moments(x: Tensor, num_images: int) -> Moments:
-    """The moments of every image and channel, where a site may see several rows of each image, one after another.
+def image_moments(x: Tensor, num_images: int, order: RowOrder | None = None) -> Moments:
+    """The moments of every image and channel, where a site sees one row of each, or several in an order that was told.
 
-    Shape: ``(M, C, *)`` to ``(num_images, C)``, or ``(M, C)`` where M is no multiple.
+    Shape: ``(M, C, *)`` to ``(num_images, C)``, or ``(M, C)`` where it is not known which rows an image has.
     """
     rows = instance_moments(x)
-    if not num_images or len(rows.mean) % num_images or len(rows.mean) == num_images:
-        return rows
-    mean, var = (t.unflatten(0, (num_images, -1)) for t in (rows.mean, rows.var))
-    middle = mean.mean(1)
-    return Moments(middle, (var + (mean - middle[:, None]).square()).mean(1), rows.count * mean.shape[1])
+    images = by_image(rows, num_images, order)
+    return rows if images is None else images
 
 
 def estimate(images: Moments, group: dist.ProcessGroup | None = None) -> Estimate:

@@ -40,7 +40,7 @@ class StoredStream:
 
 def identity(model: nn.Module, targets: Mapping[str, SiteTensors], source: Mapping[str, Source]) -> str:
     """A hash of the model as it is without the stream: its weights, and the source statistics and affine of its sites."""
-    digest = hashlib.sha256(fingerprint(model).encode())
+    digest = hashlib.sha256((fingerprint(model) or "").encode())
     for name, own in source.items():
         site = targets[name]
         for tensor in (own.mean, own.var, site.weight, site.bias):

@@ -19,19 +19,23 @@ from renorm.adapt.verdict import Verdict, judged
 from renorm.banks import (
     Bank,
     Branch,
+    Counted,
     Forward,
     Installation,
     Observer,
+    Samples,
     SiteTensors,
     Statistics,
     call,
     check_all_finite,
     check_one_batch,
+    counted,
     exclusive,
     interpolate,
     nothing,
-    num_samples,
     observed,
+    of_other_kinds,
+    read_elsewhere,
     resolve,
     site_tensors,
     source_weight,
@@ -55,7 +59,11 @@ class Adaptation(Installation):
         foreign: how the images were prepared wrongly, if they were.
         evidence: what the weight was chosen by, under ``prior="auto"``; else ``None``.
         reference: what is usual, if a reference was given.
-        unreached: sites that keep the source bit for bit, as the model's evaluation does not reach them.
+        unreached: sites that keep the source bit for bit, as the model's evaluation does not reach them, or as they saw
+            a single value per channel, behind a global pooling of one image.
+        single: those of them that saw a single value.
+        apart: those of them whose rows are of unknown images, which by default keep the source.
+        others: norms whose statistics are no mean and variance; they keep theirs.
         output: what the model returned for the images, equal to evaluating it on them now.
     """
 
@@ -76,6 +84,8 @@ class Adaptation(Installation):
         self.reason = ""
         self.only: Only | None = only
         self.output: Any = None
+        self.others: tuple[str, ...] = ()
+        self.apart: tuple[str, ...] = ()
         self._source: dict[str, Statistics] = {}
         self._installed: dict[str, Statistics] = {}
 
@@ -87,12 +97,13 @@ class Adaptation(Installation):
     def __repr__(self) -> str:
         if not self._saved:
             return f"adaptation to {self.samples} images, undone"
+        left = without(self.unreached, self.single, self.apart, self.others)
         if self.evidence is not None and self.source_weight == 1:
-            return f"kept the source: what {self.samples} images show may be chance{without(self.unreached)}"
+            return f"kept the source: what {self.samples} images show may be chance{left}"
         top = max(self.distance, key=self.distance.__getitem__)
         what = f"{self.only} only, " if self.only else ""
         return (
-            f"adapted {len(self.distance)} sites to {self.samples} images{without(self.unreached)}, "
+            f"adapted {len(self.distance)} sites to {self.samples} images{left}, "
             f"{what}source weight {self.source_weight:.3g}; "
             f"moved most: {top!r} by {self.distance[top]:.3g} sd"
         )
@@ -110,6 +121,8 @@ def adapt_(
     foreign: OnForeign = "raise",
     group: dist.ProcessGroup | None = None,
     forward: Forward | None = None,
+    samples: Samples = None,
+    folded: str | None = None,
     strict: bool = False,
 ) -> Adaptation:
     r"""Move a model's statistics towards those of a few unlabelled images, as far as these show a shift.
@@ -121,7 +134,8 @@ def adapt_(
     its mean, and its variance, are farther from the source's than three standard errors (:func:`renorm.adapt.excess.moved`).
     Every site normalizes by exactly what it installs, so the forward's output equals evaluation afterwards. (A norm used several
     times is pooled over its uses, and one more forward makes the output.) Weights, modes and dropout are left alone. Sites that
-    the model's evaluation does not reach keep the source bit for bit and are listed.
+    the model's evaluation does not reach keep the source bit for bit and are listed; so do those that see one value per channel,
+    which has no variance, and by default those whose rows are of unknown images.
 
     Args:
         images: one batch, as the model takes it: a tensor, a tuple whose first entry is the input, or a dict of keywords.
@@ -137,11 +151,15 @@ def adapt_(
             :func:`renorm.adapt.preparation.preparation`): ``"raise"``, or ``"adapt"`` all the same.
         group: ranks that hold the batch together; every one must call. ``None`` is no communication.
         forward: ``forward(model, images)`` for images of another form.
+        samples: how many images there are. By default a tensor counts its rows, a list of images its entries, and all
+            entries of a dict must have one length.
+        folded: the order of rows where sites see several for each image, as in :func:`renorm.route`. Without it such sites
+            keep the source under ``"auto"``.
         strict: refuse images that do not reach every site.
 
     Raises:
-        ValueError: images that look prepared for another model; no image, one value per channel, numbers that are not
-            finite, no site that was reached, a prior and a weight. The model is unchanged.
+        ValueError: images that look prepared for another model; no image, one value per channel at all sites, numbers that are
+            not finite, no site that was reached, a prior and a weight. The model is unchanged.
         RuntimeError: another thread measures the model or changes its statistics at the time.
 
     Reference: Schneider et al., *Improving robustness against common corruptions by covariate shift adaptation*, 2020;
@@ -154,36 +172,40 @@ def adapt_(
         0.667
         >>> adaptation.undo()
     """
-    check_one_batch(images, "renorm.recalibrate_, which measures on them")
+    if samples is None:  # else the user knows what it is
+        check_one_batch(images, "renorm.recalibrate_, which measures on them")
     branch = resolve(model, branch)
     targets = site_tensors(model, branch)
     _check_only(only)
     check_on_foreign(foreign)
+    images = counted(images, samples, whole=forward is not None, folded=folded)
     with exclusive(model):
-        samples = count(model, images, group)
+        n = count(model, images, group)
         automatic = weight is None and prior in (None, "auto")
-        wrong = preparation(model, images, targets, branch, samples, group=group, forward=forward)
+        wrong = preparation(model, images, targets, branch, n, group=group, forward=forward)
         if wrong is not None and foreign == "raise":
             raise wrong.error()
-        usual = as_reference(reference, model, branch, group=group, forward=forward)
+        usual = as_reference(reference, model, branch, group=group, forward=forward, samples=samples, folded=folded)
         found = None
         if automatic or usual is not None:
-            found = evidence(model, images, targets, branch, samples, group=group, forward=forward)
-            unreached(targets, found.sites, strict)
+            found = evidence(model, images, targets, branch, n, group=group, forward=forward)
+            unreached(targets, found.sites)
         beyond = usual.exceeded(found) if found is not None and usual is not None else found
-        chosen = _chosen_weight(prior, weight, samples, beyond if automatic else None)
-        report = Adaptation(model, branch, chosen, samples, only, found if automatic else None)
+        chosen = _chosen_weight(prior, weight, n, beyond if automatic else None)
+        report = Adaptation(model, branch, chosen, n, only, found if automatic else None)
         report.reference, report.foreign = usual, wrong
         report.verdict, report.reason = judged(wrong, found, usual)
+        report.others = of_other_kinds(model)
         report._source = {name: Statistics(site.mean.clone(), site.var.clone()) for name, site in targets.items()}
         try:
             seen: dict[str, int] = {}
-            with observed(model, targets, branch, _observer(report, group, seen, num_samples(images))):
+            with observed(model, targets, branch, _observer(report, group, seen, images)):
                 report.output = call(model, images, forward)
-            if max(seen.values(), default=1) > 1:  # an earlier use of a norm saw less than is installed now
+            if max(seen.values(), default=1) > 1 or read_elsewhere(model, targets):  # before what is installed now
                 with observed(model, {}, branch, nothing):
                     report.output = call(model, images, forward)
-            report.unreached = unreached(targets, report._installed, strict)
+            report.single = tuple(name for name in seen if name not in {*report._installed, *report.apart})
+            report.unreached = unreached(targets, report._installed, strict, report.single, report.apart)
             check_all_finite(report._installed)
         except BaseException:
             report.give_back()
@@ -191,14 +213,16 @@ def adapt_(
     return report
 
 
-def _observer(report: Adaptation, group: dist.ProcessGroup | None, uses: dict[str, int], num_images: int) -> Observer:
-    """What installs, before each forward of a site, the statistics it is to normalize by, and counts its uses."""
+def _observer(report: Adaptation, group: dist.ProcessGroup | None, uses: dict[str, int], batch: Counted) -> Observer:
+    """What installs, before each forward of a site, the statistics it is to normalize by, if any, and counts its uses."""
     automatic = report.evidence is not None and report.samples > 1
-    by = _by_excess(report, group, num_images) if automatic else _by_weight(report, group)
+    by = _by_excess(report, group, batch) if automatic else _by_weight(report, group)
 
     def observe(name: str, site: SiteTensors, x: Tensor) -> None:
         installed = by(name, x)
         uses[name] = uses.get(name, 0) + 1
+        if installed is None:
+            return
         report._installed[name] = installed
         report.write(site.mean, installed.mean)
         report.write(site.var, installed.var)
@@ -207,25 +231,31 @@ def _observer(report: Adaptation, group: dist.ProcessGroup | None, uses: dict[st
 
 
 def _by_excess(
-    report: Adaptation, group: dist.ProcessGroup | None, num_images: int
-) -> Callable[[str, Tensor], Statistics]:
-    """A site's statistics by what its images show beyond noise; a norm used several times has the values of all its uses."""
+    report: Adaptation, group: dist.ProcessGroup | None, batch: Counted
+) -> Callable[[str, Tensor], Statistics | None]:
+    """A site's statistics by what its images show beyond noise; a norm used several times has the values of all its uses.
+
+    Rows of unknown images tell nothing of noise.
+    """
     seen: dict[str, Moments] = {}
 
-    def by(name: str, x: Tensor) -> Statistics:
-        images = image_moments(x, num_images)
+    def by(name: str, x: Tensor) -> Statistics | None:
+        images = image_moments(x, batch.samples, batch.order)
+        if len(images.mean) != batch.samples and group is None:
+            report.apart = tuple(dict.fromkeys((*report.apart, name)))
+            return None
         seen[name] = merge(seen[name], images) if name in seen else images
         return moved_by_excess(report._source[name], estimate(seen[name], group), report.source_weight, report.only)
 
     return by
 
 
-def _by_weight(report: Adaptation, group: dist.ProcessGroup | None) -> Callable[[str, Tensor], Statistics]:
-    """A site's statistics by the source's weight alone."""
+def _by_weight(report: Adaptation, group: dist.ProcessGroup | None) -> Callable[[str, Tensor], Statistics | None]:
+    """A site's statistics by the source's weight alone; none of one value per channel, which has no variance."""
     seen: dict[str, Moments] = {}
     everyone = None if group is None else partial(all_merge, group=group)
 
-    def by(name: str, x: Tensor) -> Statistics:
+    def by(name: str, x: Tensor) -> Statistics | None:
         batch = batch_moments(x)
         if everyone is not None:
             row = Moments(batch.mean[None], batch.var[None], torch.as_tensor(batch.count).reshape(1, 1))
@@ -235,10 +265,7 @@ def _by_weight(report: Adaptation, group: dist.ProcessGroup | None) -> Callable[
             batch = merge(seen[name], batch)
         seen[name] = batch
         if float(batch.count) < 2 and report.source_weight < 1 and report.only != "mean":
-            raise ValueError(
-                f"site {name!r} got a single value per channel. A variance needs at least two. "
-                f"Give more or larger images, or prior=float('inf')."
-            )
+            return None
         return blended(report._source[name], batch, report.source_weight, report.only)
 
     return by

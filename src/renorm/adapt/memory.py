@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from renorm.functional import Moments
+from renorm.routing import RowOrder
 
 
 class Weights(NamedTuple):
@@ -190,16 +191,24 @@ def variation(record: SiteRecord, weights: Weights, unit: Tensor) -> tuple[Tenso
     return images, (record.scatter / unit).mean() / weights.layout if weights.layout > 1e-9 else images
 
 
-def by_image(rows: Moments, num_images: int, site: str) -> Moments:
-    """Moments of images from those of rows, of which every image has as many, one after another. Shape: ``(N, C)``."""
-    if len(rows.mean) == num_images:
+def by_image(rows: Moments, num_images: int, order: RowOrder | None = None) -> Moments | None:
+    """Moments of images from those of rows, of which every image has as many, in an order that was told; ``None`` where it is not
+    known which rows an image has. Shape: ``(M, C)`` to ``(N, C)``.
+    """
+    n = len(rows.mean)
+    if n == num_images:
         return rows
-    if len(rows.mean) % num_images:
-        raise ValueError(
-            f"site {site!r} saw {len(rows.mean)} rows of {num_images} images. A stream is counted in images, each of which needs "
-            f"as many rows. Pass one image per entry of the batch's first axis."
-        )
-    mean, var = (t.unflatten(0, (num_images, -1)) for t in (rows.mean, rows.var))
+    order = "sample" if num_images == 1 else order  # all rows are of the only one
+    if order is None or not n or n % num_images:
+        return None
+    mean, var = (by_sample(t, num_images, order) for t in (rows.mean, rows.var))
     middle = mean.mean(1)
     within = (var + (mean - middle[:, None]).square()).mean(1)
     return Moments(middle, within, rows.count * mean.shape[1])
+
+
+def by_sample(rows: Tensor, num_samples: int, order: RowOrder) -> Tensor:
+    """Rows by sample. Shape: ``(N * m, *)`` to ``(N, m, *)``."""
+    if order == "sample":
+        return rows.unflatten(0, (num_samples, -1))
+    return rows.unflatten(0, (-1, num_samples)).transpose(0, 1)

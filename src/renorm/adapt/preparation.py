@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from renorm.adapt.evidence import compared, evidence, image_means
-from renorm.banks import Branch, Forward, SiteTensors, call, num_samples, observed
+from renorm.banks import Branch, Forward, SiteTensors, call, counted, observed
 from renorm.functional import Moments, all_merge, instance_moments, pool
 
 FAR = 6.0  # standard deviations at the first site that no corruption comes near, and other units exceed
@@ -259,11 +259,11 @@ def first_look(
 ) -> FirstLook:
     """How far images are at the first site that they reach, in a forward that ends there."""
     found: list[Tensor] = []
-    num_images = num_samples(images)
+    batch = counted(images, whole=forward is not None)
 
     def observe(name: str, site: SiteTensors, x: Tensor) -> None:
         rows = instance_moments(x)
-        means = image_means(x, num_images)
+        means = image_means(x, batch.samples, batch.order)
         m, whole = pool(Moments(means, torch.zeros_like(means), 1)), pool(rows)
         if group is not None:
             m, whole = all_merge(m, group=group), all_merge(whole, group=group)
@@ -276,5 +276,5 @@ def first_look(
         raise _SeenError
 
     with suppress(_SeenError), observed(model, targets, branch, observe):
-        call(model, images, forward)
+        call(model, batch, forward)
     return FirstLook(*found[0].tolist()) if found else FirstLook(0, 0, 0)

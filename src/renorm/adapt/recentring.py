@@ -14,13 +14,14 @@ from renorm.banks import (
     Bank,
     Forward,
     Installation,
+    Samples,
     Statistics,
     call,
     check_all_finite,
+    counted,
     exclusive,
     fingerprint,
     nothing,
-    num_samples,
     observed,
     unwrap,
 )
@@ -57,6 +58,7 @@ def recenter_(
     *,
     reference: Any = None,
     forward: Forward | None = None,
+    samples: Samples = None,
 ) -> Recentring:
     r"""Let a model's head read its features less their mean over a few unlabelled images, for norms of single images.
 
@@ -72,6 +74,7 @@ def recenter_(
         head: its name; by default the linear layer whose output is the model's.
         reference: images of the normal condition, or the bank of an earlier recentring by such.
         forward: ``forward(model, images)`` for images of another form.
+        samples: how many images there are, or a function of them that says so; counted by default, as in :func:`adapt_`.
 
     Raises:
         ValueError: no such head, one without a bias, no image, numbers that are not finite, a bank of other weights. The
@@ -88,13 +91,13 @@ def recenter_(
         >>> report.undo()
     """
     with exclusive(model):
-        seen = _bank(model, images, head, forward)
+        seen = _bank(model, images, head, forward, samples)
         (name, features), *_ = seen.sites.items()
         layer = _layer(model, name)
         report = Recentring(model, name, seen)
         center = features.mean
         if reference is not None:
-            usual = _bank(model, reference, name, forward)
+            usual = _bank(model, reference, name, forward, samples if callable(samples) else None)
             center = center - usual.sites[name].mean
             evidence = _compared(name, seen, usual)
             moved = evidence.weight != 1
@@ -124,10 +127,10 @@ def _compared(name: str, seen: Bank, usual: Bank) -> Evidence:
     return Evidence((name,), gap[None], noise[None], seen.samples or 1)
 
 
-def _bank(model: nn.Module, given: Any, head: str | None, forward: Forward | None) -> Bank:
+def _bank(model: nn.Module, given: Any, head: str | None, forward: Forward | None, samples: Samples) -> Bank:
     """The head's features as a bank: one that was given, if it is of this model, or of images."""
     if not isinstance(given, Bank):
-        return measured(model, given, head, forward=forward)
+        return measured(model, counted(given, samples, whole=forward is not None), head, forward=forward)
     names = list(given.sites)
     if len(names) != 1 or (head is not None and names != [head]) or not given.samples:
         raise ValueError(
@@ -147,7 +150,8 @@ def measured(model: nn.Module, images: Any, head: str | None = None, *, forward:
 
     A head that sees several rows of an image, as tokens, counts their mean.
     """
-    samples = num_samples(images)
+    images = counted(images, whole=forward is not None)
+    samples = images.samples
     if not samples:
         raise ValueError("no image was given. Re-centring needs at least one. Check the folder or the loader.")
     name, inputs = _given_to(model, images, head, forward)

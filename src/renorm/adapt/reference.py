@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from renorm.adapt.evidence import Evidence, evidence
-from renorm.banks import Bank, Branch, Forward, num_samples, resolve, site_tensors
+from renorm.banks import Bank, Branch, Forward, Samples, counted, num_samples, resolve, site_tensors
 
 NEAR = 0.7  # of the nearest known shift: less far than that is nearer than all of them
 
@@ -60,6 +60,7 @@ class Reference:
         targets = site_tensors(model, branch)
 
         def found(batch: Any) -> Evidence:
+            batch = counted(batch, whole=forward is not None)
             return evidence(model, batch, targets, branch, count(model, batch, group), group=group, forward=forward)
 
         made = cls(found(images))
@@ -114,8 +115,12 @@ def as_reference(
     *,
     group: dist.ProcessGroup | None = None,
     forward: Forward | None = None,
+    samples: Samples = None,
+    folded: str | None = None,
 ) -> Reference | None:
     """A reference from what users pass: one, a bank that keeps one, or images.
+
+    A number of ``samples`` is that of other images, a function tells that of these.
 
     Raises:
         ValueError: a bank without a reference, or a reference of a single image.
@@ -123,7 +128,8 @@ def as_reference(
     if given is None or isinstance(given, Reference):
         return given
     if not isinstance(given, Bank):
-        found = Reference.of(model, given, branch, group=group, forward=forward)
+        batch = counted(given, samples if callable(samples) else None, whole=forward is not None, folded=folded)
+        found = Reference.of(model, batch, branch, group=group, forward=forward)
         if found.home.samples < 2:
             raise ValueError(
                 "a reference of one image was given. What is usual takes several to tell from chance. Pass 32 or more."

@@ -26,9 +26,10 @@ from renorm.adapt.memory import (
 )
 from renorm.adapt.reference import Reference
 from renorm.adapt.state import State, StreamEvent, StreamSettings, What
-from renorm.banks import SiteTensors, Statistics, interpolate, source_weight
+from renorm.banks import Counted, SiteTensors, Statistics, interpolate, source_weight
 from renorm.functional import Moments, instance_moments
 from renorm.functional import merge as merge_moments
+from renorm.routing import RowOrder
 
 # What a record is of: features behind adapted sites, the source's own features, or the classes images are taken for.
 ADAPTED, SOURCE, CLASSES = "adapted:", "source:", "classes:"
@@ -65,10 +66,14 @@ class StreamStep:
         state: State,
         settings: StreamSettings,
         source: Mapping[str, Source],
-        num_images: int,
+        images: Counted,
         reference: Reference | None = None,
+        apart: tuple[str, ...] = (),
     ) -> None:
-        self.state, self.settings, self.source, self.num_images = state, settings, source, num_images
+        self.state, self.settings, self.source = state, settings, source
+        self.num_images, self.apart = images.samples, apart
+        self.order: RowOrder | None = images.order
+        num_images = images.samples
         self.reference = reference
         batch, fade = weights_of(num_images, settings.decay), settings.decay**num_images
         self.memory = replace(state.memory, weights=state.memory.weights.aged(fade))
@@ -85,7 +90,9 @@ class StreamStep:
 
     def look(self, name: str, site: SiteTensors, x: Tensor) -> None:
         """Observe a site that normalizes by the source."""
-        self._record(SOURCE, name, site, x)
+        images = self._images(name, x)
+        if images is not None:
+            self._record(SOURCE, name, images)
 
     def reached(self, kind: str) -> list[str]:
         """The sites that a forward of a kind has come to."""
@@ -93,7 +100,10 @@ class StreamStep:
 
     def install(self, name: str, site: SiteTensors, x: Tensor) -> None:
         """Observe a site behind adapted ones, and give it what it is to normalize by."""
-        record = self._record(ADAPTED, name, site, x)
+        images = self._images(name, x)
+        if images is None:
+            return
+        record = self._record(ADAPTED, name, images)
         if self.weight is None:
             self.weight = self._decided()
         source = self.source[name]
@@ -113,8 +123,14 @@ class StreamStep:
             taken = torch.nn.functional.one_hot(output.argmax(1), output.shape[1]).double()
             self._remember(CLASSES, Moments(taken, torch.zeros_like(taken), 1))
 
-    def _record(self, kind: str, name: str, site: SiteTensors, x: Tensor) -> SiteRecord:
-        images = by_image(instance_moments(x.detach()), self.num_images, name)
+    def _images(self, name: str, x: Tensor) -> Moments | None:
+        """Moments of the images at a site; none where it is not known which rows are of which, and the site keeps the source."""
+        images = None if name in self.apart else by_image(instance_moments(x.detach()), self.num_images, self.order)
+        if images is None and name not in self.apart:
+            self.apart = (*self.apart, name)
+        return images
+
+    def _record(self, kind: str, name: str, images: Moments) -> SiteRecord:
         if self.block.look is None:
             self._compare(name, images)
         key = kind + name

@@ -22,14 +22,18 @@ from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, Kept, StreamSt
 from renorm.adapt.verdict import Judgement, Verdict, judged
 from renorm.banks import (
     Branch,
+    Counted,
     Forward,
+    Samples,
     SiteTensors,
     call,
     check_one_batch,
+    counted,
     exclusive,
     nothing,
-    num_samples,
     observed,
+    of_other_kinds,
+    read_elsewhere,
     resolve,
     site_tensors,
     unreached,
@@ -84,6 +88,10 @@ class Adapter:
         foreign: what to do with batches that look prepared for another model (range, normalization, order of colours):
             ``"keep"`` answers with the present statistics, learns nothing and reports it; ``"adapt"`` takes them.
         forward: ``forward(model, images)`` for images of another form.
+        samples: how many images a batch has, or a function of it that says so; counted by default, as in :func:`adapt_`.
+        folded: the order of rows where sites see several for each image, as in :func:`renorm.route`; without it such sites keep
+            the source.
+        strict: refuse batches that do not reach every site.
 
     An adapter that is dropped unclosed leaves the model adapted; the next one of that model starts from the source all the same.
 
@@ -117,13 +125,18 @@ class Adapter:
         reference: Any = None,
         foreign: Literal["keep", "adapt"] = "keep",
         forward: Forward | None = None,
+        samples: Samples = None,
+        folded: str | None = None,
+        strict: bool = False,
     ) -> None:
         self._settings = StreamSettings(prior, memory, block, false_alarms, smallest, on_change, invalid, foreign)
         self._model, self._branch, self._forward = model, resolve(model, branch), forward
+        self._samples, self._folded, self._strict = samples, folded, strict
         with exclusive(model):
             self._claim = claim(model, self._branch, self)
         self._source = self._claim.source
         self._state = State()
+        self._apart: tuple[str, ...] = ()
         self._closed = False
         self._foreign: Foreign | None = None
         self._reference = self._usual(reference)
@@ -131,7 +144,14 @@ class Adapter:
     def _usual(self, reference: Any) -> Reference | None:
         try:
             with exclusive(self._model):
-                return as_reference(reference, self._model, self._branch, forward=self._forward)
+                return as_reference(
+                    reference,
+                    self._model,
+                    self._branch,
+                    forward=self._forward,
+                    samples=self._samples,
+                    folded=self._folded,
+                )
         except BaseException:
             release(self._model, self._claim)
             raise
@@ -148,16 +168,17 @@ class Adapter:
             ValueError: no image, NaN or infinity (unless they are skipped), no site that was reached, or others than before.
             RuntimeError: the adapter is closed, or somebody else has changed the statistics or uses the model right now.
         """
-        check_one_batch(images, "the adapter, one at a time")
+        if self._samples is None:  # else the user knows what it is
+            check_one_batch(images, "the adapter, one at a time")
         self._check_open()
         with exclusive(self._model):
             targets = site_tensors(self._model, self._branch)
             self._check_untouched(targets)
-            num_images = num_samples(images)
+            images = counted(images, self._samples, whole=self._forward is not None, folded=self._folded)
             try:
-                if not num_images:
+                if not images.samples:
                     raise EmptyBatchError
-                return self._adapted(images, targets, num_images)
+                return self._adapted(images, targets)
             except (BrokenImagesError, EmptyBatchError):
                 if self._settings.invalid == "raise":
                     raise
@@ -169,11 +190,11 @@ class Adapter:
         with observed(self._model, targets, self._branch, nothing):
             return call(self._model, images, self._forward)
 
-    def _adapted(self, images: Any, targets: dict[str, SiteTensors], num_images: int) -> Any:
-        step = StreamStep(self._state, self._settings, self._source, num_images, self._reference)
+    def _adapted(self, images: Counted, targets: dict[str, SiteTensors]) -> Any:
+        step = StreamStep(self._state, self._settings, self._source, images, self._reference, self._apart)
         before = self._foreign
         try:
-            if self._looks_foreign(images, targets, num_images):
+            if self._looks_foreign(images, targets):
                 fill(targets, self._claim.installed)
                 if before is None:
                     self._state = self._state.noted(StreamEvent(self._state.images, "foreign"))
@@ -182,24 +203,26 @@ class Adapter:
                 fill(targets, self._source)
                 with observed(self._model, targets, self._branch, step.look):
                     call(self._model, images, self._forward)
-                unreached(targets, step.reached(SOURCE))
+                unreached(targets, step.reached(SOURCE), self._strict, apart=step.apart)
             with observed(self._model, targets, self._branch, step.install):
                 output = call(self._model, images, self._forward)
-            self._check_same(unreached(targets, step.reached(ADAPTED)))
+            self._check_same(unreached(targets, step.reached(ADAPTED), self._strict, apart=step.apart))
+            if read_elsewhere(self._model, targets):  # before what is installed now
+                output = self._answered(images, targets)
             step.read(output)
             state, installed = step.result(), values(targets)
         except BaseException:
             fill(targets, self._claim.installed)
             raise
-        self._state, self._claim.installed = state, installed
+        self._state, self._claim.installed, self._apart = state, installed, step.apart
         return output
 
-    def _looks_foreign(self, images: Any, targets: dict[str, SiteTensors], num_images: int) -> bool:
+    def _looks_foreign(self, images: Counted, targets: dict[str, SiteTensors]) -> bool:
         """Whether a batch was prepared for another model, as the source's first site shows."""
         if self._settings.foreign == "adapt":
             return False
         fill(targets, self._source)
-        self._foreign = preparation(self._model, images, targets, self._branch, num_images, forward=self._forward)
+        self._foreign = preparation(self._model, images, targets, self._branch, images.samples, forward=self._forward)
         return self._foreign is not None
 
     def _check_same(self, left_out: tuple[str, ...]) -> None:
@@ -212,7 +235,9 @@ class Adapter:
 
     @property
     def unreached(self) -> tuple[str, ...]:
-        """Sites that keep the source bit for bit, as the model's evaluation does not reach them; none before the first batch."""
+        """Sites that keep the source bit for bit, as the model's evaluation does not reach them, or as of the rows they see it is
+        not known to which image they belong; none before the first batch.
+        """
         return tuple(
             name for name in self._source if self._state.positions and ADAPTED + name not in self._state.positions
         )
@@ -291,7 +316,7 @@ class Adapter:
         with exclusive(self._model):
             targets = site_tensors(self._model, self._branch)
             self._check_untouched(targets)
-            old = self._state
+            old, self._apart = self._state, ()
             state = State(images=old.images, resets=old.resets + 1, events=old.events).noted(
                 StreamEvent(old.images, "reset")
             )
@@ -328,7 +353,16 @@ class Adapter:
         return write(path, StoredStream(self._settings, self._branch, self._state, model, self._reference))
 
     @classmethod
-    def load(cls, model: nn.Module, path: str | PathLike[str], *, forward: Forward | None = None) -> Adapter:
+    def load(
+        cls,
+        model: nn.Module,
+        path: str | PathLike[str],
+        *,
+        forward: Forward | None = None,
+        samples: Samples = None,
+        folded: str | None = None,
+        strict: bool = False,
+    ) -> Adapter:
         """Go on where a saved adapter was, with the same settings, on a model as it was without it.
 
         Raises:
@@ -338,7 +372,15 @@ class Adapter:
         stored = read(path)
         options = asdict(stored.settings)
         adapter = cls(
-            model, options.pop("prior"), stored.branch, **options, reference=stored.reference, forward=forward
+            model,
+            options.pop("prior"),
+            stored.branch,
+            **options,
+            reference=stored.reference,
+            forward=forward,
+            samples=samples,
+            folded=folded,
+            strict=strict,
         )
         try:
             adapter._resume(stored, Path(path))
@@ -398,8 +440,9 @@ class Adapter:
         if self._closed:
             return f"adapter, closed after {self.num_images} images"
         there = self.overall
+        left = without(self.unreached, apart=self._apart, others=of_other_kinds(self._model))
         return (
-            f"adapter of {len(self._source)} sites{without(self.unreached)} after {self.num_images} images and "
+            f"adapter of {len(self._source)} sites{left} after {self.num_images} images and "
             f"{self.num_resets} resets: source weight {self.source_weight:.3g}, {there.value:.3g} sd away "
             f"(noise {there.noise:.2g})"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -16,14 +16,18 @@ from renorm.adapt.claims import noted
 from renorm.adapt.prediction import prediction_time
 from renorm.banks import (
     Branch,
+    Counted,
     Forward,
+    Samples,
     SiteTensors,
     call,
     check_one_batch,
+    counted,
     evaluating,
     exclusive,
-    num_samples,
+    of_other_kinds,
     resolve,
+    sharded,
     site_tensors,
     without,
 )
@@ -49,6 +53,8 @@ class Tent:
             moves for all; of a sandwich the branch's own factor moves.
         betas: of Adam.
         forward: ``forward(model, images)`` that returns the logits, for images or outputs of another form.
+        samples: how many images a batch has, or a function of it that says so; counted by default, as in :func:`adapt_`.
+        strict: refuse batches that do not reach every site.
 
     Raises:
         ValueError: a model without running statistics or without affine parameters, parameters of a half type; from a call:
@@ -74,11 +80,14 @@ class Tent:
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         forward: Forward | None = None,
+        samples: Samples = None,
+        strict: bool = False,
     ) -> None:
         if not 0 < rate < float("inf"):
             raise ValueError(f"rate={rate} was given. A step has a positive, finite length. Use 1e-3, as published.")
         self.model, self.branch, self.steps = model, resolve(model, branch), 0
         self._rate, self._betas, self._forward = rate, betas, forward
+        self._samples, self._strict = samples, strict
         sites = site_tensors(model, self.branch)
         self._num_sites = len(sites)
         self._names, self._parameters = _affines(sites)
@@ -91,7 +100,9 @@ class Tent:
         """The logits of a batch, and one step on its entropy."""
         if self._optimizer is None:
             raise RuntimeError(f"{self!r} was called. The model has been given back. Make another: renorm.Tent(model).")
-        images = dict(images) if isinstance(images, Mapping) else images
+        if self._samples is None:  # else the user knows what it is
+            check_one_batch(images, "Tent, one at a time")
+        images = counted(images, self._samples, whole=self._forward is not None)
         _check_images(images)
         images = tree_map_only(Tensor, lambda t: t.clone() if t.is_inference() else t, images)
         with exclusive(self.model), torch.inference_mode(False), torch.enable_grad():
@@ -142,8 +153,9 @@ class Tent:
         sites, steps = (
             f"{n} {word}{'s' if n != 1 else ''}" for n, word in ((self._num_sites, "site"), (self.steps, "step"))
         )
+        left = without(self.unreached, others=of_other_kinds(self.model))
         state = steps if self._optimizer is not None else "closed"
-        return f"Tent over {sites} and {len(self._parameters)} parameters{without(self.unreached)}, {state}"
+        return f"Tent over {sites} and {len(self._parameters)} parameters{left}, {state}"
 
     def _fresh(self) -> torch.optim.Adam:
         return torch.optim.Adam(self._parameters, lr=self._rate, betas=self._betas)
@@ -155,7 +167,13 @@ class Tent:
                 f"none of the {len(missing)} scales and biases was reached by the images, {missing[0]!r} for one. They would "
                 f"stay as they are unnoticed. Call the model as a whole, or pass forward= that does."
             )
-        self.unreached = tuple(dict.fromkeys(name.rpartition(".")[0] for name in missing))
+        lost = tuple(dict.fromkeys(name.rpartition(".")[0] for name in missing))
+        if lost and self._strict:
+            raise ValueError(
+                f"{len(lost)} of {self._num_sites} sites were not reached by the images, {lost[0]!r} first. Their scales and "
+                f"biases would stay as they are. Call the model as a whole, or pass forward= that does; or leave strict out."
+            )
+        self.unreached = lost
         if not torch.stack([loss.detach(), *(g.sum() for g in gradients if g is not None)]).isfinite().all():
             raise ValueError(
                 "the entropy or its gradient is not finite. A step would break the model. Look for NaN in the weights, or for "
@@ -204,6 +222,11 @@ def _affines(sites: dict[str, SiteTensors]) -> tuple[list[str], list[nn.Paramete
             f"none of the {len(sites)} sites has a scale or bias. Minimizing the entropy needs such parameters to move. Use a "
             f"model whose norms are affine=True, or renorm.adapt_."
         )
+    if parts := [name for name, p in found.values() if sharded(p)]:
+        raise ValueError(
+            f"{parts[0]} is sharded over ranks. A step follows gradients of whole parameters. Use renorm.adapt_ or "
+            f"renorm.Adapter, which move statistics alone, or a model that is not sharded."
+        )
     narrow = next(
         (f"{name} is {p.dtype}" for name, p in found.values() if p.dtype not in (torch.float32, torch.float64)), None
     )
@@ -230,9 +253,8 @@ def _tracking(model: nn.Module, parameters: list[nn.Parameter]) -> Iterator[None
             parameter.requires_grad = flag
 
 
-def _check_images(images: Any) -> None:
-    check_one_batch(images, "Tent, one at a time")
-    if num_samples(images) == 0:
+def _check_images(images: Counted) -> None:
+    if images.samples == 0:
         raise ValueError("no image was given. A step needs at least one. Check the loader. Nothing was changed.")
     if not all(t.isfinite().all() for t in tree_leaves(images) if isinstance(t, Tensor) and t.is_floating_point()):
         raise ValueError(

@@ -3,6 +3,7 @@
 from renorm.banks.bank import Bank, Statistics, blend, check_all_finite, interpolate, merge, source_weight
 from renorm.banks.batched import check_one_batch
 from renorm.banks.choice import Choice
+from renorm.banks.counting import Counted, Samples, counted, num_samples
 from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_, using
 from renorm.banks.measure import measure, recalibrate_
@@ -13,7 +14,6 @@ from renorm.banks.observe import (
     evaluating,
     following,
     nothing,
-    num_samples,
     observed,
     unreached,
     without,
@@ -21,10 +21,14 @@ from renorm.banks.observe import (
 from renorm.banks.sites import (
     Branch,
     SiteTensors,
+    check_called,
     fingerprint,
     hash_of,
     named_sites,
+    of_other_kinds,
+    read_elsewhere,
     resolve,
+    sharded,
     site_tensors,
     tracked,
     unwrap,
@@ -35,15 +39,19 @@ __all__ = [
     "Bank",
     "Branch",
     "Choice",
+    "Counted",
     "Forward",
     "Installation",
     "Observer",
+    "Samples",
     "SiteTensors",
     "Statistics",
     "blend",
     "call",
     "check_all_finite",
+    "check_called",
     "check_one_batch",
+    "counted",
     "evaluating",
     "exclusive",
     "fingerprint",
@@ -57,8 +65,11 @@ __all__ = [
     "nothing",
     "num_samples",
     "observed",
+    "of_other_kinds",
+    "read_elsewhere",
     "recalibrate_",
     "resolve",
+    "sharded",
     "site_tensors",
     "source_weight",
     "tracked",

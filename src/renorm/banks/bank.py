@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from renorm.banks.observe import without
-from renorm.banks.sites import Branch, fingerprint, named_sites, resolve, site_tensors, versions
+from renorm.banks.sites import Branch, fingerprint, named_sites, of_other_kinds, resolve, site_tensors, versions
 from renorm.files import write_atomically
 from renorm.functional import Moments, unbiased
 from renorm.functional import merge as merge_moments
@@ -46,7 +46,9 @@ class Bank:
             names; ``None`` for a plain model, or for what all branches share.
         data: what they were measured on, in words.
         weights: hash of the model's other weights, known for a bank that was loaded.
-        unreached: sites of the model that nothing reached when it was measured, so that the bank lacks them.
+        unreached: sites of the model that the bank lacks, as nothing reached them when it was measured, or a single value did.
+        single: those of them that saw a single value per channel.
+        others: norms of the model whose statistics are no mean and variance, which no bank holds.
         reference: how far images of the normal condition are from the source, as :class:`renorm.Reference` describes it.
 
     Example:
@@ -61,6 +63,8 @@ class Bank:
     data: str | None = None
     weights: str | None = None
     unreached: tuple[str, ...] = ()
+    single: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     reference: Mapping[str, Any] | None = field(default=None, repr=False)
     _model: weakref.ref[nn.Module] | None = field(default=None, repr=False)
     _version: int = field(default=0, repr=False)
@@ -89,7 +93,7 @@ class Bank:
 
     def from_model(self, model: nn.Module) -> Bank:
         """The same bank, remembering the model it fits, whose other weights are hashed when it is saved."""
-        return replace(self, _model=weakref.ref(model), _version=versions(model))
+        return replace(self, others=of_other_kinds(model), _model=weakref.ref(model), _version=versions(model))
 
     def to(self, device: torch.device | str) -> Bank:
         """The bank on a device."""
@@ -133,6 +137,8 @@ class Bank:
             "data": self.data,
             "weights": self.weights or self._fingerprint(),
             "unreached": list(self.unreached),
+            "single": list(self.single),
+            "others": list(self.others),
             "reference": self.reference,
             "torch": torch.__version__,
         }
@@ -153,8 +159,9 @@ class Bank:
             name, _, part = key.rpartition(".")
             sites.setdefault(name, {})[part] = tensor
         made = {name: _statistics(Path(path), name, parts) for name, parts in sites.items()}
-        known = (about.get(key) for key in ("samples", "branch", "data", "weights"))
-        return cls(made, *known, unreached=tuple(about.get("unreached", ())), reference=about.get("reference"))
+        known: Any = (about.get(key) for key in ("samples", "branch", "data", "weights"))
+        lost: Any = {key: tuple(about.get(key, ())) for key in ("unreached", "single", "others")}
+        return cls(made, *known, **lost, reference=about.get("reference"))
 
     def check_complete(self) -> Bank:
         """The bank itself, where it has every site of its model.
@@ -190,7 +197,9 @@ class Bank:
             else ""
         )
         samples = "samples unknown" if self.samples is None else f"{self.samples} samples"
-        return f"Bank{through} of {sites}, {samples}{without(self.unreached)}" + (f", {self.data}" if self.data else "")
+        return f"Bank{through} of {sites}, {samples}{without(self.unreached, self.single, others=self.others)}" + (
+            f", {self.data}" if self.data else ""
+        )
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_model": None, "weights": self.weights or self._fingerprint()}
@@ -260,9 +269,10 @@ def merge(banks: Sequence[Bank]) -> Bank:
         _same_features(first, other)
     names = dict.fromkeys(name for bank in banks for name in bank.sites)
     sites = {name: _merged(name, [bank.sites[name] for bank in banks if name in bank.sites]) for name in names}
-    lost = tuple(name for name in first.unreached if name not in names)
+    lost, single = (tuple(name for name in kind if name not in names) for kind in (first.unreached, first.single))
     known = [bank.samples for bank in banks if bank.samples is not None]
-    return replace(first, sites=sites, samples=sum(known) if len(known) == len(banks) else None, unreached=lost)
+    total = sum(known) if len(known) == len(banks) else None
+    return replace(first, sites=sites, samples=total, unreached=lost, single=single)
 
 
 def _same_features(a: Bank, b: Bank) -> None:

@@ -18,8 +18,11 @@ class Installation:
     """What was written into a model; ``undo()`` writes the former values back.
 
     Attributes:
-        unreached: sites that keep what they had, bit for bit, as nothing has reached them.
+        unreached: sites that keep what they had, bit for bit, as nothing has reached them, or a single value per channel.
+        single: those of them that saw a single value.
     """
+
+    single: tuple[str, ...] = ()
 
     def __init__(self, model: nn.Module, branch: Branch, what: str = "", unreached: tuple[str, ...] = ()) -> None:
         self._model, self._branch, self._what, self.unreached = model, branch, what, unreached
@@ -92,6 +95,7 @@ def install_(model: nn.Module, bank: Bank, branch: Branch = None, *, strict: boo
         _check(model, bank, targets, strict)
         what = f"{bank!r} installed" + (f" as branch {branch!r}" if branch else "")
         report = Installation(model, branch, what, tuple(name for name in targets if name not in bank.sites))
+        report.single = bank.single
         for own, value in [pair for name, given in bank.sites.items() for pair in _writes(targets[name], given)]:
             report.write(own, value)
     return report
@@ -144,7 +148,7 @@ def _check(model: nn.Module, bank: Bank, targets: dict[str, SiteTensors], strict
                 f"A bank fits one architecture. Measure it again on this model."
             )
         check_finite(name, given)
-    if strict and bank.weights is not None and bank.weights != fingerprint(model):
+    if strict and bank.weights is not None and fingerprint(model) not in (None, bank.weights):
         raise ValueError(
             "the bank was measured on a model with other weights. Its statistics would not fit these features. "
             "Load the weights it belongs to, measure it again, or pass strict=False."

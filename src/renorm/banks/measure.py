@@ -11,9 +11,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from renorm.banks.bank import Bank, Statistics, check_finite
+from renorm.banks.counting import Counted, Samples, each_counted
 from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_
-from renorm.banks.observe import Forward, call, num_samples, observed, unreached
+from renorm.banks.observe import Forward, call, observed, unreached
 from renorm.banks.sites import Branch, SiteTensors, named_sites, resolve, site_tensors
 from renorm.functional import Moments, batch_moments, merge, unbiased
 from renorm.routing import Spec
@@ -32,6 +33,7 @@ def measure(
     route: Routing | None = None,
     group: Group = None,
     forward: Forward | None = None,
+    samples: Samples = None,
     data: str | None = None,
     strict: bool = False,
 ) -> Bank:
@@ -43,7 +45,8 @@ def measure(
     the first in place of each batch's own moments: the next site is exact as well, and the others depend on the batches
     through the first pass only (on a trained ResNet-20 the largest difference is halved).
 
-    Sites that no batch reaches, such as heads that run in training only, are not in the bank, which lists them as ``unreached``.
+    Sites that no batch reaches, such as heads that run in training only, are not in the bank, which lists them as ``unreached``;
+    nor are sites that see a single value per channel of all data, behind a global pooling of one image, which are ``single``.
 
     Reduces to: PyTorch's batch statistics for one batch (unbiased variance), which :func:`install_` then makes the
     published rectification; precise BN over many batches.
@@ -57,13 +60,15 @@ def measure(
             default the one that is open or lasting.
         group: ranks to pool over; every one must call, also one without batches. ``None`` is no communication.
         forward: ``forward(model, batch)`` for batches of another form.
+        samples: how many a batch has, or a function of it that says so. By default a tensor counts its rows, a list of images its
+            entries, and all entries of a dict must have one length.
         data: what the batches are, in words, for the bank's file.
         strict: refuse batches that do not reach every site.
 
     Raises:
         TypeError: one tensor in place of batches, or a batch of no known form.
-        ValueError: no batch, shared statistics without a route, a route for a branch, no site that a batch reached, numbers that
-            are not finite. The model is unchanged.
+        ValueError: no batch, shared statistics without a route, a route for a branch, no site that a batch reached with two
+            values per channel, numbers that are not finite. The model is unchanged.
         RuntimeError: another thread measures the model or changes its statistics at the time.
 
     Reference: Benz et al., *Revisiting batch normalization for improving corruption robustness*, 2021;
@@ -88,16 +93,19 @@ def measure(
     branch = resolve(model, branch)
     targets = site_tensors(model, branch)
     _check_route(model, branch, route)
-    forward = forward if route is None else _routed(forward, route)
-    with exclusive(model), _kept(targets):
-        bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=True)
-        lost = unreached(targets, bank.sites, strict)
+
+    def read() -> Iterator[Counted]:
+        return each_counted(batches, samples, whole=forward is not None)
+
+    call_ = forward if route is None else _routed(forward, route)
+    with exclusive(model), _kept(targets) as source:
+        bank = _one_pass(model, read(), branch, targets, group, call_, source)
+        lost = unreached(targets, bank.sites, strict, bank.single)
         if passes == 2:
             for name, given in bank.sites.items():
-                targets[name].mean.copy_(given.mean)
-                targets[name].var.copy_(given.var)
-            bank = _one_pass(model, batches, branch, targets, group, forward, by_batch=False)
-    return Bank(bank.sites, bank.samples, branch, data, unreached=lost).from_model(model)
+                _fill(targets[name], given)
+            bank = _one_pass(model, read(), branch, targets, group, call_)
+    return Bank(bank.sites, bank.samples, branch, data, unreached=lost, single=bank.single).from_model(model)
 
 
 def recalibrate_(
@@ -109,6 +117,7 @@ def recalibrate_(
     route: Routing | None = None,
     group: Group = None,
     forward: Forward | None = None,
+    samples: Samples = None,
     strict: bool = False,
 ) -> Installation:
     """:func:`measure` the statistics of a branch over data and install them, for weights that have changed or were averaged.
@@ -118,8 +127,8 @@ def recalibrate_(
     """
     branch = resolve(model, branch)
     with exclusive(model):
-        bank = measure(model, batches, branch, passes=passes, route=route, group=group, forward=forward, strict=strict)
-        return install_(model, bank, branch)
+        how: Any = {"passes": passes, "route": route, "group": group, "forward": forward, "samples": samples}
+        return install_(model, measure(model, batches, branch, **how, strict=strict), branch)
 
 
 def _check_route(model: nn.Module, branch: Branch, route: Routing | None) -> None:
@@ -150,33 +159,39 @@ def _routed(forward: Forward | None, route: Routing) -> Forward:
 
 
 @contextmanager
-def _kept(targets: Mapping[str, SiteTensors]) -> Iterator[None]:
-    """Give the statistics back at the end, whatever happens."""
-    saved = [(t, t.clone()) for site in targets.values() for t in (site.mean, site.var)]
+def _kept(targets: Mapping[str, SiteTensors]) -> Iterator[dict[str, Statistics]]:
+    """The statistics, as copies, and given back at the end, whatever happens."""
+    saved = {name: Statistics(site.mean.clone(), site.var.clone()) for name, site in targets.items()}
     try:
-        yield
+        yield saved
     finally:
-        for tensor, value in saved:
-            tensor.copy_(value)
+        for name, site in targets.items():
+            _fill(site, saved[name])
+
+
+def _fill(site: SiteTensors, given: Statistics | Moments) -> None:
+    site.mean.copy_(given.mean)
+    site.var.copy_(given.var)
 
 
 def _one_pass(
     model: nn.Module,
-    batches: Iterable[Any],
+    batches: Iterable[Counted],
     branch: Branch,
     targets: Mapping[str, SiteTensors],
     group: Group,
     forward: Forward | None,
-    *,
-    by_batch: bool,
+    source: Mapping[str, Statistics] | None = None,
 ) -> Bank:
+    """One forward of each batch, under its own moments if the source's are given, which serve where it has one value; or under
+    what the sites have.
+    """
     pooled: dict[str, Moments] = {}
 
     def observe(name: str, site: SiteTensors, x: Tensor) -> None:
         batch = batch_moments(x)
-        if by_batch:
-            site.mean.copy_(batch.mean)
-            site.var.copy_(batch.var)
+        if source is not None:
+            _fill(site, batch if batch.count > 1 else source[name])
         batch = Moments(batch.mean.double(), batch.var.double(), batch.count)
         pooled[name] = merge(pooled[name], batch) if name in pooled else batch
 
@@ -184,7 +199,7 @@ def _one_pass(
     try:
         with observed(model, targets, branch, observe):
             for batch in batches:
-                samples += num_samples(batch)
+                samples += batch.samples
                 call(model, batch, forward)
     except Exception as error:
         if group is None:
@@ -192,7 +207,8 @@ def _one_pass(
         failure = error  # the other ranks wait at the collective: tell them first
     if group is not None:
         samples, pooled = _over_ranks(pooled, targets, samples, failure, group)
-    return Bank(_finished(pooled, targets, samples), samples)
+    single = tuple(name for name, m in pooled.items() if m.count == 1)
+    return Bank(_finished(pooled, targets, samples), samples, single=single)
 
 
 def _finished(pooled: Mapping[str, Moments], targets: Mapping[str, SiteTensors], samples: int) -> dict[str, Statistics]:
@@ -202,12 +218,8 @@ def _finished(pooled: Mapping[str, Moments], targets: Mapping[str, SiteTensors],
         )
     sites = {}
     for name, m in pooled.items():
-        if m.count == 0:
-            continue
         if m.count < 2:
-            raise ValueError(
-                f"site {name!r} got a single value per channel. A variance needs at least two. Give more or larger images."
-            )
+            continue
         own = targets[name]
         sites[name] = Statistics(m.mean.to(own.mean), unbiased(m).to(own.var), int(m.count))
         check_finite(name, sites[name])

@@ -10,10 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from renorm.banks.batched import batched
-from renorm.banks.sites import Branch, SiteTensors, branch_at, named_sites, unwrap
+from renorm.banks.counting import Counted
+from renorm.banks.sites import Branch, SiteTensors, branch_at, check_called, named_sites, unwrap
+from renorm.layers import Site, borrowed_buffers
 from renorm.routing import through
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -28,7 +31,9 @@ def observed(
 
     In evaluation a site normalizes by its running statistics, so an observer that fills them decides what it normalizes by:
     that works for any class of norm, fused or unknown. Modes are given back; dropout stays off; compiled code runs eagerly.
+    Other modules that learn in evaluation, as observers of a quantization do, learn nothing.
     """
+    check_called(targets)
     handles = []
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -37,13 +42,20 @@ def observed(
         stack.enter_context(following(model, branch))
         try:
             for name, site in targets.items():
-                hook = _hook(name, site, batched(observer))
+                hook = Hook(name, site, batched(observer))
                 handles.append(site.module.register_forward_pre_hook(hook, with_kwargs=True))
             stack.enter_context(evaluating(model))
+            stack.enter_context(borrowed_buffers(_learning(model, targets)))
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _learning(model: nn.Module, targets: Mapping[str, SiteTensors]) -> list[nn.Module]:
+    """Modules whose buffers a forward in evaluation may move: all but sites and other batch norms."""
+    sites = {id(site.module) for site in targets.values()}
+    return [m for m in model.modules() if m._buffers and id(m) not in sites and not isinstance(m, (Site, _BatchNorm))]
 
 
 @contextmanager
@@ -102,30 +114,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _hook(name: str, site: SiteTensors, observer: Observer) -> Callable[..., None]:
-    owner = threading.get_ident()
+class Hook:
+    """Calls an observer before a site's forward. In a copy of the model it does nothing, as no block ends there."""
 
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() != owner:
+    def __init__(self, name: str, site: SiteTensors | None, observer: Observer) -> None:
+        self.name, self.site, self.observer, self._owner = name, site, observer, threading.get_ident()
+
+    def __reduce__(self) -> Any:
+        return Hook, (self.name, None, nothing)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.site is None:
+            return
+        if threading.get_ident() != self._owner:
             raise RuntimeError(
-                f"site {name!r} was called by one thread while another measures or adapts the model. Its features would be "
+                f"site {self.name!r} was called by one thread while another measures or adapts the model. Its features would be "
                 f"counted among the other's. Call the model afterwards, or give each thread a copy by copy.deepcopy."
             )
-        observer(name, site, args[0] if args else next(iter(kwargs.values())))
-
-    return hook
-
-
-def num_samples(batch: Any) -> int:
-    """How many samples a batch has: the length of its first tensor."""
-    leaves = tree_leaves(dict(batch) if isinstance(batch, Mapping) else batch)
-    first = next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), None)
-    if first is None:
-        raise TypeError(
-            f"a batch of type {type(batch).__name__} without tensors was given. A batch is a tensor, a tuple whose first entry "
-            f"is the input, or a dict of keyword arguments. Make it one of these, and pass forward= if the model needs another."
-        )
-    return len(first)
+        self.observer(self.name, self.site, args[0] if args else next(iter(kwargs.values())))
 
 
 def call(model: nn.Module, batch: Any, forward: Forward | None) -> Any:
@@ -134,6 +140,7 @@ def call(model: nn.Module, batch: Any, forward: Forward | None) -> Any:
     A tensor is the input; of a tuple or list the first entry; a mapping is passed by keywords.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    batch = batch.batch if isinstance(batch, Counted) else batch
     batch = dict(batch) if isinstance(batch, Mapping) else batch
     batch = tree_map_only(Tensor, lambda t: t.to(device), batch)
     try:
@@ -153,36 +160,67 @@ def _called(inner: nn.Module, batch: Any) -> Any:
     if not isinstance(batch, Tensor) and len(batch) > 1 and _alike(batch[0], batch[1]):
         raise TypeError(
             f"a batch with several inputs of shape {tuple(batch[0].shape)} was given. Of a tuple or list the first entry is the "
-            f"input, and the others would be ignored. Pass one of them, or forward= that uses all."
+            f"input, and the others would be ignored. Pass one of them, or forward= that uses all: for a model that takes a "
+            f"list, forward=lambda model, batch: model(batch)."
         )
     return inner(batch if isinstance(batch, Tensor) else batch[0])
 
 
 def _alike(a: Any, b: Any) -> bool:
-    return isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim > 2 and a.shape == b.shape
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return False
+    return a.ndim > 2 and (a.shape == b.shape or (a.ndim == b.ndim == 3 and len(a) == len(b)))  # images of any size
 
 
 def nothing(name: str, site: SiteTensors, x: Tensor) -> None:
     """Observe nothing: the model normalizes by what it has."""
 
 
-def unreached(targets: Mapping[str, SiteTensors], seen: Collection[str], strict: bool = False) -> tuple[str, ...]:
-    """The sites that the forwards left out.
+def unreached(
+    targets: Mapping[str, SiteTensors],
+    seen: Collection[str],
+    strict: bool = False,
+    single: Collection[str] = (),
+    apart: Collection[str] = (),
+) -> tuple[str, ...]:
+    """The sites that the forwards left out, or gave a single value per channel to, or rows of unknown samples.
 
     Raises:
         ValueError: all of them, or any where ``strict``.
     """
     missing = tuple(name for name in targets if name not in seen)
-    if missing and (strict or len(missing) == len(targets)):
+    if not missing or not (strict or len(missing) == len(targets)):
+        return missing
+    leave = "; or leave strict out." if len(missing) < len(targets) else "."
+    if pooled := [name for name in missing if name in single]:
         raise ValueError(
-            f"{len(missing)} of {len(targets)} sites were not reached by the images, {missing[0]!r} first. They would keep the "
-            f"statistics they have. Call the model as a whole, or pass forward= that does"
-            + ("; or leave strict out." if len(missing) < len(targets) else ".")
+            f"site {pooled[0]!r} got a single value per channel. A variance needs at least two. Give more or larger images, or "
+            f"prior=float('inf'){leave}"
         )
-    return missing
+    if regions := [name for name in missing if name in apart]:
+        raise ValueError(
+            f"site {regions[0]!r} got other rows than one for each image. Which are of which image is not guessed. Say it: "
+            f"folded='sample' or 'time', and samples= where the batch does not tell how many images it has{leave}"
+        )
+    raise ValueError(
+        f"{len(missing)} of {len(targets)} sites were not reached by the images, {missing[0]!r} first. They would keep the "
+        f"statistics they have. Call the model as a whole, or pass forward= that does{leave}"
+    )
 
 
-def without(missing: Sequence[str]) -> str:
-    """What a report says of sites that the forwards left out."""
-    names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    return f", without {len(missing)} that nothing reached ({names})" if missing else ""
+def without(
+    missing: Sequence[str], single: Sequence[str] = (), apart: Sequence[str] = (), others: Sequence[str] = ()
+) -> str:
+    """What a report says of sites that keep what they have, and why."""
+    lost = [name for name in missing if name not in {*single, *apart}]
+    kinds = (
+        ("that nothing reached", lost),
+        ("with a single value per channel", single),
+        ("whose rows are of unknown images", apart),
+        ("with statistics of another kind", others),
+    )
+    return "".join(
+        f", without {len(names)} {why} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for why, names in kinds
+        if names
+    )

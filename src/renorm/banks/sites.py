@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel
 
-from renorm.layers import Site, running, sites_of
+from renorm.layers import Site, called, moving, quantized, read_by_parents, running, scripted, sites_of
 
 Branch = str | Mapping[str, str] | None  # of a model, of each site by patterns of names, or what all branches share
+
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # what torch's own put into names
 
 
 class SiteTensors(NamedTuple):
@@ -47,11 +52,14 @@ class SiteTensors(NamedTuple):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside ``torch.compile`` and parallel wrappers, whose names banks use."""
+    """The model inside ``torch.compile``, parallel wrappers, averages of weights and adapters of peft, whose names banks use."""
     while True:
         inner = getattr(model, "_orig_mod", model)
-        if isinstance(inner, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+        if isinstance(inner, (nn.parallel.DistributedDataParallel, nn.DataParallel, AveragedModel)):
             inner = inner.module
+        elif (peft := sys.modules.get("peft")) and isinstance(inner, peft.PeftModel):
+            base: Any = inner
+            inner = base.get_base_model()
         if inner is model:
             return model
         model = inner
@@ -100,7 +108,7 @@ def named_sites(model: nn.Module) -> dict[str, Site]:
 
 
 def _clean(name: str) -> str:
-    return name.replace("_orig_mod.", "").removesuffix("_orig_mod").rstrip(".")
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def _check_patterns(sites: Mapping[str, Site], branch: Mapping[str, str]) -> None:
@@ -133,6 +141,11 @@ def site_tensors(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:
         ValueError: There is none.
     """
     found = tracked(model, branch)
+    if not found and (others := of_other_kinds(model)):
+        raise ValueError(
+            f"the norms of this {type(unwrap(model)).__name__}, {others[0]!r} first, have statistics of another kind than a "
+            f"running mean and variance. Banks hold these two. Use a model that has some, or train such norms further."
+        )
     if not found:
         norms = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__})
         raise ValueError(
@@ -151,6 +164,7 @@ def tracked(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:
         if id(module) in inside:
             continue
         name = _clean(name)
+        _refuse_compiled(name, module)
         if isinstance(module, Site):
             inside |= {id(m) for m in module.modules()}
             own = _of_site(module, branch_at(name, branch) if isinstance(branch, Mapping) else branch)
@@ -160,11 +174,47 @@ def tracked(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:
     return found
 
 
+def _refuse_compiled(name: str, module: nn.Module) -> None:
+    what = "scripted or traced" if scripted(module) else "quantized" if quantized(module) else ""
+    if what and "running_mean" in dict(module.named_buffers(recurse=False)):
+        raise ValueError(
+            f"site {name!r} is part of a {what} model. Its statistics are compiled into code that cannot be observed. Adapt the "
+            f"model it was made from, and make it again."
+        )
+
+
+def check_called(targets: Mapping[str, SiteTensors]) -> None:
+    """Refuse sites that are never called, as a graph reads their tensors.
+
+    Raises:
+        ValueError: such sites.
+    """
+    for name, site in targets.items():
+        if not called(site.module):
+            raise ValueError(
+                f"site {name!r} of an exported program only holds tensors that its graph reads, so it cannot be observed. "
+                f"Forwards need the model it was exported from. Adapt or convert that one, and export it again; or install "
+                f"its bank here."
+            )
+
+
+def of_other_kinds(model: nn.Module) -> tuple[str, ...]:
+    """Norms whose statistics are no mean and variance, by name: forwards leave them as they are."""
+    return tuple(_clean(name) for name in moving(unwrap(model)))
+
+
+def read_elsewhere(model: nn.Module, targets: Mapping[str, SiteTensors]) -> bool:
+    """Whether modules around sites read their statistics before these are called, and so before a hook can change them."""
+    inner = unwrap(model)
+    wanted = {id(site.module) for site in targets.values()}
+    return bool(read_by_parents(inner, {name: m for name, m in inner.named_modules() if id(m) in wanted}))
+
+
 def _tracks(module: nn.Module) -> bool:
     """Whether a module holds statistics of batches, of its own class or a like one; instance norms do not."""
     like = isinstance(module, _BatchNorm) or not isinstance(module, nn.modules.instancenorm._InstanceNorm)
     frozen = not module._parameters and "Frozen" in type(module).__name__
-    return like and not frozen and running(module) is not None
+    return like and not frozen and not scripted(module) and running(module) is not None
 
 
 def _of_plain(module: nn.Module) -> SiteTensors:
@@ -188,9 +238,16 @@ def versions(model: nn.Module) -> int:
     return sum(tensor._version for tensor in _others(model).values())
 
 
-def fingerprint(model: nn.Module) -> str:
-    """A hash of all weights outside the sites, which banks must fit."""
-    return hash_of(_others(model))
+def fingerprint(model: nn.Module) -> str | None:
+    """A hash of all weights outside the sites, which banks must fit; none of a sharded model, of which each rank has a part."""
+    others = _others(model)
+    return None if any(sharded(tensor) for tensor in others.values()) else hash_of(others)
+
+
+def sharded(tensor: Tensor) -> bool:
+    """Whether a tensor is spread over ranks."""
+    module = sys.modules.get("torch.distributed.tensor")  # else nothing is
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def hash_of(tensors: Mapping[str, Tensor]) -> str:
@@ -205,7 +262,10 @@ def hash_of(tensors: Mapping[str, Tensor]) -> str:
 
 def _others(model: nn.Module) -> dict[str, Tensor]:
     inner = unwrap(model)
-    kinds = (Site, _BatchNorm)
-    sites = tuple(f"{name}." if name else "" for name, m in inner.named_modules() if isinstance(m, kinds) or _tracks(m))
-    own = {k: v for k, v in inner.state_dict(keep_vars=True).items() if not (sites and k.startswith(sites))}
-    return {k.replace("_orig_mod.", ""): v for k, v in sorted(own.items()) if isinstance(v, Tensor)}
+    modules = inner.named_modules()
+    norms = [_clean(name) for name, m in modules if isinstance(m, (Site, _BatchNorm)) or _tracks(m)]
+    sites = tuple(f"{name}." if name else "" for name in norms)
+    own = ((_clean(key), value) for key, value in inner.state_dict(keep_vars=True).items())
+    return {
+        k: v for k, v in sorted(own, key=itemgetter(0)) if isinstance(v, Tensor) and not (sites and k.startswith(sites))
+    }

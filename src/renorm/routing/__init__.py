@@ -10,7 +10,7 @@ from renorm.routing.folding import order_of
 from renorm.routing.names import UNKNOWN, check_names, shown
 from renorm.routing.recompute import Forwards, rerun
 from renorm.routing.route import Route, Visit, route_of, routes_of
-from renorm.routing.selection import Selection
+from renorm.routing.selection import RowOrder, Selection
 from renorm.routing.spec import Labels, Spec
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Labels",
     "Lasting",
     "Route",
+    "RowOrder",
     "Selection",
     "Spec",
     "Stacked",
