@@ -118,7 +118,7 @@ def test_every_verb_counts_a_list_of_images():
 
 
 def test_every_verb_takes_the_number_that_it_is_told():
-    frames, model = torch.randn(3 * 4, 3, 6, 6), small()  # of 4 clips
+    frames, model = torch.randn(3 * 4, 3, 6, 6), small().eval()  # of 4 clips
     with unchanged(model):
         assert renorm.measure(model, [frames, frames[:6]], samples=lambda batch: len(batch) // 3).samples == 6
         report = renorm.adapt_(model, frames, prior=4, samples=4)
@@ -129,7 +129,7 @@ def test_every_verb_takes_the_number_that_it_is_told():
             adapter(frames)
             assert (adapter.num_images, round(adapter.source_weight, 3)) == (4, 0.5)
         with renorm.prediction_time(model, 4, samples=4):
-            told = model.eval()(frames)
+            told = model(frames)
         with renorm.prediction_time(model, 12):
             assert_close(model(frames), told)
 

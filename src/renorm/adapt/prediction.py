@@ -90,8 +90,9 @@ def prediction_time(
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(following(model, branch))
         try:
+            sites = _sites(model)
             handles += batch.watch(unwrap(model))
-            for name, site in _sites(model):
+            for name, site in sites:
                 hook = ByBatch(name, float(prior), per_image, batch, site)
                 if hook.around is not None:
                     handles.append(hook.around.register_forward_pre_hook(batch.enter, with_kwargs=True))
