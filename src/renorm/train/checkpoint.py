@@ -125,7 +125,7 @@ def read_weights(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         with safe_open(path, "pt", device=device) as file:
             metadata = {key: _parsed(value) for key, value in (file.metadata() or {}).items()}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except Exception as error:  # damaged bytes raise whatever they lead to
         raise _damaged(path, error) from error
     _check_format(path, metadata)
     return weights, metadata
@@ -151,15 +151,17 @@ def _read_state(path: Path) -> dict[str, Any]:
     check_readable(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        updated_state = updated(state, FORMAT)
+    except Exception as error:  # damaged bytes raise whatever they lead to
         raise _damaged(path, error) from error
-    _check_format(path, state)
-    return updated(state, FORMAT)
+    _check_format(path, updated_state)
+    return updated_state
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
+    why = "it is no state of a training" if isinstance(error, pickle.UnpicklingError) else str(error).partition("\n")[0]
     return ValueError(
-        f"{path} cannot be read ({str(error).splitlines()[0]}): a whole file as `renorm train` writes it is needed. "
+        f"{path} cannot be read ({why or type(error).__name__}): a whole file as `renorm train` writes it is needed. "
         "Copy it again, or train again."
     )
 
