@@ -1,6 +1,7 @@
 """Routes: the four forms, lasting ones, freezing, stacking."""
 
 import copy
+import warnings
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.layers import SplitBatchNorm
+from renorm.notice import Notice
 
 
 def model(branches=("weak", "strong")) -> Any:
@@ -226,3 +228,33 @@ def test_interleaving_puts_sample_i_into_view_i_mod_k():
 def test_branch_names_are_distinct_words(branches):
     with pytest.raises(ValueError, match=r"list of distinct names.*\[\"weak\", \"strong\"\]"):
         renorm.split_(nn.Sequential(nn.BatchNorm2d(3)), branches)
+
+
+def test_evaluation_without_a_route_says_once_which_branch_it_uses():
+    net, other = model().eval(), model().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(
+            Notice, match=r"the branch 'weak' is used, the first of \['weak', 'strong'\]\. Name one by `with"
+        ):
+            net(x())
+        net(x())  # it was told
+        copy.deepcopy(net)(x())  # and copies do not tell it again
+        with renorm.route(other, "strong"):
+            other(x())
+        lasting = renorm.route_(other, eval="weak")
+        other(x())
+        lasting.undo()
+        with pytest.raises(Notice, match="evaluated without a route"):
+            other(x())
+        model(["weak"]).eval()(x())  # the only one there is
+
+
+def test_verbs_that_are_given_a_branch_say_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = model().eval()
+        renorm.Bank.of(net, "strong")
+        renorm.measure(net, [x()], "strong")
+        renorm.adapt_(net, x(), branch="strong")
+        renorm.fold(net, "strong", probe=x())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from renorm.notice import Notice
 from renorm.routing.folding import followed
 from renorm.routing.names import Branches
 from renorm.routing.recompute import Forwards, rerun
@@ -34,6 +36,7 @@ class Route(Branches):
     def __init__(self, branches: Sequence[str], unknown: bool = False) -> None:
         super().__init__(branches, unknown)
         self.first = Alternating((0,), torch.tensor([0], device="cpu"))
+        self.told_first = False  # that evaluation uses the first branch; copies do not tell it again
         self.sticky: dict[bool, Selection | None] = {True: None, False: None}
         self._clear()
 
@@ -48,10 +51,10 @@ class Route(Branches):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy has: no block ends for it, so it takes only what lasts."""
-        return {key: vars(self)[key] for key in ("branches", "unknown", "first", "sticky")}
+        return {key: vars(self)[key] for key in ("branches", "unknown", "first", "sticky", "told_first")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self).update({"told_first": False} | state)
         self._clear()
 
     def watch(self, root: nn.Module) -> list[RemovableHandle]:
@@ -103,11 +106,24 @@ class Route(Branches):
         if selection is not None:
             return selection
         if not training or len(self.branches) == 1:
+            self._tell_first()
             return self.first
         raise RuntimeError(
             f"site {site!r} runs in training mode without a route. Training needs to know the branch of every sample, "
             f"one of {list(self.branches)}. Call the model inside `with renorm.route(model, ...)`, "
             f"or set a lasting one by renorm.route_(model, train=..., eval=...)."
+        )
+
+    def _tell_first(self) -> None:
+        """Say once which branch evaluation uses, where nobody named one and there are others."""
+        if torch.compiler.is_compiling() or self.told_first or len(self.branches) == 1:
+            return
+        self.told_first, first = True, self.branches[0]
+        warnings.warn(
+            f"evaluated without a route: the branch {first!r} is used, the first of {list(self.branches)}. Name one by `with "
+            f"renorm.route(model, {first!r})`, or for all calls by renorm.route_(model, eval={first!r}).",
+            Notice,
+            stacklevel=2,
         )
 
 
