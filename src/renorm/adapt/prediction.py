@@ -82,7 +82,7 @@ def prediction_time(
     """
     source_weight(prior, 1)
     branch = None if branch is None else resolve(model, branch)
-    batch = Batch(_told(samples), order_of(folded))
+    batch = BatchSize(_told(samples), order_of(folded))
     handles = []
     with ExitStack() as stack:
         stack.enter_context(exclusive(model, closed="renorm.prediction_time"))
@@ -107,7 +107,7 @@ def _told(samples: int | None) -> int | None:
     return None if samples is None else counted((), samples).samples
 
 
-class Batch:
+class BatchSize:
     """How many samples the batch of the forward that runs now has, as far as that is known.
 
     Args:
@@ -121,7 +121,7 @@ class Batch:
         self._rows: dict[tuple[int, int], int] = {}  # likewise, of sites that deal them out to copies
 
     def __reduce__(self) -> Any:
-        return Batch, (self.told, self.order)
+        return BatchSize, (self.told, self.order)
 
     def watch(self, model: nn.Module) -> list[RemovableHandle]:
         """Learn it from calls of a model, by hooks."""
@@ -184,7 +184,7 @@ class Batch:
 class ByBatch:
     """Forward pre-hook of a site, which moves its input. In a copy of the model it does nothing, as no block ends there."""
 
-    def __init__(self, name: str, prior: float, per_image: bool, batch: Batch, site: SiteTensors) -> None:
+    def __init__(self, name: str, prior: float, per_image: bool, batch: BatchSize, site: SiteTensors) -> None:
         self.name, self.prior, self.per_image, self.batch, self.copied = name, prior, per_image, batch, False
         self.around = None if site.site is site.module else site.site  # which deals rows out to copies of a norm
 

@@ -12,6 +12,7 @@ from renorm.recipes.classify import Computing, Config, DataSource, Network, Opti
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console
+    from renorm.data import Images
     from renorm.recipes import NamedModel
 
 CONFIG = Config(
@@ -106,8 +107,6 @@ def evaluate(named: NamedModel, run: Path, seed: int, console: Console) -> None:
 
 def adapt(named: NamedModel, out: Path, seed: int, console: Console) -> None:
     """Chapter 3."""
-    import torch
-
     from renorm.adapt import adapt_
     from renorm.banks import Bank
     from renorm.cli.adaptation import judged_under_bar, pixels, tell_advice, tell_change, tell_shift
@@ -116,33 +115,34 @@ def adapt(named: NamedModel, out: Path, seed: int, console: Console) -> None:
     from renorm.evaluate import divide
     from renorm.recipes import page_of_run
     from renorm.report.sections import adapted
-    from renorm.shifts import make_shifts
     from renorm.train import Run
 
-    images = named.images(CONFIG.source.data)
-    (shift,) = make_shifts([SHIFT], lambda name: named.config.view(name, images[0][0].shape[-1]), seed)
-    pixels_of_all = shift(images.batch(range(len(images)))[0], torch.arange(len(images)))
-    few, rest = divide(replace(images, pixels=pixels_of_all), NUM_IMAGES, seed)
+    few, rest = divide(shifted(named, seed), NUM_IMAGES, seed)
     source = Bank.of(named.classifier.model, branch=BRANCH)
     adaptation = adapt_(named.classifier.model, pixels(named, few), branch=BRANCH)
-    found = tell_shift(adaptation, None, f"{few.name} under {SHIFT.replace(':', ' ')}", console)
+    found = tell_shift(adaptation, None, few.name, console)
     judged = judged_under_bar(named, rest, source, BRANCH, console, moved=adaptation.source_weight != 1)
     change = tell_change(judged, rest, seed, console)
     advice = tell_advice(found, change, console)
     bank = Bank.of(named.classifier.model, branch=BRANCH, affine=True)
     bank.save(out / "adapted.safetensors")
     console.done("adapted bank", out / "adapted.safetensors")
-    shown = told(
-        f"the {BRANCH} bank",
-        replace(few, name=f"{few.name} under {SHIFT.replace(':', ' ')}"),
-        found,
-        change,
-        judged,
-        advice,
-    )
-    run = out / "run"
+    shown, run = told(f"the {BRANCH} bank", few, found, change, judged, advice), out / "run"
     _, head, sections = page_of_run(run, more=adapted.story(shown))
     write_page(Run(run).report, head, sections, console)
+
+
+def shifted(named: NamedModel, seed: int) -> Images:
+    """The test images under the shift."""
+    import torch
+
+    from renorm.recipes.classify import views_of
+    from renorm.shifts import make_shifts
+
+    images = named.images(CONFIG.source.data)
+    (shift,) = make_shifts([SHIFT], views_of(named, images), seed)
+    pixels = shift(images.batch(range(len(images)))[0], torch.arange(len(images)))
+    return replace(images, name=f"{images.name} under {SHIFT.replace(':', ' ')}", pixels=pixels)
 
 
 def finish(folder: Path, seconds: float, console: Console) -> None:

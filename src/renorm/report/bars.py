@@ -31,14 +31,7 @@ def distances(
     kept = [name for name in moved if name in shown]
     rest = [value for name, value in moved.items() if name not in shown]
     left_out = f"; {len(rest)} nearer sites left out, their median is {median(rest):.3f}" if rest else ""
-    caption = f"standard deviations of the source{left_out}"
-    table = Table(
-        title=title, title_style="bold", title_justify="left", caption=caption, caption_style="dim", caption_justify="left",
-        box=None,
-    )  # fmt: skip
-    table.add_column("site", style="cyan", overflow="fold")
-    table.add_column("", min_width=width, no_wrap=True)
-    table.add_column("distance", justify="right", no_wrap=True)
+    table = _empty(title, f"standard deviations of the source{left_out}", width)
     if chance is not None:
         table.add_column("by chance", justify="right", style="dim", no_wrap=True)
     top = max(moved.values()) or 1.0
@@ -50,6 +43,16 @@ def distances(
     overall = None if chance is None else together(chance.values())
     name = f"all {len(moved)} sites" if len(moved) > 1 else "all in all"
     table.add_row(name, "root mean square", f"{together(moved.values()):.3f}", *_expected(overall), style="bold")
+    return table
+
+
+def _empty(title: str, caption: str, width: int) -> Table:
+    """A table in which only long names of sites are broken, never a number."""
+    table = Table(title=title, title_style="bold", title_justify="left", box=None)
+    table.caption, table.caption_style, table.caption_justify = caption, "dim", "left"
+    table.add_column("site", style="cyan", overflow="fold")
+    table.add_column("", min_width=width, no_wrap=True)
+    table.add_column("distance", justify="right", no_wrap=True)
     return table
 
 
