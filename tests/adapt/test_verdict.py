@@ -63,7 +63,7 @@ def test_foreign_images_are_adapted_to_all_the_same_where_that_is_asked_for():
     adaptation = renorm.adapt_(model, x, foreign="adapt")
     assert adaptation.verdict == "foreign"
     assert "wrongly prepared" in adaptation.reason
-    assert adaptation.source_weight == 0.5
+    assert adaptation.source_weight < 0.5
     with pytest.raises(ValueError, match=r"foreign='keep' was given.*'raise' or 'adapt'"):
         renorm.adapt_(model, x, foreign="keep")  # type: ignore[arg-type]
 
@@ -119,7 +119,7 @@ def test_a_reference_makes_the_usual_no_shift():
     shifted = renorm.adapt_(model, HALF.done(0.3 * photographs(32, 4)), reference=usual)
     assert shifted.verdict == "shifted"
     assert "sd farther than the reference images" in shifted.reason
-    assert shifted.source_weight == 0.5
+    assert 0 < shifted.source_weight <= 0.5
 
 
 def test_what_exceeds_a_reference_is_the_difference_of_squares():

@@ -18,7 +18,7 @@ from renorm.functional import Moments, all_merge, pool
 from renorm.routing import RowOrder
 
 SINGLE = 16.0  # prior for one image, which cannot tell a shift from chance: that of single-image normalization
-HALF = 0.5  # what the source keeps of a shift that is beyond noise
+HALF = 0.5  # the most that the source keeps of a shift that is beyond noise
 CHANCE = 2.0  # squared distances up to so many times their noise may be chance
 
 
@@ -47,9 +47,12 @@ class Evidence:
 def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
     r"""The weight that the source keeps of what a few images show beyond noise; see :func:`renorm.adapt.excess.moved`.
 
-    One half: even the statistics of many shifted images are not those the weights were trained with. Where the medians over
-    sites say :math:`\delta \le 2 \nu`, with :math:`\delta` the gap and :math:`\nu` its noise, all of it may be chance, and the
-    source is kept bit for bit (s = 1). One image cannot tell: s = 16/17, of all it shows.
+    .. math:: s = \min\left(\frac12, \frac{1}{1 + 2 d}\right), \qquad d^2 = \operatorname{median}_{sites}(\delta - \nu)
+
+    One half, as even the statistics of many shifted images are not those the weights were trained with, and less where images
+    are more than half a standard deviation of the source away. Where the medians over sites say :math:`\delta \le 2 \nu`, with
+    :math:`\delta` the gap and :math:`\nu` its noise, all of it may be chance, and the source is kept bit for bit (s = 1). One
+    image cannot tell: s = 16/17, of all it shows.
 
     The form and its constants are empirical: the card of the method says on what they were chosen, and what they are worth on
     networks that were not looked at.
@@ -77,7 +80,8 @@ def auto_weight(gap: Tensor, noise: Tensor, samples: int) -> float:
     if not noise.isfinite().all():
         return SINGLE / (SINGLE + samples)
     may_be_chance = float(gap.median()) <= CHANCE * float(noise.median())
-    return 1.0 if may_be_chance else HALF
+    distance = math.sqrt(max(float((gap - noise).median()), 0.0))
+    return 1.0 if may_be_chance else min(HALF, 1 / (1 + 2 * distance))
 
 
 def evidence(

@@ -130,8 +130,9 @@ def adapt_(
     .. math:: \mu \leftarrow s \mu_{source} + (1 - s) \mu_{batch}, \qquad \sigma^2 \leftarrow s \sigma^2_{source} +
         (1 - s) \tfrac{m}{m - 1} \sigma^2_{batch}, \qquad s = \frac{\text{prior}}{\text{prior} + n}
 
-    with n images and m values per channel. By default only what is beyond sampling noise counts: a channel moves by half of what
-    its mean, and its variance, are farther from the source's than three standard errors (:func:`renorm.adapt.excess.moved`).
+    with n images and m values per channel. By default only what is beyond sampling noise counts: a channel moves by half or
+    more of what its mean, and its variance, are farther from the source's than three standard errors
+    (:func:`renorm.adapt.excess.moved`).
     Every site normalizes by exactly what it installs, so the forward's output equals evaluation afterwards. (A norm used several
     times is pooled over its uses, and one more forward makes the output.) Weights, modes and dropout are left alone. Sites that
     the model's evaluation does not reach keep the source bit for bit and are listed; so do those that see one value per channel,

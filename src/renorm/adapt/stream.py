@@ -60,7 +60,7 @@ class Adapter:
 
     .. math:: s \mu_{source} + (1 - s) \mu, \qquad s = \frac{\text{prior}}{\text{prior} + n}
 
-    and likewise for variances, with n independent images; by default they move by half of what is beyond sampling noise
+    and likewise for variances, with n independent images; by default they move by half or more of what is beyond sampling noise
     (:func:`renorm.adapt.excess.moved`). Those remembered count for fewer where images of the stream are
     alike, as known before the batch (:func:`renorm.adapt.step.alikeness`). The model keeps what the last batch
     installed. Weights, modes and dropout are left alone.
