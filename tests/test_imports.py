@@ -20,6 +20,7 @@ ROOMS = (  # each imports earlier ones only
     "extras",
     "files",
     "notice",
+    "progress",
     "seeds",
     "functional",
     "routing",

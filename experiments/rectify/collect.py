@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import renorm
 from renorm.banks import SiteTensors, observed, site_tensors
 from renorm.corruptions import CORRUPTIONS, HELD_OUT, SEVERITIES, STANDARD, corrupt
-from renorm.data import load
+from renorm.data import evaluation_split, load
 from renorm.seeds import stable_seed
 
 POOL = 128
@@ -34,7 +34,7 @@ assert len(CORRUPTIONS) == 19
 
 def cache(folder: Path, data: str, draws: int, judged: int, seed: int = 0) -> None:
     """Write the images of every cell, corrupted once for all networks."""
-    images = load(data, split="test")
+    images = load(data, evaluation_split(data))
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: draws * (POOL + judged)]
     pixels, labels = images.batch(rows)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def cache_domains(folder: Path, data: Path, source: str, size: int, draws: int, 
     folder.mkdir(parents=True, exist_ok=True)
     labels, counts = {}, {}
     for file in sorted(data.glob("*.parquet")):
-        images = load(str(file), split="train", size=size)
+        images = load(str(file), size=size)
         able = torch.arange(len(images))
         able = able[able % 10 == 0] if file.stem == source else able
         counts[file.stem] = min(judged, len(able) - POOL)

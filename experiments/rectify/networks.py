@@ -154,7 +154,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     source = f"{given.data}/{given.domain}.parquet" if given.domain else given.data
-    images = load(source, split="train", size=given.size)
+    images = load(source, size=given.size)
     pixels, labels = images.batch(range(min(len(images), given.images or len(images))))
     labels = torch.as_tensor(labels)
     held = (torch.arange(len(pixels)) % 10 == 0) & (given.domain is not None)

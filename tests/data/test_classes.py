@@ -5,8 +5,9 @@ import sys
 import pytest
 import torch
 
-from renorm.data import Images, in_order, matched
+from renorm.data import Images, in_order, matched, tell_order
 from renorm.data.classes import outputs_of
+from renorm.notice import Notice
 
 TIMM = ["n01440764", "n01443537", "n15075141"]  # outputs 0, 1 and 999 of ImageNet's models
 
@@ -72,6 +73,11 @@ def test_labels_in_the_order_of_all_outputs():
     found = in_order(given, ["a", "b", "c"])
     assert found.labels.tolist() == [1, 2, 0, -1]
     assert found.classes == ["a", "b", "c"]
+    with pytest.warns(
+        Notice, match=r"outputs have no names: the classes of x are taken for them in the order b, c, a\.$"
+    ):
+        tell_order(given, [])
+    tell_order(given, ["a", "b", "c"])
     assert in_order(given, []) is given
     assert in_order(images(["0", "1"], [0, 1]), ["a", "b", "c"]).labels.tolist() == [0, 1]  # the last class is missing
     assert in_order(images([], [-1, -1]), ["a", "b"]).labels.tolist() == [-1, -1]

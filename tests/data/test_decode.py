@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from renorm import data
 from renorm.data import load
 from renorm.data.decode import Encoded
-from renorm.data.views import CROPPED
+from renorm.data.frame import CROPPED
 from renorm.extras import require
 
 

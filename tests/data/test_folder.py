@@ -7,6 +7,7 @@ import torch
 
 from renorm.data import load
 from renorm.data.decode import Encoded
+from renorm.notice import Notice
 from tests.data.pictures import write_image
 
 
@@ -15,7 +16,8 @@ def test_one_subfolder_per_class(tmp_path: Path):
     write_image(tmp_path / "cat" / "1.png", color=(1, 1, 1))
     write_image(tmp_path / ".hidden" / "3.png")
     (tmp_path / "dog" / "notes.txt").write_text("no image")
-    images = load(tmp_path)
+    with pytest.warns(Notice, match=r"has 1 files that are no images and were left out: 1 \*\.txt\.$"):
+        images = load(tmp_path)
     assert images.classes == ["cat", "dog"]
     assert [(int(image[0, 0, 0]), label) for image, label in images] == [(1, 0), (2, 1)]
 
@@ -40,10 +42,14 @@ def test_subfolders_called_after_splits_are_the_splits(tmp_path: Path):
         load(tmp_path, "train", holdout=0.5)
 
 
-def test_a_folder_without_splits_is_every_split_or_divided(tmp_path: Path):
+def test_a_folder_without_splits_is_one_whole_or_divided(tmp_path: Path):
     for i in range(8):
         write_image(tmp_path / "ab"[i % 2] / f"{i}.png", color=(i, i, i))
-    assert len(load(tmp_path, "train")) == len(load(tmp_path, "test")) == 8
+    assert len(load(tmp_path)) == 8
+    with pytest.raises(
+        ValueError, match=r"has no splits: 'test' would be everything\. Leave the split out .*holdout=0\.2"
+    ):
+        load(tmp_path, "test")
     train, test = (load(tmp_path, split, holdout=0.25) for split in ("train", "test"))
     assert train.labels.bincount().tolist() == [3, 3]
     assert test.labels.bincount().tolist() == [1, 1]
@@ -59,7 +65,7 @@ def test_an_impossible_division_is_refused(share: float, message: str, tmp_path:
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"has no images\. Files ending in \.bmp, .* are needed\. Check the path\."):
+    with pytest.raises(ValueError, match=r"has no images\. JPEG, PNG, .* are needed\. Check the path\."):
         load(tmp_path)
 
 
@@ -85,7 +91,8 @@ def test_large_images_are_scaled_and_cut_to_the_center_when_asked_for(tmp_path: 
 def test_size_and_images_of_other_sizes(tmp_path: Path):
     write_image(tmp_path / "1.png", 12, 9)
     write_image(tmp_path / "2.png", 30, 30)
-    assert load(tmp_path).batch([0, 1])[0].shape == (2, 3, 9, 12)
+    with pytest.raises(ValueError, match=r"2\.png has 30 x 30 pixels, and images before it 12 x 9 pixels: .*size="):
+        load(tmp_path)
     assert load(tmp_path, size=20).batch([0, 1])[0].shape == (2, 3, 20, 20)
     assert load(tmp_path, size=200)[1][0].shape == (3, 200, 200)
     with pytest.raises(ValueError, match="size=0 is no side"):

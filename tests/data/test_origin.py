@@ -24,9 +24,10 @@ def same(a: Images, b: Images) -> bool:
 
 def test_a_name_and_a_path_are_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(folder.parent)
-    for given, path in (("digits", ""), ("photos", str(folder))):
-        images = sample(load(given, "test", size=12), 5, seed=3)
-        origin = Origin(given, path, "test", 12, drawn=(5, 3))
+    for given, split, path in (("digits", "test", ""), ("photos", "", str(folder))):
+        images = sample(load(given, split or None, size=12), 5, seed=3)
+        labels = "" if given == "digits" or not images.classes else "folders"
+        origin = Origin(given, path, split, 12, drawn=(5, 3), labels=labels)
         assert images.origin == origin
         monkeypatch.chdir("/")
         assert same(read_again(origin), images)
@@ -34,7 +35,7 @@ def test_a_name_and_a_path_are_read_again(folder: Path, monkeypatch: pytest.Monk
 
 
 def test_moved_images_are_read_where_they_are_now(folder: Path):
-    images = load(folder, "test")
+    images = load(folder)
     assert images.origin is not None
     moved = folder.rename(folder.with_name("elsewhere"))
     with pytest.raises(FileNotFoundError, match="photos"):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils.data import DataLoader
 
-from renorm.data import Images, load
+from renorm.data import Encoded, Images, ParquetImages, load
+from renorm.extras import require
 from renorm.models import create, load_weights
 from tests.data.pictures import picture, structs, write_parquet
 
@@ -47,11 +50,13 @@ def test_files_called_after_splits(tmp_path: Path):
         load(tmp_path, "tran")
 
 
-def test_a_single_file_is_every_split_or_divided(tmp_path: Path):
+def test_a_single_file_is_one_whole_or_divided(tmp_path: Path):
     path = write_parquet(tmp_path / "x.parquet", {"image": structs(list(range(10))), "label": [0] * 10})
-    assert load(path, "train").fingerprint == load(path, "test").fingerprint
+    assert len(load(path)) == 10
+    with pytest.raises(ValueError, match=r"x\.parquet has no splits: 'train' would be everything"):
+        load(path, "train")
     assert [len(load(path, split, holdout=0.3)) for split in ("train", "test")] == [7, 3]
-    with pytest.raises(ValueError, match=r"has no split 'validation'\. It has train, test"):
+    with pytest.raises(ValueError, match=r"has no splits: 'validation' would be everything"):
         load(path, "validation")
 
 
@@ -88,6 +93,64 @@ def test_a_truncated_file_is_named(tmp_path: Path):
 def test_a_file_that_holds_something_else_is_refused(columns: dict, message: str, tmp_path: Path):
     with pytest.raises(ValueError, match=message):
         load(write_parquet(tmp_path / "x.parquet", columns))
+
+
+def test_images_that_are_not_embedded_are_refused_with_what_embeds_them(tmp_path: Path):
+    path = write_parquet(tmp_path / "x.parquet", {"image": [{"bytes": None, "path": "a/1.png"}], "label": [0]})
+    with pytest.raises(
+        ValueError, match=r"row 0 of .*no bytes, only the path a/1\.png: .*embed_table_storage.*to_parquet"
+    ):
+        load(path)
+
+
+def test_of_several_columns_of_images_the_one_called_so_is_read(tmp_path: Path):
+    columns = {"mask": structs([1]), "image": structs([2]), "hash": [b"x"]}
+    assert int(load(write_parquet(tmp_path / "x.parquet", columns))[0][0][0, 0, 0]) == 2
+    columns = {"before": structs([1]), "after": structs([2])}
+    with pytest.raises(
+        ValueError, match=r"has several columns of images: before, after\. One, or one called image, is needed"
+    ):
+        load(write_parquet(tmp_path / "y.parquet", columns))
+
+
+def test_classes_that_pandas_wrote_are_names(tmp_path: Path):
+    labels = require("pyarrow").array(["b", "a", None]).dictionary_encode()
+    images = load(write_parquet(tmp_path / "x.parquet", {"image": structs([1, 2, 3]), "label": labels}))
+    assert (images.classes, images.labels.tolist()) == (["a", "b"], [1, 0, -1])
+
+
+def test_numbers_of_no_class_are_refused(tmp_path: Path):
+    path = write_parquet(tmp_path / "x.parquet", {"image": structs([1]), "label": [-7]})
+    with pytest.raises(ValueError, match=r"holds numbers from -7 to -7\. Those of classes, from 0, are needed"):
+        load(path)
+
+
+def test_a_few_row_groups_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    arrow = require("pyarrow")
+    table = arrow.table({"image": structs(list(range(12)), 100), "label": [0] * 12})
+    require("pyarrow.parquet").write_table(table, tmp_path / "x.parquet", row_group_size=3)
+    images = load(tmp_path / "x.parquet", size=100)
+    assert isinstance(images.pixels, Encoded)
+    rows = images.pixels.blobs
+    assert isinstance(rows, ParquetImages)
+    monkeypatch.setattr("renorm.data.rows.KEPT_BYTES", 1)
+    assert [int(images[i][0][0, 0, 0]) for i in (0, 11, 4, 5, 1)] == [0, 11, 4, 5, 1]
+    assert len(rows.kept) == 1
+    copy = pickle.loads(pickle.dumps(rows))
+    assert (len(copy), copy.kept, copy.name(7)) == (12, {}, f"row 7 of {tmp_path / 'x.parquet'}")
+    monkeypatch.setattr("renorm.data.rows.GROUP_BYTES", 1)
+    with pytest.raises(
+        ValueError, match=r"x\.parquet has a row group of .* GB: at most 1 GB is needed.*row_group_size=100"
+    ):
+        load(tmp_path / "x.parquet")
+
+
+def test_workers_read_row_groups_of_their_own(tmp_path: Path):
+    columns = {"image": structs(list(range(8)), 100), "label": [0] * 8}
+    images = load(write_parquet(tmp_path / "x.parquet", columns), size=100)
+    assert images[7][0].shape == (3, 100, 100)  # read before the processes begin
+    found = [int(batch[0, 0, 0, 0]) for batch, _ in DataLoader(images, batch_size=1, num_workers=2)]
+    assert found == list(range(8))
 
 
 def test_a_label_without_a_name_is_refused(tmp_path: Path):

@@ -11,18 +11,10 @@ from torch.testing import assert_close
 from torchvision import transforms
 from torchvision.transforms import v2
 
+from renorm.data.augmix import AugMix
+from renorm.data.magnitudes import magnitudes, mild_magnitudes, wide_magnitudes
 from renorm.data.operations import GREY, MAPS, OPERATIONS, SIGNED, to_picture, to_tensor
-from renorm.data.policies import (
-    AugMix,
-    AutoAugment,
-    Policy,
-    RandAugment,
-    TrivialAugment,
-    magnitudes,
-    mild_magnitudes,
-    policy,
-    wide_magnitudes,
-)
+from renorm.data.policies import AutoAugment, Policy, RandAugment, TrivialAugment, policy
 
 
 def image(size: int = 20) -> torch.Tensor:

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset
 
 from renorm import data
-from renorm.data import views
-from renorm.data.views import random_box
+from renorm.data import crops
+from renorm.data.crops import random_box
 from renorm.extras import require
 
 POLICIES = get_args(data.Policy)
@@ -194,7 +194,7 @@ def test_where_no_draw_fits_the_largest_central_part_is_taken(shape: tuple[int, 
 
 
 def test_a_resized_crop_shows_its_part_undistorted(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(views, "random_box", lambda height, width, draws: (40, 20, 80, 160))
+    monkeypatch.setattr(crops, "random_box", lambda height, width, draws: (40, 20, 80, 160))
     shown = data.seeded(data.Resized(100, flip=False), picture(200, 400), 0).float()
     assert_close(shown[1, 0, 0].item(), 255 * 40 / 200, rtol=0, atol=2)
     assert_close(shown[1, -1, -1].item(), 255 * 120 / 200, rtol=0, atol=2)

@@ -83,7 +83,7 @@ def test_labels_of_more_classes_than_the_model_has_are_refused(tmp_path: Path):
 def test_arrays_are_not_scaled(tmp_path: Path):
     folder = write_cifar_c(tmp_path, ["fog"], [0, 1, 2])
     assert len(read_shifts(folder, size=8)) == 5
-    with pytest.raises(ValueError, match=r"images of 8 x 8 pixels, and size=16 is wanted: .* Leave size out"):
+    with pytest.raises(ValueError, match=r"images of 8 x 8 pixels, and 16 x 16 are wanted: .* Leave size out"):
         read_shifts(folder, size=16)
 
 

@@ -4,6 +4,7 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -192,7 +193,7 @@ BROKEN = {
     break_archives: r"is a folder of 1 folders \(docs\) and 2 files \*\.tar and 1 files \*README, .* needed: .*extract",
     break_severity: r"has severities 1, 2, 4, 5 of fog: all of \(1, 2, 3, 4, 5\) are needed.*give one severity alone",
     break_images: r"has 5 images of snow 2 and 6 of others: the same images are needed .* Extract or copy it again",
-    break_folder: r"fog/2 has no images\. Files ending in \.bmp.* are needed\. Extract or copy it again",
+    break_folder: r"fog/2 has no images\. JPEG.* are needed\. Extract or copy it again",
     break_key: r"has a column 'corruption' and no 'severity': both are needed .*Add the column",
     break_value: r"row 1 of .* has corruption None and severity 1: a name and a whole number are needed\. Write both",
     break_parquet: r"x\.parquet \(\d+ bytes\) cannot be read .* needed\. Copy or download it again",
@@ -230,3 +231,18 @@ def test_real_benchmarks(name: str, data_folder: Path):
     if name.startswith("CIFAR"):
         assert len(shifts[0].images) == 10_000
         assert_close(labels, shifts[-1].images.labels[:10])
+
+
+def test_a_pair_of_arrays_is_one_shift(tmp_path: Path):
+    np.save(tmp_path / "cifar10.1_v6_data.npy", np.zeros((4, 8, 8, 3), np.uint8))
+    np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([0, 1, 2, 2]))
+    (shift,) = read_shifts(tmp_path, classes=["a", "b", "c"])
+    assert (shift.severity, shift.outputs, shift.images.labels.tolist()) == (0, None, [0, 1, 2, 2])
+    assert shift.images.classes == ["0", "1", "2"]  # numbers of the model's outputs
+
+
+def test_a_data_set_with_splits_is_its_test_split(tmp_path: Path):
+    for name in ("Train/a", "Train/b", "Testing/b"):
+        write_image(tmp_path / name / "1.png")
+    (shift,) = read_shifts(tmp_path, classes=["a", "b"])
+    assert shift.images.labels.tolist() == [1]

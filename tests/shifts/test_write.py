@@ -205,7 +205,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
 def test_an_image_that_cannot_be_decoded_stops_the_writing(tmp_path: Path):
     for i in range(3):
         write_image(tmp_path / "in" / "a" / f"{i}.png", 100, 100)
-    images = load(tmp_path / "in", "test")
+    images = load(tmp_path / "in")
     path = tmp_path / "in" / "a" / "1.png"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match=r"^.*1\.png cannot be decoded"):
@@ -221,7 +221,7 @@ def test_file_names_are_kept(tmp_path: Path):
     }
     for kind, expected in names.items():
         wanted = settings("imagenet-c", format=kind, severities=(2,))
-        write_shifts(load(tmp_path / "in", "test"), tmp_path / kind, wanted)
+        write_shifts(load(tmp_path / "in"), tmp_path / kind, wanted)
         cell = tmp_path / kind / "fog" / "2"
         assert sorted(str(path.relative_to(cell)) for path in cell.rglob("*.*")) == expected
         assert len(read_shifts(tmp_path / kind)) == 2
@@ -230,7 +230,7 @@ def test_file_names_are_kept(tmp_path: Path):
 def test_names_that_would_clash_become_numbers(tmp_path: Path):
     for name in ("dog/x.jpg", "dog/x.png"):
         write_image(tmp_path / "in" / name)
-    write_shifts(load(tmp_path / "in", "test"), tmp_path / "out", settings("imagenet-c"))
+    write_shifts(load(tmp_path / "in"), tmp_path / "out", settings("imagenet-c"))
     assert sorted(path.name for path in (tmp_path / "out" / "fog" / "1" / "dog").iterdir()) == [
         "00000000.png",
         "00000001.png",
@@ -246,7 +246,7 @@ def test_parquet_is_hugging_face_s_layout(images: Images, tmp_path: Path, small_
     assert table.column("image")[0].as_py()["path"] == "00000003.png"
     metadata = json.loads(table.schema.metadata[b"huggingface"])
     assert metadata["info"]["features"]["label"] == {"_type": "ClassLabel", "names": ["b", "c", "a"]}
-    everything = load(tmp_path, "test")
+    everything = load(tmp_path)
     assert len(everything) == 70
     assert everything.classes == ["b", "c", "a"]
 
@@ -254,7 +254,7 @@ def test_parquet_is_hugging_face_s_layout(images: Images, tmp_path: Path, small_
 def test_parquet_keeps_images_without_labels(tmp_path: Path):
     for i in range(3):
         write_image(tmp_path / "in" / f"{i}.png")
-    write_shifts(load(tmp_path / "in", "test"), tmp_path / "out", settings("parquet"))
+    write_shifts(load(tmp_path / "in"), tmp_path / "out", settings("parquet"))
     assert read_shifts(tmp_path / "out")[0].images.labels.tolist() == [-1, -1, -1]
 
 
@@ -272,6 +272,6 @@ def test_the_manifest_says_how_it_was_made(images: Images, tmp_path: Path):
 def test_images_of_any_size_are_read_as_they_were_written(tmp_path: Path):
     for i in range(2):
         write_image(tmp_path / "in" / "a" / f"{i}.png", 120, 120)
-    images = load(tmp_path / "in", "test", size=110)
+    images = load(tmp_path / "in", size=110)
     write_shifts(images, tmp_path / "out", settings("imagenet-c", severities=(1,)))
     assert read_shifts(tmp_path / "out")[0].images[0][0].shape == (3, 110, 110)

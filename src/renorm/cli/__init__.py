@@ -46,7 +46,7 @@ def _run(arguments: Sequence[str]) -> int:
     command.check_device()
     common = command.common
     console = Console(shlex.join(["renorm", *arguments]), names, quiet=common.quiet, json=common.json)
-    with console.notices():
+    with console.notices(), console.hearing():
         command.run(console)
     console.finish()
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from renorm.cli.adaptation import judged_under_bar, pixels, tell_advice, tell_change, tell_shift
+from renorm.cli.adaptation import judged_under_bar, pixels, tell_advice, tell_change, tell_images, tell_shift
 from renorm.cli.curve import Drawing, draw
 from renorm.cli.model import ModelOptions
 from renorm.cli.options import Subcommand
@@ -43,6 +43,8 @@ class Adapt(Subcommand):
         model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
         images: Folder of images, Parquet file or folder, or digits; of any size. With labels, accuracy before and after is
             measured on the images that were not adapted to.
+        labels: Take subfolders or a column for classes; without, all images are read, however deep they lie.
+        skip_damaged: Leave out images that cannot be read, and say how many; all are tried first.
         num_images: Adapt to so many of them, drawn with the seed; by default 32, or all if there are fewer.
         prior: How many images the source statistics count for: 0 replaces them, inf keeps them. auto, the default, reads it off
             the images, and keeps the source where what they show may be chance.
@@ -66,6 +68,8 @@ class Adapt(Subcommand):
 
     model: Positional[str]
     images: str
+    labels: bool = True
+    skip_damaged: bool = False
     num_images: int | None = None
     prior: float | Literal["auto"] | None = None
     weight: float | None = None
@@ -87,13 +91,15 @@ class Adapt(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.banks import site_tensors
+        from renorm.data import tell_order
         from renorm.evaluate import divide
 
         self.check()
         named = self.source.open(self.model, self.common.device, tracked=True)
         branch = named.branch(self.branch)
         site_tensors(named.classifier.model, branch)  # says at once that there is nothing to move
-        images = named.images(self.images)
+        images = named.images(self.images, labels=self.labels, skip_damaged=self.skip_damaged)
+        tell_images(images, named, console)
         if self.curve:
             from renorm.recipes.classify import prepare_curve
 
@@ -102,6 +108,7 @@ class Adapt(Subcommand):
             prepared = prepare_curve(named, images, asked, branch, model=name, command=console.invocation)
             draw(prepared, self.drawing.path(self.model), console)
             return
+        tell_order(images, named.classifier.classes)
         few, rest = divide(images, self.num_images, self.seed)
         adaptation = self.adapt(named, few, rest, branch, console)
         sized = named if named.classifier.size else named.of_size(few[0][0].shape[-1])

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from renorm.recipes import NamedModel
 
 
+def tell_images(images: Images, named: NamedModel, console: Console) -> None:
+    """Say what becomes of images, and what their labels are taken from."""
+    from renorm.data import labels_in_words
+
+    console.say(f"{counted(len(images), 'image')} of {images.name}: {named.preprocessing}", style="dim")
+    labels = labels_in_words(images)
+    if labels:
+        console.say(labels, style="dim")
+    console.found(preprocessing=str(named.preprocessing), labels=labels or None)
+
+
 class Found(NamedTuple):
     """How far images are, and what follows.
 

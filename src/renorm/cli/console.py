@@ -14,6 +14,8 @@ from typing import Any
 import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from renorm.progress import listening
+
 
 class Console:
     """Where a command speaks. It is made once, from what was typed, and handed down.
@@ -96,6 +98,12 @@ class Console:
     def found(self, **numbers: Any) -> None:
         """Keep numbers for the JSON object."""
         self._found |= numbers
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """Print how far the block's long work is."""
+        with listening(lambda far: self.log(str(far))):
+            yield
 
     def finish(self) -> None:
         """Print the JSON object, if one is wanted: the command, what was found, what was written."""

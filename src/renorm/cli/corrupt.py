@@ -30,7 +30,7 @@ class Corrupt(Subcommand):
         data: Images to corrupt: digits, a folder of images, a Parquet file or folder, or another data set's name.
         out: Folder to write: a new one.
         settings: Corruptions and layout.
-        split: Which part of the data.
+        split: Which part of the data; by default test, of data without splits all.
         size: Scale and cut all images to this side in pixels; by default small images (sides of at most 96) keep the size
             of the first and larger ones become 224.
         holdout: Share of data without splits that is its test split.
@@ -40,7 +40,7 @@ class Corrupt(Subcommand):
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
     out: Annotated[Positional[Path], tyro.conf.arg(metavar="OUT")]
     settings: CorruptionSettings = field(default_factory=CorruptionSettings)
-    split: str = "test"
+    split: str | None = None
     size: int | None = None
     holdout: float = 0.0
     num_workers: int | None = None
@@ -52,7 +52,7 @@ class Corrupt(Subcommand):
 
     def run(self, console: Console) -> None:
         """Run the command."""
-        from renorm.data import load
+        from renorm.data import evaluation_split, load
         from renorm.shifts import write_shifts
 
         workers = processors() if self.num_workers is None else self.num_workers
@@ -60,7 +60,8 @@ class Corrupt(Subcommand):
             raise ValueError(
                 f"--num-workers {workers}: 0 or more processes are needed. Leave it out for one per processor."
             )
-        images = load(self.data, self.split, size=self.size, holdout=self.holdout)
+        split = "test" if self.holdout else evaluation_split(self.data)
+        images = load(self.data, self.split or split, size=self.size, holdout=self.holdout)
         with console.progress("pieces") as bar:
             task = bar.add_task("corrupt", total=None, numbers="")
 

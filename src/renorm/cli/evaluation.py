@@ -53,6 +53,7 @@ def evaluated(
 ) -> Results:
     """Make a table under a progress bar, show it and what it comes to, and write the report of a run."""
     from renorm.cli.pages import write_report
+    from renorm.data import labels_in_words
     from renorm.evaluate import check_standard
     from renorm.recipes.classify import score
 
@@ -60,6 +61,8 @@ def evaluated(
     if place.alexnet is not None:
         check_standard(prepared.shifts)
     tell(prepared.protocol, prepared.shifts, console)
+    if prepared.images is not None and (labels := labels_in_words(prepared.images)):
+        console.say(labels, style="dim")
     if place.path is not None:
         tell_former(place.path, prepared.protocol, prepared.shifts, console)
     with console.progress("cells") as bar:
@@ -117,6 +120,8 @@ def tell(protocol: Protocol, chosen: Sequence[Shift], console: Console) -> None:
     what = f"{counted(data.images, 'image')} of {data.name}, " if data else ""
     scale = f", severities for {protocol.scale} pixels" if protocol.scale else ""
     banks = " ".join(protocol.banks)
+    if protocol.preprocessing:
+        console.say(protocol.preprocessing, style="dim")
     console.say(f"{what}{counted(len(chosen), 'shift')}{scale}, banks {banks}, seed {protocol.seed}", style="dim")
 
 

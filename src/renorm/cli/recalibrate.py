@@ -23,6 +23,7 @@ class Recalibrate(Subcommand):
     Args:
         model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
         images: Folder of images, Parquet file or folder, or digits; labels are not used.
+        skip_damaged: Leave out images that cannot be read, and say how many; all are tried first.
         split: Which part of them.
         num_images: Measure on so many, drawn with the seed; 0 for all.
         passes: 2 measures again under the result of the first.
@@ -35,6 +36,7 @@ class Recalibrate(Subcommand):
 
     model: Positional[str]
     images: str
+    skip_damaged: bool = False
     split: str = "train"
     num_images: int = 2048
     passes: int = 1
@@ -55,12 +57,12 @@ class Recalibrate(Subcommand):
             raise ValueError("nothing to write: the measured statistics need a place. Add --bank FILE or --fold FILE.")
         named = self.source.open(self.model, self.common.device, tracked=True)
         branch, model = named.branch(self.branch), named.classifier.model
-        images = named.images(self.images, self.split)
+        images = named.images(self.images, self.split, labels=False, skip_damaged=self.skip_damaged)
         batches = TrainingImages(images, self.num_images or len(images), self.seed).batches(named.classifier)
         before = Bank.of(model, branch=branch)
         recalibrate_(model, batches, branch=branch, passes=self.passes)
         after = Bank.of(model, branch=branch, affine=True)
-        distances, count = before.distance(after), sum(map(len, batches))
+        distances, count = before.distance(after), batches.num_images
         console.show(bars.distances(distances))
         console.say(f"measured on {counted(count, 'image')} of {images.name}")
         console.found(images=count, branch=branch, distances=distances, distance=bars.together(distances.values()))

@@ -6,22 +6,18 @@ import http.client
 import os
 import urllib.error
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from renorm.data.decode import Blobs, prepare
 from renorm.data.images import Images
-from renorm.data.splits import choose
+from renorm.data.preprocessing import Channels
+from renorm.data.splits import TRAIN_AND_TEST, choose
 from renorm.extras import require
 
 HOME = "RENORM_DATA_HOME"
-SIDE = 32  # pixels
 
-Channels = tuple[float, float, float]
 STATISTICS: dict[str, tuple[Channels, Channels]] = {  # mean and standard deviation of the training pixels
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
@@ -34,15 +30,12 @@ def data_home() -> Path:
     return Path(os.environ.get(HOME) or Path.home() / ".cache" / "renorm")
 
 
-def load_cifar(
-    name: str, split: str, *, size: int | None = None, root: str | Path | None = None, download: bool = False
-) -> Images:
+def load_cifar(name: str, split: str | None, *, root: str | Path | None = None, download: bool = False) -> Images:
     """CIFAR-10 or CIFAR-100: 50,000 images to train on and 10,000 to test, 32 x 32, of 10 or 100 classes.
 
     Args:
         name: ``"cifar10"`` or ``"cifar100"``.
         split: ``"train"`` or ``"test"``.
-        size: side in pixels to scale all images to.
         root: folder of the archive, which is extracted beside it, or of the extracted folder; :func:`data_home` unless given.
         download: whether to fetch the archive if it is not there, or damaged.
 
@@ -53,12 +46,11 @@ def load_cifar(
 
     Reference: Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009.
     """
-    choose(name, split, ["train", "test"], holdout=0)
-    published = read(getattr(require("torchvision.datasets"), name.upper()), split, Path(root or data_home()), download)
+    (part,) = choose(name, split, TRAIN_AND_TEST, holdout=0)
+    published = read(getattr(require("torchvision.datasets"), name.upper()), part, Path(root or data_home()), download)
     pixels = torch.from_numpy(published.data).permute(0, 3, 1, 2).contiguous()
     mean, std = STATISTICS[name]
-    scaled = pixels if size in (None, SIDE) else prepare(Pixels(name, pixels), size, torch.arange(len(pixels)))
-    return Images(name, scaled, torch.tensor(published.targets), list(published.classes), mean=mean, std=std)
+    return Images(name, pixels, torch.tensor(published.targets), list(published.classes), mean=mean, std=std)
 
 
 def read(kind: Any, split: str, root: Path, download: bool) -> Any:
@@ -110,21 +102,3 @@ def damaged(archive: Path) -> ValueError:
         f"{archive}, or what was extracted from it, is not as published: its MD5 is another one. Nothing of it was used. "
         "Remove it, and fetch it again with --download (in Python download=True)."
     )
-
-
-@dataclass(frozen=True)
-class Pixels(Blobs):
-    """Decoded images as files without compression, for what scales files."""
-
-    data: str
-    pixels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def read(self, i: int) -> bytes:
-        height, width = self.pixels.shape[-2:]
-        return b"P6 %d %d 255\n" % (width, height) + self.pixels[i].permute(1, 2, 0).contiguous().numpy().tobytes()
-
-    def name(self, i: int) -> str:
-        return f"image {i} of {self.data}"

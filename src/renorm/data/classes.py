@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from unicodedata import normalize
 
 import torch
 from torch import Tensor
 
 from renorm.data.images import Images
 from renorm.extras import require
+from renorm.notice import notice
 
 IMAGENET = 1000
 WORDNET = re.compile(r"n\d{8}")
@@ -63,6 +65,22 @@ def in_order(images: Images, classes: Sequence[str]) -> Images:
     return found
 
 
+def labels_in_words(images: Images) -> str:
+    """Where labels are from, and what they are called; nothing where that is not known."""
+    if not images.classes or images.origin is None or not images.origin.labels:
+        return ""
+    return f"labels from {images.origin.labels}: {_few(images.classes, 8)} ({len(images.classes)} classes)"
+
+
+def tell_order(images: Images, classes: Sequence[str]) -> None:
+    """Tell in what order classes are taken for the outputs of a model that has no names for them."""
+    names = images.classes
+    if names and not classes and not _numbered(names) and not (_wordnet(names) and len(names) == IMAGENET):
+        notice(
+            f"the model's outputs have no names: the classes of {images.name} are taken for them in the order {_few(names, 8)}."
+        )
+
+
 def outputs_of(names: Sequence[str], classes: Sequence[str], data: str) -> Tensor | None:
     """The model's output of each class by name; None where they are the model's classes in order.
 
@@ -73,7 +91,8 @@ def outputs_of(names: Sequence[str], classes: Sequence[str], data: str) -> Tenso
         >>> outputs_of(["dog", "bee"], ["ant", "bee", "dog"], "pets")
         tensor([2, 1])
     """
-    number = {name: i for i, name in enumerate(classes)}
+    number = {normalize("NFC", name): i for i, name in enumerate(classes)}
+    names = [normalize("NFC", name) for name in names]
     if all(name in number for name in names):
         return torch.tensor([number[name] for name in names], dtype=torch.int64) if names else None
     if _numbered(classes) and len(names) == len(classes):
@@ -123,5 +142,5 @@ def _wordnet(names: Sequence[str]) -> bool:
     return bool(names) and all(WORDNET.fullmatch(name) for name in names)
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def _few(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

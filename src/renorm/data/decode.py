@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import io
-from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from renorm.data.views import SMALL, central
-from renorm.extras import require
+from renorm.data.blobs import Blobs
+from renorm.data.frame import GENERIC, SMALL, Frame
+from renorm.data.picture import UnreadableImageError, picture_size, read_picture
+from renorm.progress import told
 
-GENERIC = 224  # pixels: the side of larger images, ImageNet's
 DETAIL = 4  # a random crop of 8 % of the area is a little more than a quarter of the side: none is enlarged
-DECODED_BYTES = 2**31  # the most that is decoded once
+DECODED_BYTES = 2**28  # the most that is decoded once and kept: CIFAR, not 100,000 images of 64 pixels
 
 
-class Blobs(ABC):
-    """Encoded images, each with a name for messages."""
+class OtherSizeError(ValueError):
+    """An image has another size than those before it, and none was asked for."""
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    size: tuple[int, int] = (0, 0)
 
-    @abstractmethod
-    def read(self, i: int) -> bytes: ...
-
-    @abstractmethod
-    def name(self, i: int) -> str: ...
+    @classmethod
+    def of(cls, name: str, size: tuple[int, int], others: tuple[int, int]) -> OtherSizeError:
+        """The error of an image of a size."""
+        error = cls(
+            f"{name} has {_pixels(size)}, and images before it {_pixels(others)}: images of one size, or a size for all, are "
+            "needed. Give a side in pixels: size=, in the shell --size, or the model= whose input they are."
+        )
+        error.size = size
+        return error
 
 
 @dataclass(frozen=True)
@@ -38,24 +42,33 @@ class Encoded:
     Args:
         blobs: where the images are.
         order: which of them, in what order.
-        size: width and height that each is scaled and cut to.
+        frame: what is shown of each.
+        exact: whether images of another size are an error, as no size was asked for.
         whole: whether items are images of any size instead, neither cut nor distorted, for views that cut them.
     """
 
     blobs: Blobs
     order: Tensor
-    size: tuple[int, int]
+    frame: Frame
+    exact: bool = False
     whole: bool = False
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, i: int) -> Tensor:
-        read = decode_whole if self.whole else decode
-        image = read(self.blobs, int(self.order[i]), self.size)
-        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-        tensor = pixels.view(image.height, image.width, 3).permute(2, 0, 1)
-        return tensor if self.whole else tensor.contiguous()  # of a whole image only a part will be read
+        number = int(self.order[i])
+        if self.whole:  # only a part of it will be read
+            return to_tensor(decode(self.blobs, number, DETAIL * max(self.size)))
+        picture = decode(self.blobs, number)
+        if self.exact and picture.size != self.size:
+            raise OtherSizeError.of(self.blobs.name(number), picture.size, self.size)
+        return to_tensor(self.frame.show(picture)).contiguous()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of each."""
+        return self.frame.size
 
     def subset(self, indices: Tensor) -> Encoded:
         """The images at some indices, in their order."""
@@ -63,75 +76,90 @@ class Encoded:
 
     def update(self, digest: Any) -> None:
         """Feed a hash with the encoded images."""
-        digest.update(f"{len(self)} {self.size}".encode())
-        for i in self.order.tolist():
-            digest.update(self.blobs.read(i))
+        digest.update(f"{len(self)} {self.frame}".encode())
+        for i in told(self.order.tolist(), "hashing", len(self)):
+            with _named(self.blobs, i):
+                digest.update(self.blobs.read(i))
 
 
-def prepare(blobs: Blobs, size: int | None, order: Tensor) -> Tensor | Encoded:
+def prepare(blobs: Blobs, frame: Frame | None, order: Tensor) -> Tensor | Encoded:
     """Decode small images once into ``(N, 3, H, W)``, leave larger ones encoded.
 
     Args:
         blobs: where the images are.
-        size: side of the square that every image is scaled and cut to; None keeps the size of the first image where its
-            sides are at most 96, and is 224 otherwise.
+        frame: what is shown of every image; None keeps the size that all have where their sides are at most 96, and shows
+            224 x 224 pixels of each where any is larger.
         order: which of the images, in what order.
+
+    Raises:
+        ValueError: images of several small sizes, and no size for all; or one cannot be read.
     """
-    width, height = (size, size) if size else natural_size(blobs, int(order[0]))
+    encoded = encode_lazily(blobs, frame, order)
+    width, height = encoded.size
     if max(width, height) > SMALL or 3 * width * height * len(order) > DECODED_BYTES:
-        return Encoded(blobs, order, (width, height))
-    pixels = bytearray()
-    for i in order.tolist():
-        pixels += decode(blobs, i, (width, height)).tobytes()
-    stacked = torch.frombuffer(pixels, dtype=torch.uint8).view(len(order), height, width, 3)
-    return stacked.permute(0, 3, 1, 2).contiguous()
+        return encoded
+    pixels = torch.empty(len(order), 3, height, width, dtype=torch.uint8)
+    try:
+        for i in told(range(len(order)), "decoding", len(order)):
+            pixels[i] = encoded[i]
+    except OtherSizeError as error:
+        if max(error.size) <= SMALL:
+            raise
+        return Encoded(blobs, order, Frame.usual(GENERIC, GENERIC))
+    return pixels
 
 
-def natural_size(blobs: Blobs, i: int) -> tuple[int, int]:
-    """Width and height of an image where both are small, else the generic ones."""
-    width, height = _open(blobs, i).size
-    return (width, height) if max(width, height) <= SMALL else (GENERIC, GENERIC)
+def encode_lazily(blobs: Blobs, frame: Frame | None, order: Tensor) -> Encoded:
+    """Images that stay encoded; without a frame small ones must all have the size of the first."""
+    if frame is not None:
+        return Encoded(blobs, order, frame)
+    width, height = _header(blobs, int(order[0]))
+    if max(width, height) > SMALL:
+        return Encoded(blobs, order, Frame.usual(GENERIC, GENERIC))
+    return Encoded(blobs, order, Frame.usual(*decode(blobs, int(order[0])).size), exact=True)
 
 
-def decode(blobs: Blobs, i: int, size: tuple[int, int]) -> Any:
-    """One RGB image of ``size`` (width, height): as it is, if it has that size, else cut to the center and scaled.
+def undecoded(blobs: Blobs, order: Tensor) -> Encoded:
+    """Images of which nothing was looked at yet; what is shown of them is to be said."""
+    return Encoded(blobs, order, Frame.usual(GENERIC, GENERIC))
 
-    Up to 96 pixels nothing but the shape is cut; of larger images 1/16 is cut from either end of the shorter side, as
-    networks for such images are evaluated.
+
+def square(size: int | None) -> Frame | None:
+    """The usual frame of a side in pixels; None where none was asked for."""
+    return None if size is None else Frame.usual(size, size)
+
+
+def decode(blobs: Blobs, i: int, least: int | None = None) -> Any:
+    """One image as Pillow's RGB; with ``least`` a JPEG of much detail is decoded smaller.
+
+    Raises:
+        ValueError: it cannot be read; the message names it.
     """
-    image = _rgb(_open(blobs, i), blobs, i)
-    if image.size == size:
-        return image
-    bilinear = require("PIL.Image").Resampling.BILINEAR
-    if max(size) <= SMALL:
-        return require("PIL.ImageOps").fit(image, size, bilinear)
-    top, left, side = central(image.height, image.width)
-    return image.crop((left, top, left + side, top + side)).resize(size, bilinear)
+    with _named(blobs, i):
+        return read_picture(blobs.read(i), least)
 
 
-def decode_whole(blobs: Blobs, i: int, size: tuple[int, int]) -> Any:
-    """One RGB image as it is; of a JPEG with more detail than crops of ``size`` can show, an eighth to a half of it."""
-    image = _open(blobs, i)
-    image.draft("RGB", tuple(DETAIL * side for side in size))
-    return _rgb(image, blobs, i)
+def _header(blobs: Blobs, i: int) -> tuple[int, int]:
+    with _named(blobs, i):
+        return picture_size(blobs.read(i))
 
 
-def _rgb(image: Any, blobs: Blobs, i: int) -> Any:
+@contextmanager
+def _named(blobs: Blobs, i: int) -> Iterator[None]:
     try:
-        return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _undecodable(blobs, i, error) from error
+        yield
+    except (UnreadableImageError, OSError) as error:
+        raise ValueError(
+            f"{blobs.name(i)} cannot be decoded ({error}). A whole JPEG, PNG or other raster image is needed. "
+            "Replace it or take it out."
+        ) from error
 
 
-def _open(blobs: Blobs, i: int) -> Any:
-    try:
-        return require("PIL.Image").open(io.BytesIO(blobs.read(i)))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _undecodable(blobs, i, error) from error
+def to_tensor(picture: Any) -> Tensor:
+    """The pixels of an RGB picture. Shape: uint8 ``(3, H, W)``, a view of pixels that lie together."""
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1)
 
 
-def _undecodable(blobs: Blobs, i: int, error: Exception) -> ValueError:
-    return ValueError(
-        f"{blobs.name(i)} cannot be decoded ({type(error).__name__}: {error}). "
-        "A whole JPEG, PNG or other image that Pillow reads is needed. Replace it or take it out."
-    )
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]} pixels"

@@ -6,17 +6,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from renorm.data.decode import Encoded
+from renorm.data.blobs import Pixels
+from renorm.data.decode import Encoded, prepare
+from renorm.data.frame import SMALL, Frame
 from renorm.data.origin import Origin
-from renorm.data.views import SMALL
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from renorm.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, preprocessing_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +68,32 @@ class Images(Dataset[tuple[Tensor, int]]):
             return torch.stack([self.pixels[i] for i in indices.tolist()]), self.labels[indices]
         return self.pixels[indices].contiguous(), self.labels[indices]
 
-    def normalized(self, indices: Sequence[int] | Tensor | None = None) -> Tensor:
-        """Images as networks take them, ``(x / 255 - mean) / std`` in float32; all of them by default."""
+    def normalized(self, indices: Sequence[int] | Tensor | None = None, *, like: Any = None) -> Tensor:
+        """Images as networks take them, ``(x / 255 - mean) / std`` in float32; all of them by default.
+
+        Args:
+            indices: of which.
+            like: the model whose input they become, as :meth:`like` takes it.
+        """
+        if like is not None:
+            return self.like(like).normalized(indices)
         pixels, _ = self.batch(range(len(self)) if indices is None else indices)
         mean, std = (torch.tensor(t).view(3, 1, 1) for t in (self.mean, self.std))
         return (pixels / 255 - mean) / std
+
+    def like(self, model: Any) -> Images:
+        """The same images as a model wants them: its part of each image at its size, to be normalized by its mean and std.
+
+        Args:
+            model: what :func:`preprocessing_of` takes.
+
+        Raises:
+            ValueError: it does not say what it wants.
+        """
+        wanted = preprocessing_of(model)
+        pixels = self.pixels if wanted.frame is None else _shown(self, wanted.frame)
+        origin = self.origin and replace(self.origin, size=None, frame=wanted.frame)
+        return replace(self, pixels=pixels, mean=wanted.mean, std=wanted.std, origin=origin)
 
     def subset(self, indices: Sequence[int] | Tensor) -> Images:
         """The images at some indices, in their order."""
@@ -122,6 +143,25 @@ class Images(Dataset[tuple[Tensor, int]]):
         height, width = self[0][0].shape[1:] if len(self) else (0, 0)
         domains = "" if self.domains is None else f", domains {', '.join(self.domains)}"
         return f"Images({self.name!r}: {len(self)} of {height} x {width}, {len(self.classes)} classes{domains})"
+
+
+def framed(images: Images, frame: Frame | None) -> Tensor | Encoded:
+    """Pixels as a frame shows them, decoded once where they are small; without a frame at their own size."""
+    if isinstance(images.pixels, Encoded):
+        return prepare(images.pixels.blobs, frame, images.pixels.order)
+    if frame is None or images.pixels.shape[-2:] == frame.size[::-1]:
+        return images.pixels
+    return prepare(Pixels(images.name, images.pixels), frame, torch.arange(len(images)))
+
+
+def _shown(images: Images, frame: Frame) -> Tensor | Encoded:
+    """The same, but all that is encoded stays so."""
+    pixels = images.pixels
+    if isinstance(pixels, Encoded):
+        return replace(pixels, frame=frame, exact=False)
+    if pixels.shape[-2:] == frame.size[::-1]:
+        return pixels
+    return Encoded(Pixels(images.name, pixels), torch.arange(len(pixels)), frame)
 
 
 def sample(images: Images, n: int, seed: int = 0) -> Images:

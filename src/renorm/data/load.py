@@ -1,48 +1,57 @@
-"""Data sets by name or path."""
+"""Images of a data set, by name or path, as they are asked for."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from renorm.data.cifar import CIFAR, load_cifar
-from renorm.data.digits import load_digits
-from renorm.data.folder import load_folder
-from renorm.data.images import Images, sample
+import torch
+
+from renorm.data.cifar import CIFAR
+from renorm.data.decode import square
+from renorm.data.images import Images, framed, sample
 from renorm.data.origin import Origin
-from renorm.data.parquet import load_parquet, parquet_files
-from renorm.data.tiny_imagenet import is_tiny_imagenet, load_tiny_imagenet
-
-NAMED = ("digits", *CIFAR)
+from renorm.data.preprocessing import Preprocessing, preprocessing_of
+from renorm.data.sound import sound
+from renorm.data.sources import NAMED, read_at, read_named, splits_of
 
 
 def load(
     name: str | Path,
-    split: str = "train",
+    split: str | None = None,
     *,
     size: int | None = None,
+    model: Any = None,
     holdout: float = 0.0,
     root: str | Path | None = None,
     download: bool = False,
+    labels: bool = True,
+    skip_damaged: bool = False,
 ) -> Images:
     """Load images with their labels.
 
-    Small images (sides of at most 96 pixels) keep the size of the first and are decoded once; larger ones are decoded
-    when asked for, scaled so that they cover a square of 256 pixels and cut to the 224 in its center. An image that has
-    its size already is not scaled.
+    Small images (sides of at most 96 pixels) keep their size, which must be the same for all, and are decoded once; where any
+    is larger, all are decoded when asked for, scaled so that they cover a square of 256 pixels and cut to the 224 in its
+    center. A model that says how its input is made has a word in that. An image that has its size already is not scaled.
 
     Args:
         name: ``"digits"``, ``"cifar10"``, ``"cifar100"``, a folder of images (one subfolder per class, or none), a
-            Parquet file or a folder of them in the Hugging Face layout, or Tiny-ImageNet as it is distributed. Nothing
-            is unpickled but the files of CIFAR, and these only after their checksums are found to be the published ones.
-        split: ``"train"``, ``"test"``, or the name of a subfolder or file of the data. Data without splits are
-            every split.
+            Parquet file or a folder of them in the Hugging Face layout, ``NAME_data.npy`` with ``NAME_labels.npy``, or
+            Tiny-ImageNet as it is distributed. Nothing is unpickled but the files of CIFAR, and these only after their
+            checksums are found to be the published ones.
+        split: ``"train"``, ``"test"``, ``"validation"``, or the name of a subfolder or file of the data. None is all of data
+            without splits, and the training split of others.
         size: side in pixels to scale and cut all images to.
+        model: whose input they become: its size, share of the image, interpolation, mean and standard deviation; as
+            :func:`preprocessing_of` takes it.
         holdout: share of data without splits that is their ``"test"`` split; their ``"train"`` split is the rest. The
             division is stratified and the same in every run.
         root: folder of CIFAR's archives; unless given, the one that the environment variable RENORM_DATA_HOME names,
             else ``~/.cache/renorm``.
         download: whether to fetch an archive of CIFAR that is not there, or is damaged.
+        labels: whether subfolders and columns are classes; without, all images are read, however deep they lie.
+        skip_damaged: whether to leave out images that cannot be read, and say how many; all are read once to find them.
 
     Raises:
         FileNotFoundError: there is no such path or archive.
@@ -53,16 +62,46 @@ def load(
         >>> load("digits", split="test")
         Images('digits': 450 of 16 x 16, 10 classes)
     """
+    _check(name, size, model, holdout)
+    if name not in CIFAR and (download or root is not None):
+        raise ValueError(
+            f"{'download' if download else 'root'} for {name}: only {' and '.join(CIFAR)} have an archive that is "
+            "fetched and kept. Leave it out."
+        )
+    wanted = None if model is None else preprocessing_of(model)
+    frame = wanted.frame if wanted else square(size)
+    read = (
+        read_named(str(name), split, frame, root, download)
+        if name in NAMED
+        else read_at(Path(name), split, holdout, labels)
+    )
+    if not labels:
+        read = replace(read, labels=torch.full_like(read.labels, -1), classes=[])
+    read = sound(read) if skip_damaged else read
+    origin = replace(
+        read.origin or Origin(""),
+        given=str(name),
+        path="" if name in NAMED else str(Path(name).resolve()),
+        split=split or "",
+        size=size,
+        holdout=holdout,
+        unlabelled=not labels,
+        skip_damaged=skip_damaged,
+    )
+    read = replace(read, pixels=framed(read, frame), origin=origin)
+    return read.like(wanted) if wanted else read
+
+
+def _check(name: str | Path, size: int | None, model: Any, holdout: float) -> None:
     if size is not None and size < 1:
         raise ValueError(f"size={size} is no side in pixels. At least 1 is needed. Leave it out to keep small images.")
+    if size is not None and model is not None:
+        raise ValueError(f"size={size} and model=: one of them says how large images become. Leave one out.")
     if name in NAMED and holdout:
         raise ValueError(
             f"{name} has its splits, train and test, and holdout={holdout} would divide them again. "
             "Only data without splits can be divided. Leave holdout out."
         )
-    read = _read(name, split, size=size, holdout=holdout, root=root, download=download)
-    path = "" if name in NAMED else str(Path(name).resolve())
-    return replace(read, origin=Origin(str(name), path, split, size, holdout))
 
 
 def read_again(origin: Origin, path: str | Path | None = None) -> Images:
@@ -76,36 +115,16 @@ def read_again(origin: Origin, path: str | Path | None = None) -> Images:
         FileNotFoundError: They are not there.
         ValueError: There are fewer, or no such domain.
     """
-    images = load(path or origin.path or origin.given, origin.split, size=origin.size, holdout=origin.holdout)
+    given = path or origin.path or origin.given
+    divided = origin.holdout or splits_of(given)
+    images = load(
+        given,
+        (origin.split or None) if divided else None,  # earlier tables name a split of data that have none
+        size=origin.size,
+        model=origin.frame and Preprocessing(origin.frame),
+        holdout=origin.holdout,
+        labels=not origin.unlabelled,
+        skip_damaged=origin.skip_damaged,
+    )
     images = images if origin.drawn is None else sample(images, *origin.drawn)
     return images if not origin.domain else images.of_domain(origin.domain)
-
-
-def _read(
-    name: str | Path, split: str, *, size: int | None, holdout: float, root: str | Path | None, download: bool
-) -> Images:
-    if name in CIFAR:
-        return load_cifar(str(name), split, size=size, root=root, download=download)
-    if download or root is not None:
-        raise ValueError(
-            f"{'download' if download else 'root'} for {name}: only {' and '.join(CIFAR)} have an archive that is "
-            "fetched and kept. Leave it out."
-        )
-    if name == "digits":
-        return load_digits(split, size)
-    path = Path(name)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"there is nothing at {path}. {', '.join(map(repr, NAMED))}, a folder of images, or a Parquet file or folder "
-            "is needed. "
-            "Check the path."
-        )
-    if path.is_file() and path.suffix != ".parquet":
-        raise ValueError(
-            f"{path} is neither a folder nor a .parquet file. "
-            "Give the folder that holds the images, or save them as Parquet."
-        )
-    if is_tiny_imagenet(path):
-        return load_tiny_imagenet(path, split, size=size, holdout=holdout)
-    reader = load_parquet if path.is_file() or parquet_files(path) else load_folder
-    return reader(path, split, size=size, holdout=holdout)

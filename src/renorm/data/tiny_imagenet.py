@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePath
 
 import torch
 
-from renorm.data.decode import prepare
-from renorm.data.folder import Files, image_files, subfolders
+from renorm.data.blobs import Files
+from renorm.data.decode import undecoded
 from renorm.data.images import Images
+from renorm.data.listing import subfolders, walk
 from renorm.data.splits import choose
 
 TABLE = Path("val", "val_annotations.txt")
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 def is_tiny_imagenet(folder: Path) -> bool:
@@ -19,7 +22,7 @@ def is_tiny_imagenet(folder: Path) -> bool:
     return (folder / TABLE).is_file()
 
 
-def load_tiny_imagenet(folder: Path, split: str, *, size: int | None = None, holdout: float = 0.0) -> Images:
+def load_tiny_imagenet(folder: Path, split: str | None, *, holdout: float = 0.0) -> Images:
     """200 classes of 64 x 64 pixels: ``train``, and ``val``, which is ``test`` too, since the images under test have no labels.
 
     Classes are WordNet ids in their order.
@@ -27,21 +30,24 @@ def load_tiny_imagenet(folder: Path, split: str, *, size: int | None = None, hol
     Raises:
         ValueError: there is no such split, or the table does not fit the images.
     """
-    choose(str(folder), split, ["train", "val", "test"], holdout)
+    (part,) = choose(str(folder), split, SPLITS, holdout)
     classes = [path.name for path in subfolders(folder / "train")]
     number = {name: i for i, name in enumerate(classes)}
-    if split == "train":
-        labelled = [(path, i) for name, i in number.items() for path in image_files(folder / "train" / name, "**/*")]
+    if part == "train":
+        names = walk(folder / "train", Counter())
+        labelled = [(f"train/{name}", number.get(name.partition("/")[0], -1)) for name in names]
     else:
-        labelled = [(folder / "val" / "images" / file, number.get(name, -1)) for file, name in _table(folder / TABLE)]
+        labelled = [(f"val/images/{file}", number.get(name, -1)) for file, name in _table(folder / TABLE)]
     if not labelled or min(label for _, label in labelled) < 0:
         raise ValueError(
-            f"{folder} has {len(labelled)} images for {split!r} and {len(classes)} classes in train that do not fit: a folder "
+            f"{folder} has {len(labelled)} images for {part!r} and {len(classes)} classes in train that do not fit: a folder "
             "of every class in train, and all images of the validation table, are needed. Extract the archive again."
         )
-    files, labels = zip(*labelled, strict=True)
-    pixels = prepare(Files(list(files)), size, torch.arange(len(files)))
-    return Images(f"{folder} ({split})", pixels, torch.tensor(labels), classes, files=[path.name for path in files])
+    names, labels = zip(*labelled, strict=True)
+    pixels = undecoded(Files(str(folder), list(names)), torch.arange(len(names)))
+    return Images(
+        f"{folder} ({part})", pixels, torch.tensor(labels), classes, files=[PurePath(name).name for name in names]
+    )
 
 
 def _table(path: Path) -> list[tuple[str, str]]:

@@ -6,8 +6,7 @@ order matter.
 """
 
 import difflib
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,51 +14,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from renorm.data.crops import Centered, Resized
+from renorm.data.frame import SMALL
 from renorm.data.operations import GREY, to_picture, to_tensor
 from renorm.data.policies import LearnedOn, Policy, RandAugment
 from renorm.data.policies import policy as policy_of
-from renorm.seeds import stable_seed
 
 View = Callable[[Tensor], Tensor]
 Crop = Literal["auto", "padded", "resized"]
 
 NAMES = ("clean", "weak", "strong")
-SMALL = 96  # pixels: images up to this side keep their size, and are cropped after padding
-CROPPED = 0.875  # of a larger image's shorter side is what evaluation shows: 224 of 256 pixels, as is usual
-AREA, ASPECT, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of random resized crops
 
 
 def clean(image: Tensor) -> Tensor:
     """Give the image as it is."""
     return image
-
-
-@dataclass(frozen=True)
-class Centered:
-    """The central square of a larger image, scaled, as in evaluation; an image of that size stays as it is.
-
-    Shape:
-        ``(3, H, W) -> (3, size, size)``.
-
-    Args:
-        size: side of the result; the square's is 0.875 of the image's shorter side.
-    """
-
-    size: int
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Cut and scale."""
-        height, width = image.shape[-2:]
-        if height == width == self.size:
-            return image
-        top, left, side = central(height, width)
-        return _scaled(image, top, left, side, side, self.size)
-
-
-def central(height: int, width: int) -> tuple[int, int, int]:
-    """Top, left and side of the square that evaluation shows of a larger image."""
-    side = max(1, round(CROPPED * min(height, width)))
-    return (height - side) // 2, (width - side) // 2, side
 
 
 @dataclass(frozen=True)
@@ -84,51 +53,6 @@ class Weak:
         height, width = image.shape[-2:]
         padded = F.pad(image, (self.padding,) * 4)[..., top : top + height, left : left + width]
         return padded.flip(-1) if self.flip and mirrored else padded
-
-
-@dataclass(frozen=True)
-class Resized:
-    """A random part of the image scaled to a square, then perhaps a horizontal flip: the weak view of larger images.
-
-    The part has 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, uniform in its logarithm; where ten draws do
-    not fit, it is the largest central part whose aspect ratio is allowed.
-
-    Shape:
-        ``(3, H, W) -> (3, size, size)``.
-
-    Args:
-        size: Side of the result.
-        flip: Whether half of the images are mirrored.
-
-    Reference: Szegedy et al., *Going Deeper with Convolutions*, CVPR 2015.
-    """
-
-    size: int
-    flip: bool = True
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Draw one view."""
-        mirrored, *draws = torch.rand(1 + 4 * TRIES).tolist()
-        scaled = _scaled(image, *random_box(image.shape[-2], image.shape[-1], draws), self.size)
-        return scaled.flip(-1) if self.flip and mirrored < 0.5 else scaled
-
-
-def random_box(height: int, width: int, draws: list[float]) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a random part; four uniform draws for each try."""
-    low, high = (math.log(ratio) for ratio in ASPECT)
-    for i in range(0, len(draws), 4):
-        area = height * width * (AREA[0] + draws[i] * (AREA[1] - AREA[0]))
-        ratio = math.exp(low + draws[i + 1] * (high - low))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            return int(draws[i + 2] * (height - h + 1)), int(draws[i + 3] * (width - w + 1)), h, w
-    w, h = min(width, round(height * ASPECT[1])), min(height, round(width / ASPECT[0]))
-    return (height - h) // 2, (width - w) // 2, h, w
-
-
-def _scaled(image: Tensor, top: int, left: int, height: int, width: int, size: int) -> Tensor:
-    cut = image[None, :, top : top + height, left : left + width]
-    return F.interpolate(cut, (size, size), mode="bilinear", antialias=True)[0]
 
 
 @dataclass(frozen=True)
@@ -228,32 +152,3 @@ def _share(cutout: float | None, resized: bool) -> float:
             f"cutout={cutout} is no share of the image's side. A number from 0 to 1 is needed: try 0.5, or 0 for none."
         )
     return cutout
-
-
-def seeded(view: Callable[[Tensor], Tensor], image: Tensor, *key: int | str) -> Tensor:
-    """Apply a view with random numbers that depend on the key only, for instance (seed, epoch, index, name).
-
-    Example:
-        >>> from renorm.data import Weak
-        >>> image = torch.arange(192, dtype=torch.uint8).reshape(3, 8, 8)
-        >>> torch.equal(seeded(Weak(2), image, 0, 5), seeded(Weak(2), image, 0, 5))
-        True
-    """
-    generator = torch.default_generator
-    state = generator.get_state()
-    generator.manual_seed(stable_seed(*key))
-    try:
-        return view(image)
-    finally:
-        generator.set_state(state)
-
-
-def seeded_batch(
-    view: Callable[[Tensor], Tensor], images: Iterable[Tensor], keys: Sequence[tuple[int | str, ...]]
-) -> Tensor:
-    """Apply a view to each image under its own key; images may differ in size where the view makes one size of them.
-
-    Shape:
-        n images ``(3, h, w)`` ``-> (n, 3, H, W)``.
-    """
-    return torch.stack([seeded(view, image, *key) for image, key in zip(images, keys, strict=True)])

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from renorm.adapt import Auto, adapt_
 from renorm.banks import Bank, Choice, Statistics, measure, using
 from renorm.data import VIEWS, Images, View, sample, seeded_batch, view
 from renorm.models import Classifier
+from renorm.progress import told
 from renorm.routing import route_of
 from renorm.shifts import Shift, seeds_of
 
@@ -40,22 +41,18 @@ class TrainingImages:
     seed: int = 0
     make_view: Callable[[str], View] | None = None
 
-    def batches(self, classifier: Classifier, name: str = "clean") -> list[Tensor]:
-        """The model's inputs, as a view shows them.
+    def batches(self, classifier: Classifier, name: str = "clean") -> "Batches":
+        """The model's inputs, as a view shows them; clean ones are those that are evaluated.
 
         Raises:
             ValueError: If there are no training images.
         """
         drawn = self.drawn(name)
-        whole = drawn.whole()
+        if name == "clean":
+            return Batches(classifier, drawn)
         make_view = self.make_view or partial(view, size=drawn[0][0].shape[-1])
-        shown = make_view(name)
         keys = [(self.seed, "measure", i, name) for i in range(len(drawn))]
-        parts = [part for part in torch.arange(len(drawn)).split(MEASURE_BATCH) if len(part) > 1]
-        return [
-            classifier.normalize(seeded_batch(shown, (whole.pixels[i] for i in part.tolist()), [keys[i] for i in part]))
-            for part in parts
-        ]
+        return Batches(classifier, drawn.whole(), make_view(name), keys)
 
     def drawn(self, name: str) -> Images:
         """The images that a view's bank is measured on."""
@@ -72,6 +69,41 @@ class TrainingImages:
             f"statistics of {len(drawn)} {name} images of {drawn.name} ({drawn.fingerprint[:8]}, seed {self.seed}, "
             f"batches of {MEASURE_BATCH})"
         )
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A model's inputs, made anew each time they are gone through: one batch is in memory.
+
+    Args:
+        classifier: Whose.
+        images: In order.
+        view: What is shown of each, if not what is evaluated.
+        keys: Of each image's random numbers.
+    """
+
+    classifier: Classifier
+    images: Images
+    view: View | None = None
+    keys: Sequence[tuple[int | str, ...]] = ()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self._batch(part) for part in told(self._parts, f"measuring {self.images.name}", self.num_images))
+
+    @property
+    def num_images(self) -> int:
+        """How many are measured: a single one that is left has no variance."""
+        return sum(map(len, self._parts))
+
+    @property
+    def _parts(self) -> list[Tensor]:
+        return [part for part in torch.arange(len(self.images)).split(MEASURE_BATCH) if len(part) > 1]
+
+    def _batch(self, part: Tensor) -> Tensor:
+        if self.view is None:
+            return self.classifier.normalize(self.images.batch(part)[0])
+        shown = (self.images.pixels[i] for i in part.tolist())
+        return self.classifier.normalize(seeded_batch(self.view, shown, [self.keys[i] for i in part.tolist()]))
 
 
 def choose(

@@ -54,10 +54,7 @@ class ImageSet:
     def from_values(cls, values: Mapping[str, Any]) -> ImageSet:
         """The set that :func:`dataclasses.asdict` took apart."""
         origin = values.get("origin")
-        if origin is not None:
-            drawn = origin["drawn"]
-            origin = Origin(**{**origin, "drawn": None if drawn is None else tuple(drawn)})
-        return cls(**{**values, "origin": origin})
+        return cls(**{**values, "origin": None if origin is None else Origin.from_values(origin)})
 
     @property
     def unread(self) -> tuple[str, int, str, str]:
@@ -83,6 +80,7 @@ class Protocol:
         weights: Hash of all its parameters and buffers.
         mean: What the input was normalized by, in 0 to 1.
         std: Likewise.
+        preprocessing: What became of images before, in words: the part that is shown, at what size, and who says so.
         banks: How each bank was made.
         versions: Of renorm, torch and Python, and the device.
         command: What was typed.
@@ -101,6 +99,7 @@ class Protocol:
     weights: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    preprocessing: str = ""
     banks: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
@@ -174,6 +173,7 @@ def describe(
     *,
     model: str = "",
     training: str = "",
+    preprocessing: str = "",
     command: str = "",
 ) -> Protocol:
     """How a table will be made, all but the images that shifts bring along: these are hashed when they are read.
@@ -186,6 +186,7 @@ def describe(
         adapted: How banks are made that are made for each shift.
         model: Its name or file.
         training: How it was trained.
+        preprocessing: What becomes of images before.
         command: What was typed.
     """
     made = [shift for shift in shifts if shift.images is None]
@@ -206,6 +207,7 @@ def describe(
         weights=fingerprint(classifier.model),
         mean=tuple(classifier.mean),
         std=tuple(classifier.std),
+        preprocessing=preprocessing,
         banks={**{name: choice.made for name, choice in choices.items()}, **(adapted or {})},
         versions=versions(classifier.device),
         command=command,

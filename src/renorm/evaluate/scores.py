@@ -10,6 +10,7 @@ from renorm.banks import Choice, evaluating
 from renorm.data import Images
 from renorm.metrics import Scores
 from renorm.models import Classifier
+from renorm.progress import told
 
 BATCH = 256  # images of one forward, at most
 PIXELS = 2**20  # of one forward: larger activations cost more in fresh memory than they gain
@@ -38,7 +39,7 @@ def outputs(
         against: Made to pixels after that, for each choice apart.
     """
     size = max(16, min(BATCH, PIXELS // images[0][0][0].numel()))
-    for indices in torch.arange(len(images)).split(size):
+    for indices in told(torch.arange(len(images)).split(size), f"evaluating {images.name}", len(images)):
         pixels, labels = images.batch(indices)
         pixels = pixels if change is None else change(pixels, indices)
         with evaluating(classifier.model):

@@ -12,6 +12,7 @@ from renorm.models.encoder import Decoder, Encoder
 from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.generator import Generator, generator
 from renorm.models.preact import PreActResNet
+from renorm.models.preprocessing import usual_preprocessing
 from renorm.models.resnet import ResNet
 from renorm.models.samples import load_sample
 from renorm.models.stylizer import Stylizer
@@ -54,6 +55,7 @@ __all__ = [
     "other_than_weights",
     "supernet",
     "trust",
+    "usual_preprocessing",
     "versioned",
     "whole",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from renorm.data import Images, in_order
+from renorm.data import Images, in_order, tell_order
 from renorm.surgery import fold
 
 
@@ -44,6 +44,7 @@ class Classifier:
 
     def in_order(self, images: Images) -> Images:
         """Images with labels that count the model's outputs; see :func:`renorm.data.classes.in_order`."""
+        tell_order(images, self.classes)
         return in_order(images, self.classes)
 
     def folded(self, branch: str | None) -> nn.Module:

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 
 from renorm.corruptions import SEVERITIES
-from renorm.data import Images
+from renorm.data import Frame, Images, described, open_array
 from renorm.shifts.manifest import ImagesByShift, Manifest
 
 LABELS = "labels.npy"
 AGAIN = "Download or copy it again."
 
 
-def read_arrays(path: Path, manifest: Manifest | None, classes: Sequence[str], size: int | None) -> ImagesByShift:
+def read_arrays(path: Path, manifest: Manifest | None, classes: Sequence[str], frame: Frame | None) -> ImagesByShift:
     """Images by corruption and severity; pixels stay on disk until asked for.
 
     Args:
         path: the folder, or one array of it.
         manifest: what the folder says of itself.
         classes: names of the model's outputs, which the labels count.
-        size: must be the arrays' own, if given.
+        frame: its size must be the arrays' own, if given.
 
     Raises:
         ValueError: an array or the labels are missing, damaged, or of another shape or type.
@@ -37,7 +37,7 @@ def read_arrays(path: Path, manifest: Manifest | None, classes: Sequence[str], s
     names = manifest.classes if manifest else list(classes) or [str(i) for i in range(int(labels.max()) + 1)]
     cells: ImagesByShift = {}
     for file in files:
-        pixels = read_pixels(file, len(SEVERITIES) * len(labels), size)
+        pixels = read_pixels(file, len(SEVERITIES) * len(labels), frame)
         for severity, part in zip(SEVERITIES, pixels.split(len(labels)), strict=True):
             cells[file.stem, severity] = Images(f"{file}:{severity}", part, labels, names)
     return cells
@@ -50,7 +50,7 @@ def read_labels(folder: Path, manifest: Manifest | None, classes: Sequence[str])
         raise ValueError(f"{folder} has arrays, but no {LABELS}: the class of every image is needed. {AGAIN}")
     stacked = open_array(path)
     if stacked.ndim != 1 or stacked.dtype.kind not in "iu" or not len(stacked):
-        raise ValueError(f"{path} is {_what(stacked)}: whole numbers of shape (5 N,) are needed. {AGAIN}")
+        raise ValueError(f"{path} is {described(stacked)}: whole numbers of shape (5 N,) are needed. {AGAIN}")
     if len(stacked) % len(SEVERITIES):
         raise ValueError(
             f"{path} has {len(stacked)} labels, no multiple of 5: those of the five severities, stacked, are needed. {AGAIN}"
@@ -69,34 +69,19 @@ def read_labels(folder: Path, manifest: Manifest | None, classes: Sequence[str])
     return rows[0].clone()
 
 
-def read_pixels(path: Path, num_images: int, size: int | None) -> Tensor:
+def read_pixels(path: Path, num_images: int, frame: Frame | None) -> Tensor:
     """The images of an array, which stay in its file until asked for. Shape: uint8 ``(5 N, 3, H, W)``."""
     array = open_array(path)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3 or not array.size:
-        raise ValueError(f"{path} is {_what(array)}: uint8 of shape (5 N, height, width, 3) is needed. {AGAIN}")
+        raise ValueError(f"{path} is {described(array)}: uint8 of shape (5 N, height, width, 3) is needed. {AGAIN}")
     if len(array) != num_images:
         raise ValueError(
             f"{path} has {len(array)} images and {LABELS} has {num_images} labels: one label per image is needed, five "
             f"severities stacked. {AGAIN}"
         )
-    if size is not None and array.shape[1:3] != (size, size):
+    if frame is not None and array.shape[2:0:-1] != frame.size:
         raise ValueError(
-            f"{path} has images of {array.shape[1]} x {array.shape[2]} pixels, and size={size} is wanted: arrays are read as "
-            "they are. Leave size out, or use a model of that size."
+            f"{path} has images of {array.shape[1]} x {array.shape[2]} pixels, and {frame.size[1]} x {frame.size[0]} are wanted: "
+            "arrays are read as they are. Leave size out, or use a model of that size."
         )
     return torch.from_numpy(array).permute(0, 3, 1, 2)
-
-
-def open_array(path: Path) -> np.ndarray:
-    """An array mapped from its file; writing to it changes a copy in memory. Nothing is unpickled."""
-    try:
-        return np.lib.format.open_memmap(path, mode="c")
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
-        raise ValueError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read ({str(error).partition(chr(10))[0]}). A whole array of "
-            f"numbers in NumPy's format is needed; pickled objects are refused. {AGAIN}"
-        ) from error
-
-
-def _what(array: np.ndarray) -> str:
-    return f"{array.dtype} of shape {array.shape}"

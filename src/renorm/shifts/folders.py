@@ -11,27 +11,10 @@ from pathlib import Path
 import torch
 
 from renorm.corruptions import CORRUPTIONS, SEVERITIES
-from renorm.data import SUFFIXES, Blobs, Encoded, Images, natural_size, subfolders
+from renorm.data import KINDS, Files, Frame, Images, encode_lazily, is_image, is_left_behind, subfolders
 from renorm.shifts.manifest import ImagesByShift, Manifest
 
 NUMBERS = {str(severity): severity for severity in SEVERITIES}
-
-
-@dataclass(frozen=True)
-class Listed(Blobs):
-    """Image files of a folder by their names below it, which other severities share."""
-
-    folder: str
-    names: list[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def read(self, i: int) -> bytes:
-        return Path(self.name(i)).read_bytes()
-
-    def name(self, i: int) -> str:
-        return os.path.join(self.folder, self.names[i])
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,7 @@ def severities(folder: Path) -> list[tuple[int, Path]]:
     return [(NUMBERS[each.name], each) for each in subfolders(folder) if each.name in NUMBERS and any(subfolders(each))]
 
 
-def read_class_folders(folders: Folders, manifest: Manifest | None, size: int | None) -> ImagesByShift:
+def read_class_folders(folders: Folders, manifest: Manifest | None, frame: Frame | None) -> ImagesByShift:
     """Images by corruption and severity; files are read when asked for.
 
     Raises:
@@ -74,13 +57,12 @@ def read_class_folders(folders: Folders, manifest: Manifest | None, size: int | 
     empty = [folders.cells[cell] for cell, each in names.items() if not each]
     if empty:
         raise ValueError(
-            f"{empty[0]} has no images. Files ending in {', '.join(sorted(SUFFIXES))}, in one folder per class, are needed. "
-            "Extract or copy it again."
+            f"{empty[0]} has no images. {KINDS}, in one folder per class, are needed. Extract or copy it again."
         )
     if manifest is None and not folders.single:
         check_alike({cell: len(each) for cell, each in names.items()}, folders.path)
     classes = manifest.classes if manifest else sorted({_class(name) for each in names.values() for name in each})
-    return {cell: _images(str(folders.cells[cell]), names[cell], classes, manifest, size) for cell in names}
+    return {cell: _images(str(folders.cells[cell]), names[cell], classes, manifest, frame) for cell in names}
 
 
 def check_alike(numbers: Mapping[tuple[str, int], int], path: Path) -> None:
@@ -113,13 +95,15 @@ def image_names(folder: str, below: str = "") -> Iterator[str]:
     with os.scandir(os.path.join(folder, below)) as entries:
         for entry in entries:
             name = f"{below}/{entry.name}" if below else entry.name
-            if entry.is_dir() and not entry.name.startswith("."):
+            if entry.is_dir() and not is_left_behind(entry.name):
                 yield from image_names(folder, name)
-            elif below and os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+            elif below and is_image(entry.name):
                 yield sys.intern(name)  # the same 50,000 names in each of 95 folders
 
 
-def _images(folder: str, names: list[str], classes: list[str], manifest: Manifest | None, size: int | None) -> Images:
+def _images(
+    folder: str, names: list[str], classes: list[str], manifest: Manifest | None, frame: Frame | None
+) -> Images:
     number = {name: i for i, name in enumerate(classes)}
     unknown = next((name for name in names if _class(name) not in number), None)
     if unknown is not None:
@@ -129,11 +113,9 @@ def _images(folder: str, names: list[str], classes: list[str], manifest: Manifes
         )
     names = sorted(names, key=lambda name: (number[_class(name)], name))
     labels = torch.tensor([number[_class(name)] for name in names])
-    blobs = Listed(folder, names)
-    written = (manifest.width, manifest.height) if manifest else None
-    scaled = (size, size) if size else written or natural_size(blobs, 0)
+    pixels = encode_lazily(Files(folder, names), frame or (manifest and manifest.frame), torch.arange(len(names)))
     files = [name.partition("/")[2] for name in names]
-    return Images(folder, Encoded(blobs, torch.arange(len(names)), scaled), labels, classes, files=files)
+    return Images(folder, pixels, labels, classes, files=files)
 
 
 def _class(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from renorm.data import Images
+from renorm.data import Frame, Images
 from renorm.extras import require
 from renorm.files import write_atomically
 from renorm.shifts.completed import completed
@@ -70,6 +70,11 @@ class Manifest:
     def cells(self) -> Iterator[tuple[str, int]]:
         """Corruptions and severities, in order."""
         return ((name, severity) for name in self.settings.corruptions for severity in self.settings.severities)
+
+    @property
+    def frame(self) -> Frame:
+        """Of a corrupted image."""
+        return Frame.usual(self.width, self.height)
 
     def write(self, folder: Path) -> None:
         """Write the file."""

@@ -6,9 +6,24 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from renorm.corruptions import CORRUPTIONS
-from renorm.data import Images, image_files, load, load_folder, matched, sample, subfolders
+from renorm.data import (
+    Frame,
+    Images,
+    Preprocessing,
+    array_files,
+    evaluation_split,
+    has_images,
+    is_pair,
+    load,
+    matched,
+    preprocessing_of,
+    sample,
+    square,
+    subfolders,
+)
 from renorm.shifts.arrays import read_arrays
 from renorm.shifts.folders import corruption_folders, read_class_folders
 from renorm.shifts.manifest import ImagesByShift, Manifest, check_complete, check_finished, read_manifest
@@ -34,7 +49,13 @@ class StoredShift(Shift):
 
 
 def read_shifts(
-    path: str | Path, *, classes: Sequence[str] = (), size: int | None = None, num_images: int = 0, seed: int = 0
+    path: str | Path,
+    *,
+    classes: Sequence[str] = (),
+    size: int | None = None,
+    model: Any = None,
+    num_images: int = 0,
+    seed: int = 0,
 ) -> list[StoredShift]:
     """Read a folder of shifted images, whatever its layout.
 
@@ -49,6 +70,7 @@ def read_shifts(
             called after WordNet ids are taken for classes of ImageNet's 1,000, whose list timm has.
         size: side in pixels to scale and cut images to; by default small images keep their size and larger ones become
             224, unless a manifest says what was written. Arrays have their size.
+        model: whose input they become, in place of a size, as :func:`renorm.data.preprocessing_of` takes it.
         num_images: draw so many of each; 0 for all.
         seed: of the draw, which takes the same ones of every severity.
 
@@ -63,11 +85,12 @@ def read_shifts(
         raise FileNotFoundError(f"there is nothing at {path}. One of these is needed: {LAYOUTS}. Check the path.")
     manifest = manifest_of(path)
     check_finished(path)
-    cells = read_cells(path, manifest, classes, size)
+    frame = square(size) if model is None else preprocessing_of(model).frame
+    cells = read_cells(path, manifest, classes, frame)
     if manifest is not None:
         check_complete(cells or {}, manifest, path)
     if cells is None:
-        cells = {(path.stem if path.is_file() else path.resolve().name, 0): _whole(path, size)}
+        cells = {(path.stem if path.is_file() else path.resolve().name, 0): _whole(path, frame)}
     shifts = []
     for (name, severity), everything in sorted(cells.items(), key=lambda item: (*_rank(item[0][0]), item[0][1])):
         images, outputs = matched(everything, classes)
@@ -82,14 +105,16 @@ def manifest_of(path: Path) -> Manifest | None:
     return next((manifest for folder in folders if (manifest := read_manifest(folder)) is not None), None)
 
 
-def read_cells(path: Path, manifest: Manifest | None, classes: Sequence[str], size: int | None) -> ImagesByShift | None:
+def read_cells(
+    path: Path, manifest: Manifest | None, classes: Sequence[str], frame: Frame | None
+) -> ImagesByShift | None:
     """Images by corruption and severity; None where the layout has no such parts."""
-    if path.suffix == ".npy" or any(path.glob("*.npy")):
-        return read_arrays(path, manifest, classes, size)
+    if (path.suffix == ".npy" or any(path.glob("*.npy"))) and not is_pair(path):
+        return read_arrays(path, manifest, classes, frame)
     if is_parquet(path):
-        return read_tables(path, manifest, size)
+        return read_tables(path, manifest, frame)
     folders = corruption_folders(path)
-    return read_class_folders(folders, manifest, size) if folders else None
+    return read_class_folders(folders, manifest, frame) if folders else None
 
 
 def is_parquet(path: Path) -> bool:
@@ -97,12 +122,10 @@ def is_parquet(path: Path) -> bool:
     return path.suffix == ".parquet" or any(path.glob("*.parquet")) or any(path.glob("*/*.parquet"))
 
 
-def _whole(path: Path, size: int | None) -> Images:
+def _whole(path: Path, frame: Frame | None) -> Images:
     """A data set without corruptions: all of it is one shift."""
-    if is_parquet(path):
-        return load(path, "test", size=size)
-    if path.is_dir() and (any(image_files(path, "*")) or any(image_files(path, "*/*"))):
-        return load_folder(path, "test", size=size)
+    if is_parquet(path) or array_files(path) or (path.is_dir() and has_images(path)):
+        return load(path, evaluation_split(path), model=frame and Preprocessing(frame))
     raise ValueError(
         f"{path} is {_content(path)}, which is no layout of shifted images that is known. One of these is needed: "
         f"{LAYOUTS}. Give the folder itself, and extract archives first."

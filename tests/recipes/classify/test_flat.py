@@ -18,6 +18,7 @@ OTHERS: dict[str, Any] = {  # of every option a value that is not the default
     "test": "cifar100",
     "download": True,
     "size": 64,
+    "skip_damaged": True,
     "branches": ("clean", "adv"),
     "domains": ("photo",),
     "views": ("weak", "adv"),

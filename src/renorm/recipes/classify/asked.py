@@ -31,6 +31,7 @@ class Evaluation:
 
     Args:
         data: Images to evaluate on; a run knows its own.
+        skip_damaged: Leave out images of --data that cannot be read, and say how many; all are tried first.
         train: Training images, which clean@ banks are measured on; a run knows its own.
         banks: Branches, statistics of a view through a branch's affine (clean@BRANCH, weak@BRANCH), mixtures such as
             weak:0.7+strong:0.3, or bank files; by default all branches, clean@ for each, and the even mixture of two. A
@@ -52,6 +53,7 @@ class Evaluation:
     """
 
     data: str | None = None
+    skip_damaged: bool = False
     train: str | None = None
     banks: tuple[str, ...] = ()
     shifts: tuple[str, ...] = ()

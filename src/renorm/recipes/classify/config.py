@@ -47,12 +47,14 @@ class DataSource:
         test: Images to validate on, likewise; by default the split ``test`` of ``data``.
         download: Fetch ``cifar10`` or ``cifar100`` if it is not there.
         size: Side in pixels that all images get; by default small images keep theirs and larger ones get 224.
+        skip_damaged: Leave out images that cannot be read, and say how many; all are tried first.
     """
 
     data: str = "digits"
     test: str | None = None
     download: bool = False
     size: int | None = None
+    skip_damaged: bool = False
 
 
 @dataclass(frozen=True)

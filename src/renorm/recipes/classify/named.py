@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from renorm.banks import Bank, tracked
-from renorm.data import CIFAR, Images, load
+from renorm.data import CIFAR, Images, Preprocessing, load, splits_of, square, three
+from renorm.data import config_of as config_of_timm
 from renorm.evaluate import SOURCE
 from renorm.models import (
     Classifier,
@@ -22,10 +23,11 @@ from renorm.models import (
     load_weights,
     other_than_weights,
     trust,
+    usual_preprocessing,
 )
 from renorm.recipes.classify.config import MODEL, Config
 from renorm.recipes.classify.saved import config_of
-from renorm.recipes.classify.start import build, fetch, usual_normalization
+from renorm.recipes.classify.start import build, fetch
 from renorm.train import Run, checkpoint
 
 
@@ -37,11 +39,13 @@ class NamedModel:
         classifier: The model.
         about: What its checkpoint says.
         download: Whether to fetch ``cifar10`` or ``cifar100`` if it is not there, whatever the checkpoint says.
+        says: What its library says that becomes of images before it sees them.
     """
 
     classifier: Classifier
     about: dict[str, Any] = field(default_factory=dict)
     download: bool = False
+    says: Preprocessing | None = None
 
     @property
     def config(self) -> Config:
@@ -60,10 +64,19 @@ class NamedModel:
         words = f"{config.network.norm} norms, branches {branches}, {epochs} epochs, seed {config.seed}"
         return f"{words}, mixed by {self.about['mix']}" if "mix" in self.about else words
 
-    def images(self, source: str, split: str = "test") -> Images:
-        """Images of the size the model was trained on."""
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What becomes of images before the model sees them; a run's are of the size that it was trained on."""
+        if self.says is not None:
+            return self.says
+        mean, std = three(self.classifier.mean), three(self.classifier.std)
+        return Preprocessing(square(self.classifier.size), mean, std, "its checkpoint" if self.about else "")
+
+    def images(self, source: str, split: str = "test", **options: Any) -> Images:
+        """Images as the model wants them, of a split, or all of data without any; options as of :func:`renorm.data.load`."""
         download = source in CIFAR and (self.download or self.config.source.download)
-        return load(source, split=split, size=self.classifier.size, download=download)
+        part = split if splits_of(source) else None
+        return load(source, part, model=self.preprocessing, download=download, **options)
 
     def branch(self, name: str | None) -> str | None:
         """The branch meant by a name, or by none if there is no choice.
@@ -190,15 +203,18 @@ def open_named(
     model = _plain(name, weights, num_classes, tracked)
     if weights is not None:
         load_weights(model, weights, ema=ema)
-    given = getattr(model, "pretrained_cfg", None) or {}
-    if not normalization and not given and is_code(name):
+    if not normalization and not config_of_timm(model) and is_code(name):
         raise ValueError(
             f"{name} does not say what its input is normalized by: a mean and a standard deviation are needed. Add --mean and "
             "--std, or give the network a pretrained_cfg with 'mean' and 'std'."
         )
-    mean, std = normalization or usual_normalization(model)
-    size = given.get("input_size", (3, None, None))[-1]
-    return NamedModel(Classifier(_on(model, device), mean, std, size=size))
+    says = usual_preprocessing(name, model)
+    if normalization:
+        mean, std = normalization
+        source = ", ".join(filter(None, (says.source, "--mean and --std")))
+        says = replace(says, mean=three(mean), std=three(std), source=source)
+    size = says.frame and says.frame.size[1]
+    return NamedModel(Classifier(_on(model, device), says.mean, says.std, size=size), says=says)
 
 
 def _plain(name: str, weights: Path | None, num_classes: int | None, tracked: bool) -> nn.Module:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renorm.banks import Choice
-from renorm.data import CIFAR, Images, in_order, load
+from renorm.data import CIFAR, Images, evaluation_split, in_order, load, splits_of
 from renorm.evaluate import SOURCE, logits
 from renorm.layers import sites_of
 from renorm.mix import Weight
@@ -338,15 +338,14 @@ def read(config: Config) -> tuple[Images, Images]:
 
 def _read(config: Config) -> tuple[Images, Images]:
     source, size = config.source, config.source.size
-    train = load(source.data, split="train", size=size, download=source.download)
+    divided = splits_of(source.data)
+    options: Any = {"size": size, "skip_damaged": source.skip_damaged}
     if source.test is not None:
         download = source.download and source.test in CIFAR
-        return train, load(source.test, split="test", size=size, download=download)
-    test = load(source.data, split="test", size=size, download=source.download)
-    if test.name == train.name and torch.equal(test.labels, train.labels):
-        parts = [load(source.data, split=split, size=size, holdout=HOLDOUT) for split in ("train", "test")]
-        return parts[0], parts[1]
-    return train, test
+        train = load(source.data, "train" if divided else None, **options, download=source.download)
+        return train, load(source.test, evaluation_split(source.test), **options, download=download)
+    options |= {"download": source.download, "holdout": 0.0 if divided else HOLDOUT}
+    return load(source.data, "train", **options), load(source.data, "test", **options)
 
 
 def sgd(model: nn.Module, config: Config) -> torch.optim.SGD:

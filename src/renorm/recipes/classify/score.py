@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from renorm.data import Images, Origin, View, sample
+from renorm.data import Images, Origin, View, sample, square
 from renorm.evaluate import (
     Adapted,
     Choice,
@@ -54,6 +54,11 @@ def check(asked: Evaluation) -> None:
     for name, value in (("num-images", asked.num_images), ("adapt", asked.adapt)):
         if value < 0:
             raise ValueError(f"--{name} {value}: a number of images is needed. Name one, or leave it out.")
+    if asked.skip_damaged and asked.data is None:
+        raise ValueError(
+            "--skip-damaged without --data: it would do nothing, as a run's own images are read as they were for its training. "
+            "Name images by --data, or leave it out."
+        )
     if asked.prior != Evaluation.prior and not asked.adapt:
         raise ValueError(f"--prior {asked.prior} without --adapt: no bank is adapted. Add --adapt 32, or leave it out.")
 
@@ -80,7 +85,7 @@ def prepare(named: NamedModel, asked: Evaluation, *, model: str = "", command: s
     choices = _choices(named, asked, names, train)
     owners = (*named.classifier.branches, *unknown(named.classifier.model))
     adapt = Adapted(named.classifier, images, owners, asked.adapt, asked.prior) if asked.adapt else None
-    about = {"model": model, "training": named.training, "command": command}
+    about = {"model": model, "training": named.training, "command": command, "preprocessing": str(named.preprocessing)}
     protocol = describe(named.classifier, images, choices, chosen, adapt.made if adapt else {}, **about)
     return Prepared(named, images, choices, chosen, adapt, protocol)
 
@@ -114,7 +119,7 @@ def _images(named: NamedModel, asked: Evaluation, model: str) -> tuple[Images | 
         )
     train, images = _own_images(named, asked, model)
     train = named.images(asked.train, "train") if asked.train else train
-    images = named.images(asked.data) if asked.data else images
+    images = named.images(asked.data, skip_damaged=asked.skip_damaged) if asked.data else images
     if images is None and (not asked.shifts or any(is_made(name) or name == "domains" for name in asked.shifts)):
         raise ValueError("no images to evaluate on: a model given by name has none of its own. Add --data.")
     if images is not None and asked.num_images and asked.num_images < len(images):
@@ -174,9 +179,10 @@ def _shifts_of(name: str, named: NamedModel, asked: Evaluation, images: Images |
         return domains(images, () if name == "domains" else (name,), asked.seed)
     if not is_made(name) and _is_path(name):
         classes = named.classifier.classes or (images.classes if images else ())
-        size = named.classifier.size or (images[0][0].shape[-1] if images else None)
-        read = read_shifts(Path(name), classes=classes, size=size, num_images=asked.num_images, seed=asked.seed)
-        origin = Origin(name, str(Path(name).resolve()), size=size, drawn=(asked.num_images, asked.seed))
+        frame = named.preprocessing.frame or (square(images[0][0].shape[-1]) if images else None)
+        how = frame and replace(named.preprocessing, frame=frame)
+        read = read_shifts(Path(name), classes=classes, model=how, num_images=asked.num_images, seed=asked.seed)
+        origin = Origin(name, str(Path(name).resolve()), frame=frame, drawn=(asked.num_images, asked.seed))
         return [replace(shift, images=replace(shift.images, origin=origin)) for shift in read]
     make_view = views_of(named, images) if images is not None else _unviewed
     return make_shifts([name], make_view, asked.seed, scale=asked.scale, rounding=asked.rounding, threat=threat)

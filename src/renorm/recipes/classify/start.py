@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from renorm.banks import site_tensors
-from renorm.data import IMAGENET_MEAN, IMAGENET_STD, Images
+from renorm.data import Images
 from renorm.evaluate import SOURCE
 from renorm.extras import require
-from renorm.models import create, fetching, library_of, load_weights, versioned
+from renorm.models import create, fetching, library_of, load_weights, usual_preprocessing, versioned
 from renorm.recipes.classify.config import PRETRAINED, Config
 from renorm.surgery import sandwich_, split_
 from renorm.train import branches_of
@@ -40,7 +40,8 @@ def begin(config: Config, images: Images) -> Start:
     if config.network.weights == PRETRAINED:
         build(config, num_classes)  # refuses what can have no branches before anything is fetched
         model = pretrained(config.network.model, num_classes)
-        return Start(branched(model, config), *usual_normalization(model))
+        expected = usual_preprocessing(config.network.model, model)
+        return Start(branched(model, config), expected.mean, expected.std)
     about = described(Path(config.network.weights))
     _check_branches(config, about.get("branches", []))
     model = load_weights(build(config, num_classes), config.network.weights)
@@ -142,12 +143,6 @@ def source_of(name: str, plan: nn.Module) -> str | None:
         return weights.DEFAULT.url
     given = getattr(plan, "pretrained_cfg", None) or {}
     return None if given.get("hf_hub_id") else given.get("url") or None
-
-
-def usual_normalization(model: nn.Module) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and standard deviation that trained weights expect of their input."""
-    given = getattr(model, "pretrained_cfg", None) or {}
-    return given.get("mean", IMAGENET_MEAN), given.get("std", IMAGENET_STD)
 
 
 def described(path: Path) -> dict[str, Any]:
