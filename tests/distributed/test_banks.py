@@ -62,6 +62,10 @@ def measure(rank: int, sizes: list[list[int]]) -> dict[str, Any]:
         ]
         report.undo()
 
+    own = torch.cat(batches or shares([[0]])[0])
+    bytes_of_images = 255 * torch.rand(own.shape, generator=torch.Generator().manual_seed(rank))
+    found["foreign"] = error_of(lambda: renorm.adapt_(model, bytes_of_images, 8, group=everyone))
+
     before = tensors(renorm.Bank.of(model))
     last = dist.get_world_size() - 1
     loader = failing(batches) if rank == last else iter(batches)
@@ -123,6 +127,11 @@ def test_adapting_on_ranks_is_adapting_to_all_their_images(ranks: tuple[Parts, l
     for each, output in zip(found, outputs, strict=True):
         expected = [tensors(renorm.Bank.of(model)), report.samples, report.source_weight, output]
         assert_close(each[f"adapted {prior}"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_images_prepared_for_another_model_are_refused_by_all_ranks(ranks: tuple[Parts, list[Any]]):
+    for each in ranks[1]:
+        assert "The model expects" in each["foreign"]
 
 
 def test_a_failure_on_one_rank_is_an_error_on_all(ranks: tuple[Parts, list[Any]]):

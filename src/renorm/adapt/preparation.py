@@ -226,7 +226,7 @@ def picture(images: Any) -> Tensor | None:
     """The batch's images, where they have three colours in floating point; else ``None``."""
     leaves = tree_leaves(dict(images) if isinstance(images, Mapping) else images)
     x = next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), None)
-    return x if x is not None and x.ndim == 4 and x.shape[1] == 3 and x.is_floating_point() and x.numel() else None
+    return x if x is not None and x.ndim == 4 and x.shape[1] == 3 and x.is_floating_point() else None
 
 
 def other_preparations(low: Tensor, high: Tensor) -> Iterator[tuple[Preparation, Preparation]]:
@@ -245,11 +245,14 @@ def other_preparations(low: Tensor, high: Tensor) -> Iterator[tuple[Preparation,
 def ranges(x: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, Tensor, float]:
     """The least and greatest value of each colour over all ranks, and this rank's mean."""
     x = x.detach().float()
-    low, high = x.amin((0, 2, 3)), x.amax((0, 2, 3))
+    if len(x):
+        low, high, mean = x.amin((0, 2, 3)), x.amax((0, 2, 3)), float(x.mean())
+    else:  # this rank has no image
+        low, high, mean = x.new_full((3,), torch.inf), x.new_full((3,), -torch.inf), 0.0
     if group is not None:
         dist.all_reduce(low, dist.ReduceOp.MIN, group=group)
         dist.all_reduce(high, dist.ReduceOp.MAX, group=group)
-    return low, high, float(x.mean())
+    return low, high, mean
 
 
 def first_look(
