@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
+from renorm.banks import branches_of
 from renorm.layers import SandwichBatchNorm
 from tests.banks.models import small, unchanged
 
@@ -233,3 +234,10 @@ def test_a_route_that_is_missing_or_out_of_place_is_refused(build: Any, options:
     model = build()
     with unchanged(model), pytest.raises(ValueError, match=message):
         renorm.measure(model, labelled(), **options)
+
+
+def test_branches_of_a_plain_model_are_none():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    assert branches_of(model) == ()
+    renorm.split_(model, ["weak", "strong"])
+    assert branches_of(model) == ("weak", "strong")

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-import renorm
 from renorm.data import load
 from renorm.recipes.classify import check, configured
-from renorm.train import Processes, branches_of, join, unsynchronized
+from renorm.train import Processes, join, unsynchronized
 from renorm.train.devices import accelerating
 from tests.test_imports import loaded_after
 
@@ -26,13 +25,6 @@ def test_alone_there_is_nothing_to_share():
     with alone.main_first(), unsynchronized(model, last=False):
         model(torch.ones(1, 2)).sum().backward()
     alone.leave()
-
-
-def test_branches_of_a_plain_model_are_none():
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    assert branches_of(model) == ()
-    renorm.split_(model, ["weak", "strong"])
-    assert branches_of(model) == ("weak", "strong")
 
 
 def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch):

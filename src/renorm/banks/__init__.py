@@ -18,9 +18,11 @@ from renorm.banks.observe import (
     unreached,
     without,
 )
+from renorm.banks.pool import pool_statistics_
 from renorm.banks.sites import (
     Branch,
     SiteTensors,
+    branches_of,
     check_called,
     fingerprint,
     hash_of,
@@ -47,6 +49,7 @@ __all__ = [
     "SiteTensors",
     "Statistics",
     "blend",
+    "branches_of",
     "call",
     "check_all_finite",
     "check_called",
@@ -66,6 +69,7 @@ __all__ = [
     "num_samples",
     "observed",
     "of_other_kinds",
+    "pool_statistics_",
     "read_elsewhere",
     "recalibrate_",
     "resolve",

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from renorm.layers import Site, called, moving, quantized, read_by_parents, running, scripted, sites_of
+from renorm.routing import route_of
 
 Branch = str | Mapping[str, str] | None  # of a model, of each site by patterns of names, or what all branches share
 
@@ -269,3 +270,9 @@ def _others(model: nn.Module) -> dict[str, Tensor]:
     return {
         k: v for k, v in sorted(own, key=itemgetter(0)) if isinstance(v, Tensor) and not (sites and k.startswith(sites))
     }
+
+
+def branches_of(model: nn.Module) -> tuple[str, ...]:
+    """The branches of a model; none for a plain one."""
+    route = route_of(model)
+    return () if route is None else route.branches

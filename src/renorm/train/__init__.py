@@ -1,10 +1,10 @@
 """Training: one loop, the folder of a run, its checkpoints, and the processes that train together."""
 
 from renorm.train import checkpoint
-from renorm.train.average import Average, remeasure_
+from renorm.train.average import Average
 from renorm.train.batches import Key, Keys, Order, Share, num_batches
 from renorm.train.checkpoint import Checkpoint
-from renorm.train.devices import Processes, branches_of, device_of, join, pool_statistics_, unsynchronized
+from renorm.train.devices import Processes, device_of, join, unsynchronized
 from renorm.train.loop import Callback, Event, Listener, set_rates, train
 from renorm.train.precision import autocast, scaler
 from renorm.train.recipe import Plan, Recipe, Step, check_finite
@@ -29,7 +29,6 @@ __all__ = [
     "Share",
     "Step",
     "autocast",
-    "branches_of",
     "check_finite",
     "check_trackers",
     "checkpoint",
@@ -41,8 +40,6 @@ __all__ = [
     "join",
     "linear",
     "num_batches",
-    "pool_statistics_",
-    "remeasure_",
     "scaler",
     "set_rates",
     "tracking",

@@ -12,10 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from renorm.banks import tracked
 from renorm.extras import require
-from renorm.functional import Moments, all_merge
-from renorm.routing import route_of
 from renorm.train.shards import shard_
 
 # Whether every forward takes the main process's buffers; the name in torch 2.6 is deprecated in 2.15.
@@ -222,34 +219,3 @@ def _describe_to_accelerate(processes: Processes) -> None:
 def unsynchronized(model: nn.Module, last: bool) -> AbstractContextManager[Any]:
     """Keep gradients to this process, but in the last of several backward passes."""
     return nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync()
-
-
-@torch.no_grad()
-def pool_statistics_(model: nn.Module, samples: int) -> None:
-    r"""Replace the running statistics of every process by those of all of them, with one collective.
-
-    .. math:: \mu = \sum_r w_r \mu_r, \qquad \sigma^2 = \sum_r w_r \left(\sigma_r^2 + (\mu_r - \mu)^2\right),
-        \qquad w_r = n_r / \textstyle\sum_s n_s
-
-    which is Chan's merge: the spread of the means counts too.
-
-    Args:
-        model: What trains, its sites with branches or without.
-        samples: Images :math:`n_r` that this process has seen since the statistics were last alike.
-    """
-    sites = [view for branch in branches_of(model) or (None,) for view in tracked(model, branch).values()]
-    if not sites:
-        return
-    means, variances = [site.mean for site in sites], [site.var for site in sites]
-    mean, var = (torch.cat(tensors).double()[None] for tensors in (means, variances))
-    pooled = all_merge(Moments(mean, var, float(samples)), None)
-    sizes = [len(tensor) for tensor in means]
-    for own, found in ((means, pooled.mean), (variances, pooled.var)):
-        for tensor, value in zip(own, found[0].split(sizes), strict=True):
-            tensor.copy_(value)
-
-
-def branches_of(model: nn.Module) -> tuple[str, ...]:
-    """The branches of a model; none for a plain one."""
-    route = route_of(model)
-    return () if route is None else route.branches

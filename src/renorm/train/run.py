@@ -27,7 +27,7 @@ class Run:
 
     @property
     def banks(self) -> Path:
-        """Folder of the banks, one file per branch."""
+        """Folder of the banks, a file each."""
         return self.path / "banks"
 
     @property

@@ -56,8 +56,9 @@ def divided(value: Tensor, like: Tensor) -> Tensor:
     """This process's part of a whole tensor, where another one is divided."""
     if not is_divided(like):
         return value
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
+    assert isinstance(like, DTensor)
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 

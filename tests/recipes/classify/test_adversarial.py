@@ -10,11 +10,11 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.attacks import pgd, trades
+from renorm.banks import branches_of
 from renorm.layers import SandwichBatchNorm
 from renorm.recipes import open_run
 from renorm.recipes.classify import Classification, check, configured
 from renorm.seeds import stable_seed
-from renorm.train import branches_of
 from tests.recipes.classify import small
 
 ADV: dict[str, Any] = {"branches": ("clean", "adv"), "attack_steps": 2, "batch": 32, "eps": "32/255"}

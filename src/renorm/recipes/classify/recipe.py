@@ -17,7 +17,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from renorm.banks import Choice
+from renorm.banks import Choice, branches_of, pool_statistics_, recalibrate_, resolve, tracked
 from renorm.data import CIFAR, Images, evaluation_split, in_order, load, splits_of
 from renorm.evaluate import SOURCE, logits
 from renorm.layers import sites_of
@@ -41,14 +41,11 @@ from renorm.train import (
     Order,
     Recipe,
     autocast,
-    branches_of,
     check_finite,
     checkpoint,
     gathered,
     half_cosine,
     join,
-    pool_statistics_,
-    remeasure_,
     scaler,
     unsynchronized,
 )
@@ -216,8 +213,14 @@ class Classification(Recipe):
             self._seen = 0
         if self.average:
             self.average.copy_buffers(self.model)
-            group = dist.group.WORLD if self.processes.count > 1 else None
-            remeasure_(self.average.model, self._measured(), self._measuring, self._forward, group)
+            self._remeasure(self.average.model)
+
+    def _remeasure(self, model: nn.Module) -> None:
+        """Measure running statistics again, where there are any, each on the views that it describes."""
+        group = dist.group.WORLD if self.processes.count > 1 else None
+        for branch, names in self._measured().items():
+            if tracked(model, resolve(model, branch)):
+                recalibrate_(model, self._measuring(names), branch, group=group, forward=self._forward)
 
     def _measured(self) -> dict[str | None, Sequence[str]]:
         """Each set of running statistics, by a branch that has it, with the branches it describes."""

@@ -9,14 +9,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from renorm.banks import site_tensors
+from renorm.banks import branches_of, site_tensors
 from renorm.data import Images
 from renorm.evaluate import SOURCE
 from renorm.extras import require
 from renorm.models import create, fetching, library_of, load_weights, usual_preprocessing, versioned
 from renorm.recipes.classify.config import PRETRAINED, Config
 from renorm.surgery import sandwich_, split_
-from renorm.train import branches_of
 
 
 class Start(NamedTuple):
