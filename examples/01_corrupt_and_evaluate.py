@@ -4,7 +4,7 @@
 
 Trains a ResNet-8 on scikit-learn's digits, writes a corrupted copy of their test split in CIFAR-10-C's layout (kept in the
 folder, if one is given), reads it back as a published benchmark would be read, and prints accuracy before and after adapting
-the batch-norm statistics. About 20 s on one core; needs `pip install 'renorm[recipes]'`.
+the batch-norm statistics. About 20 s on one core; needs `pip install '.[recipes]'`.
 """
 
 import sys

@@ -5,7 +5,7 @@
 Trains a ResNet-8 on scikit-learn's digits, then shows it the test digits in small batches: as they are, without contrast, and
 as they are again. Prints what the adapter noticed, and the accuracy of the source and of the adapted model in each part. The
 digits come writer by writer, and another hand may look like a change too. About 15 s on one core; needs
-`pip install 'renorm[recipes]'`.
+`pip install '.[recipes]'`.
 """
 
 import copy

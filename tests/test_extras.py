@@ -8,7 +8,7 @@ from renorm.extras import require
 
 
 def test_a_missing_library_says_what_to_install():
-    with pytest.raises(ImportError, match=r"notalibrary is not installed .*pip install 'renorm\[recipes\]'"):
+    with pytest.raises(ImportError, match=r"notalibrary is not installed .*pip install '\.\[recipes\]'"):
         require("notalibrary.part")
 
 

@@ -284,4 +284,4 @@ def test_an_optional_library_missing_or_broken(tmp_path: Path, library: str, bod
     run = python(code, tmp_path)
     assert run.stdout.strip() == "torch.Size([2, 10])", run.stderr
     assert "ImportError" in run.stderr
-    assert "pip install 'renorm[" in run.stderr
+    assert "pip install '.[" in run.stderr

@@ -31,4 +31,4 @@ try:
     renorm.models.create("timm:resnet18")
 except ImportError as error:
     said = str(error)
-assert "pip install 'renorm[timm]'" in said
+assert "pip install '.[timm]'" in said

@@ -36,7 +36,7 @@ def require(module: str) -> Any:
         state = "is not installed" if _is_missing(error, library) else "is installed but does not import"
         raise ImportError(
             f"{library} {state} ({type(error).__name__}: {error}). This part of renorm needs it. "
-            f"Install it with: pip install 'renorm[{extra}]'"
+            f"Install it with: pip install '.[{extra}]', in the folder of renorm."
         ) from error
 
 

@@ -120,7 +120,7 @@ def test_a_missing_library_is_named(
     result = renorm_command(command)
     assert result.status == 1
     assert f"{library.partition('.')[0]} is " in result.err
-    assert "pip install 'renorm[recipes]'" in result.err
+    assert "pip install '.[recipes]'" in result.err
 
 
 def test_an_unknown_option_is_refused(renorm_command: Command):

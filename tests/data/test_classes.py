@@ -91,6 +91,6 @@ def test_labels_in_the_order_of_all_outputs():
 
 def test_without_timm_the_list_of_imagenet_is_missed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "timm.data", None)
-    with pytest.raises(ImportError, match=r"timm is .*pip install 'renorm\[timm\]'"):
+    with pytest.raises(ImportError, match=r"timm is .*pip install '\.\[timm\]'"):
         outputs_of(TIMM, [], "x")
     assert outputs_of(TIMM, TIMM, "x") is not None

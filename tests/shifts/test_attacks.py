@@ -184,7 +184,7 @@ def test_torchattacks_by_name(classifier: Classifier, images: Images, monkeypatc
 def test_libraries_that_are_missing(monkeypatch: pytest.MonkeyPatch):
     for name in ("autoattack", "torchattacks"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"torchattacks is .*Install it with: pip install 'renorm\[attacks\]'"):
+    with pytest.raises(ImportError, match=r"torchattacks is .*Install it with: pip install '\.\[attacks\]'"):
         attacked("torchattacks:PGD")
     with pytest.raises(ImportError, match=r"no registry has. Install it with: pip install git.*or use torchattacks:"):
         attacked("autoattack")
