@@ -53,7 +53,7 @@ def test_a_large_mean_does_not_cancel_the_variance(way: str):
     elif way == "measure":
         renorm.recalibrate_(model, x.split(5))
     elif way == "adapt":
-        renorm.adapt_(model, x, 0)
+        renorm.adapt_(model, x, 0, foreign="adapt")
     else:
         renorm.install_(model, renorm.merge([renorm.measure(model, [part]) for part in x.split(5)]))
     assert_close(model[0].running_mean[:3].double(), mean, rtol=1e-6, atol=0)
