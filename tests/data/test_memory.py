@@ -19,10 +19,9 @@ IMAGES, SIDE, CLASSES = 50_000, 64, 10
 PEAK = 2 * 2**20  # kilobytes
 
 LIMITED = """
-import sys
+import resource, sys
 from renorm.cli import main
 status = main(sys.argv[1:])
-
 print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 sys.exit(status)
 """
