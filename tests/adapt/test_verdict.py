@@ -27,7 +27,7 @@ def photographs(size: int, seed: int = 0) -> Tensor:
     return pixels
 
 
-def network(expects: Any = HALF) -> nn.Module:
+def network(expects: Any = HALF) -> Any:
     """A network at home on photographs that were prepared in a way."""
     torch.manual_seed(1)
     layers = [
