@@ -144,7 +144,7 @@ def test_first_and_second_derivatives(name, share, memory_format):
             return torch.func.functional_call(norm, dict(zip(own, values, strict=True)), x)
 
     assert torch.autograd.gradcheck(run, (x, *own.values()))
-    assert torch.autograd.gradgradcheck(run, (x, *own.values()))
+    assert torch.autograd.gradgradcheck(run, (x, *own.values()), fast_mode=True)  # along random directions
 
 
 @pytest.mark.usefixtures("either_side")
