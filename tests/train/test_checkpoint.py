@@ -39,6 +39,9 @@ def test_a_disk_without_room_leaves_the_former(tmp_path: Path, file: str, large:
     ):
         checkpoint.save(tmp_path, 4, new)
     assert error.value.errno == errno.EFBIG
+    with no_room(8192), pytest.raises(OSError, match="cannot be written"):
+        checkpoint.save(tmp_path / "first", 4, new)
+    assert not (tmp_path / "first").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
 
 

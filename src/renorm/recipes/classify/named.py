@@ -165,7 +165,10 @@ def open_file(path: Path, device: str | None = None) -> NamedModel:
 
 
 def _described(path: Path, weights: Mapping[str, Tensor], about: dict[str, Any]) -> Classifier:
-    config = config_of(about)
+    try:
+        config = config_of(about)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     check_trusted(config.network.model, path)
     model = build(config, len(about["classes"]))
     checkpoint.load_into(model, weights)
