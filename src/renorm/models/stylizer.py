@@ -63,7 +63,7 @@ class Stylizer(nn.Module):
                 f"reads what its encoder gives. Take the one that was trained with it."
             )
         self.encoder, self.decoder, self.eps = encoder.requires_grad_(False), decoder, eps
-        self._hashed: tuple[int, str] | None = None
+        self._hashed: tuple[int, str | None] = -1, None
         channels = encoder.widths[-1]
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
@@ -147,10 +147,10 @@ class Stylizer(nn.Module):
         mean, std = found.mean, (unbiased(found) + self.eps).sqrt()
         return mean[..., None, None].to(features), std[..., None, None].to(features)
 
-    def _hash(self) -> str:
+    def _hash(self) -> str | None:
         """Of the encoder's weights, computed again where they changed."""
         now = versions(self.encoder)
-        if self._hashed is None or self._hashed[0] != now:
+        if self._hashed[0] != now:
             self._hashed = now, fingerprint(self.encoder)
         return self._hashed[1]
 
