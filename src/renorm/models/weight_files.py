@@ -16,9 +16,9 @@ from torch import Tensor
 
 from renorm.files import check_readable
 
-OURS = {  # what a file says of itself that holds something else
-    "renorm.bank/1": "a bank. Install it: renorm.install_(model, renorm.Bank.load(path)), on the command line --bank or --banks",
-    "renorm.adapter/1": "the memory of a stream. Load it: renorm.Adapter.load",
+OURS = {  # what a file says of itself that holds something else, before the number of its format
+    "renorm.bank": "a bank. Install it: renorm.install_(model, renorm.Bank.load(path)), on the command line --bank or --banks",
+    "renorm.adapter": "the memory of a stream. Load it: renorm.Adapter.load",
 }
 TABLE = "what images add to a table, results.csv. Name the folder of the run as the model instead"
 
@@ -54,7 +54,7 @@ def is_safetensors(path: Path) -> bool:
 
 def other_than_weights(about: Mapping[str, Any]) -> str | None:
     """What a file that renorm wrote is by its metadata, and what it is for, where it holds no weights."""
-    return TABLE if "protocol" in about else OURS.get(str(about.get("format")))
+    return TABLE if "protocol" in about else OURS.get(str(about.get("format")).partition("/")[0])
 
 
 class NotWeightsError(ValueError):
