@@ -25,7 +25,7 @@ def opened(name: str) -> nn.Module:
 
 def photographs(data: str, size: int) -> tuple[Tensor, Tensor]:
     """The centres of all photographs in 0 to 1, and their classes."""
-    images = load(data, split="test", size=256)
+    images = load(data, size=256)
     pixels, labels = images.batch(range(len(images)))
     edge = (256 - size) // 2
     return pixels[..., edge : edge + size, edge : edge + size].float() / 255, labels

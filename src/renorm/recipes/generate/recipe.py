@@ -53,7 +53,7 @@ class Generation(Recipe):
 
     def __init__(self, config: Config, images: Images | None = None, *, device: str | None = None) -> None:
         self.config, self.processes = config, join(device)
-        self.images = load(config.data, "train", size=config.size) if images is None else images
+        self.images = load(config.data, size=config.size) if images is None else images
         self._check()
         size, names = self.images[0][0].shape[-1], self.images.classes
         torch.manual_seed(config.seed)

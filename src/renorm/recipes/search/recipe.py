@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from renorm.data import CellTable, Images, load, nasbench201, seeded, view
+from renorm.data import CellTable, Images, load, nasbench201, seeded, splits_of, view
 from renorm.layers import frozen_statistics
 from renorm.models import EDGES, OPERATIONS, Cell, Classifier, Supernet
 from renorm.recipes.search.config import Config
@@ -24,6 +24,7 @@ from renorm.seeds import stable_seed
 from renorm.train import Key, Order, Plan, Recipe, check_finite, half_cosine, join
 
 WEIGHTS, MIXTURE = "weights", "mixture"
+HOLDOUT = 0.2  # share of images without splits that nothing is trained on
 LOOK = 0.01  # how far the network's weights are moved, in all, to differentiate a gradient by them
 
 
@@ -56,8 +57,9 @@ class Search(Recipe):
     ) -> None:
         self.config, self.processes = config, join(device)
         self._check()
-        self.images = load(config.data, "train", size=config.size) if images is None else images
-        self.test = load(config.data, "test", size=config.size) if test is None else test
+        holdout = HOLDOUT if images is None and not splits_of(config.data) else 0.0
+        self.images = load(config.data, "train", size=config.size, holdout=holdout) if images is None else images
+        self.test = load(config.data, "test", size=config.size, holdout=holdout) if test is None else test
         self.first, self.second = halves(len(self.images), config.seed)
         if min(len(self.first), len(self.second)) < config.batch:
             raise ValueError(

@@ -72,8 +72,8 @@ class Stylization(Recipe):
     ) -> None:
         self.config, self.processes = config, join(device)
         self._check()
-        self.contents = (load(config.contents, "train") if contents is None else contents).whole()
-        self.styles = (load(config.styles, "train") if styles is None else styles).whole()
+        self.contents = (load(config.contents) if contents is None else contents).whole()
+        self.styles = (load(config.styles) if styles is None else styles).whole()
         self.net = begun(config).to(self.processes.device)
         self.networks = {NETWORK: self.net}
         self.optimizers = {
