@@ -43,13 +43,13 @@ def imagenet(tmp_path: Path) -> Path:
 
 
 def test_the_imagenet_recipe_trains_on_a_folder(renorm_command: Command, imagenet: Path, tmp_path: Path):
-    data = ["--data", imagenet / "train", "--test", imagenet / "val", "--size", 112]
+    data = ["--data", imagenet / "train", "--test", imagenet / "val", "--size", 64]
     options = ["--model", "torchvision:resnet18", "--epochs", 1, "--batch", 8, "--keep-last", "--table-images", 0]
     usual = ["--ema", 0.9, "--ema-images", 8, "--label-smoothing", 0.1, "--no-decay-norms", "--accumulate", 2]
     result = renorm_command("train", *data, *options, *usual, "--out", tmp_path / "run")
     assert result.status == 0, result.err
     named = open_run(tmp_path / "run")
-    assert named.classifier.size == 112
+    assert named.classifier.size == 64
     assert [record["step"] for record in Run(tmp_path / "run").history()] == [3]
     evaluated = renorm_command("evaluate", tmp_path / "run", "--shifts", "clean", "weak", "strong")
     assert evaluated.status == 0, evaluated.err
