@@ -36,6 +36,7 @@ def through_a_distributed_checkpoint(model: nn.Module) -> Any:
     """As DCP saves and reads it: what it reads goes into a state dict that is there already."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is (disabled|unavailable)")  # this is one process
+        warnings.filterwarnings("ignore", message="TypedStorage is deprecated")  # what torch 2.6 reads by
         state_dict_saver.save({"model": model.state_dict()}, checkpoint_id=folder)
         state = {"model": {key: torch.zeros_like(t) for key, t in model.state_dict().items()}}
         state_dict_loader.load(state, checkpoint_id=folder)
