@@ -48,10 +48,16 @@ def few_digits() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def drawn() -> None:
+    """For tests that read what is in a chart."""
+
+
 @pytest.fixture(autouse=True)
-def quick(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(trained: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Few images, and charts that are made but not drawn: the run that all share has drawn them, as tests of pages do."""
-    monkeypatch.setattr("renorm.report.svg.svg", lambda chart: f"<!-- {chart.name} -->")
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("renorm.report.svg.svg", lambda chart: f"<!-- {chart.name} -->")
     with few_digits():
         yield
 

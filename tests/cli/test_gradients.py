@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from renorm.report.sections.gradients import TITLE
 from tests.cli.conftest import Command
 
 
+@pytest.mark.usefixtures("drawn")
 def test_gradients_are_on_the_page_if_asked_for(renorm_command: Command, trained: Path, tmp_path: Path):
     runs = [Path(shutil.copytree(trained, tmp_path / name)) for name in ("a", "b")]
     result = renorm_command("report", runs[0], "--gradients", "1", "--out", "one.html", "--no-table")
