@@ -137,6 +137,7 @@ def preparation(
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
+        >>> _ = model[0].running_mean.fill_(0.5), model[0].running_var.fill_(1 / 12)
         >>> preparation(model, 255 * torch.rand(8, 3, 5, 5), renorm.banks.site_tensors(model, None), None, 8).expected
         'values of 0 to 1'
     """

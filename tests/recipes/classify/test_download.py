@@ -52,10 +52,12 @@ def test_commands_take_the_option(command: str):
 
 
 def test_an_opened_model_fetches_its_data(fetched: list[Path]):
-    named = NamedModel(Classifier(torch.nn.Identity(), (), (), size=32), about={"config": {"data": "cifar10"}})
+    named = NamedModel(
+        Classifier(torch.nn.Identity(), (0, 0, 0), (1, 1, 1), size=32), about={"config": {"data": "cifar10"}}
+    )
     with pytest.raises(FileNotFoundError, match="--download"):
         named.images("cifar10")
-    asked = NamedModel(Classifier(torch.nn.Identity(), (), (), size=32), about=named.about, download=True)
+    asked = NamedModel(Classifier(torch.nn.Identity(), (0, 0, 0), (1, 1, 1), size=32), about=named.about, download=True)
     assert asked.config.source.download
     assert len(asked.images("cifar10")) == 4
     assert len(asked.images("digits")) == 450
