@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from copy import deepcopy
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import renorm
 from renorm.layers import Site
 from renorm.models import Cell, CellNetwork, Supernet, create
-from renorm.models.supernet import NORMS
+from renorm.models.supernet import NORMS, MixedCell
 
 PATH = Cell.parse("|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|")
 ALL_3X3 = Cell(("nor_conv_3x3",) * 6)
@@ -136,6 +138,64 @@ def test_folding_takes_the_running_statistics_of_the_path_and_leaves_the_superne
     renorm.recalibrate_(plain, [x, x])
     for key, value in net.state_dict().items():
         assert torch.equal(value, before[key]), key
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("changed", ["hook", "class", "tracked"])
+def test_operations_side_by_side_are_the_operations_one_by_one(norm: str, changed: str):
+    net, x = filled(net_of(norm)), fill(torch.empty(4, 3, 8, 8), 0, 1)
+    if changed == "tracked":
+        other = filled(net_of(norm, statistics="shared"))
+    else:
+        other = deepcopy(net)
+        for cell in (each for each in other.stages if isinstance(each, MixedCell)):
+            if changed == "hook":
+                cell.convs["0_1x1"].register_forward_hook(lambda *_: seen.append(1))
+            else:
+                cell.convs["0_1x1"].__class__ = Convolution
+    seen = Convolution.seen = []
+    draw, found = net.draw(torch.Generator().manual_seed(0)), []
+    for each in (net, other):
+        y = each(x, draw)
+        found.append([y, *torch.autograd.grad(y.square().sum(), list(each.parameters()), allow_unused=True)])
+    assert len(seen) == (0 if changed == "tracked" else 3)  # what somebody asks for is called
+    for mine, theirs in zip(*found, strict=True):
+        assert_close(mine, theirs, rtol=1e-9, atol=1e-11)
+
+
+class Convolution(nn.Conv2d):
+    seen: ClassVar[list[int]] = []
+
+    def forward(self, input: Tensor) -> Tensor:
+        self.seen.append(1)
+        return super().forward(input)
+
+
+def test_a_forward_waits_for_its_draw_once_however_many_sites_there_are():
+    waits = []
+    for cells in (1, 2):
+        net = Supernet(10, width=1, cells=cells, norm="sandwich")
+        draw = net.draw()
+        with Waits() as counted:
+            net(torch.randn(2, 3, 8, 8), draw)
+        waits.append(counted.number)
+    assert waits[0] == waits[1]
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often a number of a tensor is read, for which a device would have to be waited for."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_waiting_is_seen():
+    with Waits() as counted:
+        int(torch.ones(()))
+    assert counted.number == 1
 
 
 def test_what_no_image_has_passed_is_not_folded():

@@ -15,6 +15,9 @@ from renorm.models.cell_network import KERNELS, CellNetwork, PlainCell, Stages, 
 
 NORMS = ("affine-free", "affine", "conditional", "sandwich")
 STATISTICS = ("batch", "shared", "condition")
+SKIP, POOL = OPERATIONS.index("skip_connect"), OPERATIONS.index("avg_pool_3x3")
+LEARNED = {name: OPERATIONS.index(name) for name in KERNELS}
+BARE = (nn.Conv2d, nn.BatchNorm2d, SplitBatchNorm, SandwichBatchNorm)
 Conditions = Sequence[Any]  # of the nodes that edges start from: 0, 1 and 2
 
 
@@ -142,7 +145,7 @@ class Supernet(Stages):
             )
         first, second = drawn[:, 0], drawn[:, 1] + len(OPERATIONS) * drawn[:, 2]
         table = torch.stack([torch.zeros_like(first), first, second], 1)
-        rows: Any = table if torch.compiler.is_compiling() else table.tolist()
+        rows: Any = table.to(self.alpha.device) if torch.compiler.is_compiling() else table.tolist()
         return iter(rows)
 
 
@@ -158,16 +161,49 @@ class MixedCell(nn.Module):
                 self.norms[f"{edge}_{side}x{side}"] = norm(channels, len(OPERATIONS) ** start)
 
     def forward(self, x: Tensor, mixture: Tensor, conditions: Conditions | None) -> Tensor:
+        convolved = self._side_by_side if self._bare else self._one_by_one
         nodes: list[Any] = [x, 0, 0, 0]
         for start in range(3):
             z = nodes[start]
             active, mean = F.relu(z), pooled(z)  # what the edges that leave a node have in common
+            leaving = [edge for edge, (_, from_) in enumerate(EDGES) if from_ == start]
             condition = None if conditions is None else conditions[start]
-            for edge, (end, from_) in enumerate(EDGES):
-                if from_ == start:
-                    parts = [z, *(self._convolved(edge, name, active, condition) for name in KERNELS), mean]
-                    nodes[end] = nodes[end] + sum(w * part for w, part in zip(mixture[edge, 1:], parts, strict=True))
+            for edge, y in zip(leaving, convolved(leaving, active, mixture, condition), strict=True):
+                end = EDGES[edge][0]
+                nodes[end] = nodes[end] + mixture[edge, SKIP] * z + mixture[edge, POOL] * mean + y
         return nodes[3]
+
+    @property
+    def _bare(self) -> bool:
+        """Whether nothing asks its convolutions and norms one by one: no statistics, no hooks, no classes put in later."""
+        modules = [*self.convs.values(), *self.norms.values()]
+        return all(
+            not (each._forward_hooks or each._forward_pre_hooks)
+            and type(each) in BARE
+            and not getattr(each, "track_running_stats", False)
+            for each in modules
+        )
+
+    def _one_by_one(self, edges: list[int], active: Tensor, mixture: Tensor, condition: Any) -> list[Any]:
+        """Of each edge the weighted sum of its convolutions."""
+        parts = [
+            [mixture[edge, number] * self._convolved(edge, name, active, condition) for name, number in LEARNED.items()]
+            for edge in edges
+        ]
+        return [sum(each[1:], each[0]) for each in parts]
+
+    def _side_by_side(self, edges: list[int], active: Tensor, mixture: Tensor, condition: Any) -> Sequence[Tensor]:
+        """The same, all convolutions of one size as one, and the weights in the scales and biases of their norms."""
+        parts = []
+        for name, number in LEARNED.items():
+            keys = [_key(edge, name) for edge in edges]
+            kernels: list[Any] = [self.convs[key].weight for key in keys]
+            norms: list[Any] = [self.norms[key] for key in keys]
+            y = F.conv2d(active, torch.cat(kernels), padding=KERNELS[name] // 2)
+            weights = [mixture[edge, number] for edge in edges]
+            scale, bias = _weighted(norms, weights, active.shape[1], condition)
+            parts.append(F.batch_norm(y, None, None, scale, bias, training=True, eps=norms[0].eps))
+        return (parts[0] + parts[1]).chunk(len(edges), 1)
 
     def along(self, cell: Cell, x: Tensor) -> Tensor:
         """One operation on each edge."""
@@ -213,6 +249,25 @@ def _mixed(module: nn.Module) -> MixedCell:
 def _key(edge: int, operation: str) -> str:
     side = KERNELS[operation]
     return f"{edge}_{side}x{side}"
+
+
+def _weighted(
+    norms: Sequence[Any], weights: Sequence[Tensor], channels: int, condition: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Scales and biases of norms side by side, each times a weight."""
+    rows = _rows(condition)
+    affines = [(norm.weight, norm.bias) if rows is None else norm.affines(rows) for norm in norms]
+    if affines[0][0] is None:
+        return torch.stack(list(weights)).repeat_interleave(channels), None
+    scales, biases = zip(*affines, strict=True)
+    given = [[w * each.view(-1) for w, each in zip(weights, side, strict=True)] for side in (scales, biases)]
+    return torch.cat(given[0]), torch.cat(given[1])
+
+
+def _rows(condition: Any) -> slice | Tensor | None:
+    if condition is None or isinstance(condition, Tensor):
+        return None if condition is None else condition.view(1)
+    return slice(condition, condition + 1)
 
 
 def _norms(norm: str, statistics: str, generator: Generator | None) -> Callable[[int, int], nn.Module]:
