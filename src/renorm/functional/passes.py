@@ -11,6 +11,7 @@ code on a CPU: ``var_mean``, ``x.var`` and strided slices take 10 to 20 times as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import repeat
 from typing import Any
 
@@ -109,9 +110,7 @@ class _Renormalize(Function):
         read = sample_moments(x, scratch=y) if rule is not None else (None, None)
         leaves: list[Any] = [_leaf(t, x.requires_grad) for t in read]
         leaves += [_leaf(t, t is not None and t.requires_grad) for t in tables]
-        # Activation checkpointing would have what autograd keeps of the rule computed again; it is small, so it just stays.
-        # Detached, as a node that holds its own output by a hook is a cycle that nothing frees.
-        with torch.enable_grad(), saved_tensors_hooks(Tensor.detach, _same):
+        with torch.enable_grad(), _kept():
             scale, offset, centre, *others = _alike(x, *(rule(*leaves) if rule is not None else leaves[2:]))
         ctx.save_for_backward(x, *tables)
         ctx.rule, ctx.leaves, ctx.found = rule, leaves, (scale, offset, centre, *others)
@@ -154,6 +153,17 @@ def _input_gradient(ctx: Any, x: Tensor, g: Tensor, gmean: Table, gvar: Table, o
 
 def _leaf(table: Table, wanted: bool) -> Table:
     return table if table is None else table.detach().requires_grad_(wanted)
+
+
+def _kept() -> AbstractContextManager[object]:
+    """What autograd keeps of the rule just stays: activation checkpointing would compute it again, and it is small.
+
+    Only where hooks would take it, as a pair of our own costs 2 % of a call. Detached, as a node that holds its own output by a
+    hook is a cycle that nothing frees.
+    """
+    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    free = hooks is not None and hooks(False) is None
+    return nullcontext() if free else saved_tensors_hooks(Tensor.detach, _same)
 
 
 def _same(t: Tensor) -> Tensor:
