@@ -311,6 +311,7 @@ def test_fused_norms(split: bool, memory_format: torch.memory_format):
 
 @pytest.mark.parametrize("split", [False, True])
 def test_a_compiled_model(split: bool):
+    torch._dynamo.reset()
     model, x = small(dropout=0.0).eval(), images()
     if split:
         renorm.split_(model, ["weak"])

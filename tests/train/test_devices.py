@@ -38,6 +38,12 @@ def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch
         join()
 
 
+def test_a_torch_that_cannot_divide_a_model_on_a_cpu_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(torch.cpu.Stream, "record_event")
+    with pytest.raises(RuntimeError, match=r"on a CPU with torch .* needs a GPU\. Upgrade torch, or leave out --shard"):
+        Processes(CPU, count=2).shard_(nn.Linear(2, 2))
+
+
 def test_each_forward_of_each_process_needs_an_image():
     images = load("digits")
     with pytest.raises(

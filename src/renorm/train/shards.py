@@ -15,7 +15,14 @@ def shard_(model: nn.Module, device: torch.device, count: int) -> None:
     """Divide the parameters of a model among processes: those of each of its sequences are gathered together, then the rest.
 
     Not those of single layers: what a layer gives may be a view, to which FSDP2 cannot attach its backward.
+
+    Raises:
+        RuntimeError: On a CPU with a torch that divides there in its first forward only to fail.
     """
+    if device.type == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        raise RuntimeError(
+            f"--shard on a CPU with torch {torch.__version__}: its FSDP2 needs a GPU. Upgrade torch, or leave out --shard."
+        )
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
