@@ -205,6 +205,38 @@ def always(s: float) -> Callable[[Before], Rule]:
     return lambda before: lambda index, seen: blend(seen, s)
 
 
+def firm(x: Tensor, t: Tensor) -> Tensor:
+    """Nothing up to t, all of it from 2 t on (Gao & Bruce, 1997)."""
+    return x.sign() * torch.minimum(x.abs(), 2 * (x.abs() - t)).clamp(min=0)
+
+
+def sure(x: Tensor, t: Tensor) -> Tensor:
+    """The soft threshold, up to t, of the least unbiased estimate of risk over a site's channels (Donoho & Johnstone, 1995)."""
+    z = (x / t.clamp(min=1e-30)).abs()
+    tried = torch.linspace(0, 1, 13)[:, None]
+    scale = 9.0  # squared standard errors in a threshold of three
+    risk = len(z) - 2 * (z <= tried).sum(1) + scale * torch.minimum(z, tried).square().sum(1)
+    return soft(x, t * tried[int(risk.argmin())])
+
+
+def library(
+    k: float, shrink: Callable[[Tensor, Tensor], Tensor] = soft, *, by_weight: bool = False, most: float = 0.5
+) -> Callable[[Before], Rule]:
+    """The library's rule now, s = min(1/2, 1 / (1 + 2 d)), with other thresholds; or with k standard errors times 2 s."""
+
+    def make(before: Before) -> Rule:
+        gap, noise = (
+            torch.stack([t.mean() for t in ts]) for ts in zip(*((s.gap, s.noise) for s in before.seen), strict=True)
+        )
+        if gap.median() <= 2 * noise.median():
+            return lambda index, seen: blend(seen, 1.0)
+        s = min(most, 1 / (1 + 2 * math.sqrt(max(float((gap - noise).median()), 0.0))))
+        times = k * s / most if by_weight else k
+        return lambda index, seen: thresholded(seen, times, s, shrink)
+
+    return make
+
+
 def prior(size: float) -> Callable[[Before], Rule]:
     """A fixed prior."""
     return lambda before: lambda index, seen: blend(seen, size / (size + seen.samples))
@@ -246,6 +278,13 @@ RULES: dict[str, Callable[[Before], Rule]] = {
     "early": early,
     "dead zone": dead_zone(3),
     "layer-wise, guarded": layerwise,
+    "library": library(3),
+    "library, soft 2": library(2),
+    "library, garrote": library(3, garrote),
+    "library, garrote 4": library(4, garrote),
+    "library, firm": library(3, firm),
+    "library, soft by s": library(3, by_weight=True),
+    "library, sure": library(3, sure),
     "difference, half": difference(0, 0.5),
     "difference, soft 2, half": difference(2, 0.5),
 }
@@ -257,4 +296,5 @@ TWO_FORWARDS = {
     "layer-wise, guarded",
     "soft 2, by model",
     "soft 3, twice by model",
+    *(name for name in RULES if name.startswith("library")),
 }

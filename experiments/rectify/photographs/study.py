@@ -76,7 +76,7 @@ def judged(statistics: Statistics, fast: Fast, name: str, x: Tensor, before: Bef
     if name == "published":
         statistics.give_back()
         renorm.install_(statistics.model, renorm.measure(statistics.model, [x]))
-    elif name == "library":
+    elif name == "adapt_":
         statistics.give_back()
         renorm.adapt_(statistics.model, x)
     else:
@@ -100,14 +100,16 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+")
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--n", type=int, default=32)
+    parser.add_argument("--judged", type=int, help="how many images are judged, fewer than the protocol's")
+    parser.add_argument("--label", default="", help="after the network's name in the file's")
     parser.add_argument("--kind", choices=("random", "sorted"), default="random")
     parser.add_argument("--last", action="store_true", help="the odd rows")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     torch.set_num_threads(1)
     net = network(given.network, given.data)
-    images, statistics, fast = Images(net, given.cache), Statistics(net.model), Fast(net.model)
-    out = given.out / f"{given.network}{'-last' if given.last else ''}.csv"
+    images, statistics, fast = Images(net, given.cache), Statistics(net.model), Fast(net.model, net.size)
+    out = given.out / f"{given.network}{given.label}{'-last' if given.last else ''}.csv"
     done = set()
     if out.exists():
         with out.open() as file:
@@ -139,7 +141,7 @@ def main() -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(",".join(COLUMNS) + "\n")
     for number in given.draws:
-        draw = images.draw(number, given.n, last=given.last, kind=given.kind)
+        draw = images.draw(number, given.n, last=given.last, kind=given.kind, most=given.judged)
         for cell in CELLS[given.cells]:
             key = (given.network, str(given.n), given.kind, str(number), cell)
             names = [name for name in given.rules or RULES if (*key, name) not in done]

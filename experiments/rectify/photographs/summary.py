@@ -119,7 +119,7 @@ def worst(samples: Tensor, keys: Sequence[tuple[str, str]]) -> str:
 def table(file: Path) -> None:
     """Error by corruption, mean of five severities, and its ratio to the source's."""
     found = read(file, 32, "random")
-    names = ["source", "published", "library"]
+    names = ["source", "published", "adapt_"]
     print("| corruption | " + " | ".join(names) + " |\n|---" + "|---" * len(names) + "|")
     errors: dict[str, list[float]] = {name: [] for name in names}
     for cell in ("clean", *STANDARD):
