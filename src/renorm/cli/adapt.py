@@ -13,7 +13,7 @@ from renorm.cli.curve import Drawing, draw
 from renorm.cli.model import ModelOptions
 from renorm.cli.options import Subcommand
 from renorm.cli.targets import check_place, check_targets
-from renorm.recipes.classify import changed
+from renorm.recipes import changed
 
 if TYPE_CHECKING:
     from renorm.adapt import Adaptation

@@ -98,7 +98,7 @@ def train(run: Path, seed: int, device: str | None, console: Console) -> None:
 def evaluate(named: NamedModel, run: Path, seed: int, console: Console) -> None:
     """Chapter 2."""
     from renorm.cli.evaluation import Place, evaluated
-    from renorm.recipes.classify import Evaluation
+    from renorm.recipes import Evaluation
     from renorm.report import finding
 
     results = evaluated(named, Evaluation(seed=seed, adapt=NUM_IMAGES), Place(str(run), str(run)), console)

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from renorm.cli.model import ModelOptions
 from renorm.cli.options import Subcommand
-from renorm.recipes.classify import Evaluation
+from renorm.recipes import Evaluation
 
 if TYPE_CHECKING:
     from renorm.cli.console import Console

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from renorm.cli.console import Console
     from renorm.evaluate import Protocol, Results
-    from renorm.recipes import NamedModel
-    from renorm.recipes.classify import Evaluation
+    from renorm.recipes import Evaluation, NamedModel
     from renorm.shifts import Shift
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm.recipes.classify import option
+from renorm.recipes import option
 
 if TYPE_CHECKING:
     from renorm.recipes import NamedModel

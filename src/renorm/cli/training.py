@@ -49,8 +49,7 @@ def table(recipe: Classification, folder: Path, num_images: int, console: Consol
     """Evaluate what was trained, by the main process; tables of all seeds are of the same images."""
     from renorm.cli.evaluation import Place, evaluated
     from renorm.evaluate import ranks
-    from renorm.recipes import open_run
-    from renorm.recipes.classify import Evaluation
+    from renorm.recipes import Evaluation, open_run
 
     group = ranks.meet() if recipe.processes.count > 1 else None
     named = open_run(folder, str(recipe.processes.device))

@@ -3,7 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from renorm.recipes.asked import Evaluation
 from renorm.recipes.kind import RECIPES, Kind, Opened, kind_of
+from renorm.recipes.options import changed, option
 
 if TYPE_CHECKING:
     from renorm.recipes.classify.named import NamedModel, open_file, open_named, trust_code_of
@@ -12,15 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RECIPES",
+    "Evaluation",
     "Kind",
     "NamedModel",
     "Opened",
+    "changed",
     "config_of",
     "fit",
     "kind_of",
     "open_file",
     "open_named",
     "open_run",
+    "option",
     "page_of_run",
     "prepare",
     "read_records",

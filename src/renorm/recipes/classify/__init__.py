@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from renorm.recipes.classify import score
     from renorm.recipes.classify.adversarial import attack_in_words
-    from renorm.recipes.classify.asked import Evaluation
     from renorm.recipes.classify.checks import check
     from renorm.recipes.classify.config import (
         Attacking,
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
         Network,
         Optimization,
         Writing,
-        changed,
-        option,
     )
     from renorm.recipes.classify.curve import CurveOptions, PreparedCurve, draw_curve, prepare_curve
     from renorm.recipes.classify.exported import exported_choice
@@ -44,7 +41,6 @@ __all__ = [
     "Config",
     "CurveOptions",
     "DataSource",
-    "Evaluation",
     "Exchange",
     "ImageMix",
     "MixOptions",
@@ -55,7 +51,6 @@ __all__ = [
     "Writing",
     "attack_in_words",
     "build",
-    "changed",
     "check",
     "configured",
     "draw_curve",
@@ -63,7 +58,6 @@ __all__ = [
     "gradients_of_run",
     "input_of",
     "located",
-    "option",
     "options_of",
     "prepare_curve",
     "read",
@@ -83,7 +77,6 @@ _MODULE_OF = {
     "Config": "config",
     "CurveOptions": "curve",
     "DataSource": "config",
-    "Evaluation": "asked",
     "Exchange": "config",
     "ImageMix": "config",
     "MixOptions": "config",
@@ -94,7 +87,6 @@ _MODULE_OF = {
     "Writing": "config",
     "attack_in_words": "adversarial",
     "build": "start",
-    "changed": "config",
     "check": "checks",
     "configured": "flat",
     "draw_curve": "curve",
@@ -102,7 +94,6 @@ _MODULE_OF = {
     "gradients_of_run": "gradients",
     "input_of": "files",
     "located": "paths",
-    "option": "config",
     "options_of": "flat",
     "prepare_curve": "curve",
     "read": "recipe",

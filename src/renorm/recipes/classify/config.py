@@ -6,8 +6,8 @@ needs torch, so that the command line shows its options at once. Each group is c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -412,21 +412,3 @@ class Config:
         how = self.writing
         trackers = dict.fromkeys((*["tensorboard"] * how.tensorboard, *how.trackers))
         return Plan(self.optimization.epochs, steps, how.save_every, tuple(trackers))
-
-
-def option(name: str, value: object) -> str:
-    """A field as the command line has it.
-
-    Example:
-        >>> option("attack_start", False), option("ema_images", 64)
-        ('--no-attack-start', '--ema-images')
-    """
-    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
-
-
-def changed(options: Any) -> str:
-    """Those of a group of options that are not as they are by default, as the command line has them."""
-    values = {each.name: getattr(options, each.name) for each in fields(options)}
-    return ", ".join(
-        option(each.name, values[each.name]) for each in fields(options) if values[each.name] != each.default
-    )

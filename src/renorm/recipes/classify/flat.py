@@ -13,7 +13,8 @@ from functools import cache
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
-from renorm.recipes.classify.config import VIEW, Config, option
+from renorm.recipes.classify.config import VIEW, Config
+from renorm.recipes.options import option
 
 REMEDIES = {"mix": "--mix exchange", "image": "--mix cutmix", "average": "--ema 0.999"}  # what turns a group on
 

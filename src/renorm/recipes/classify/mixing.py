@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from renorm.banks import evaluating
 from renorm.data import SMALL
 from renorm.mix import CutMix, Mix, Mixup, MomentExchange
-from renorm.recipes.classify.config import option
+from renorm.recipes.options import option
 from renorm.seeds import stable_seed
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from renorm.evaluate import (
     unknown,
     usual,
 )
-from renorm.recipes.classify.asked import Evaluation, ThreatOptions
-from renorm.recipes.classify.config import changed
+from renorm.recipes.asked import Evaluation, ThreatOptions
 from renorm.recipes.classify.recipe import read
 from renorm.recipes.classify.threat import threat_of
+from renorm.recipes.options import changed
 from renorm.shifts import DEFAULT, Shift, Threat, domains, is_made, make_shifts, read_shifts
 
 if TYPE_CHECKING:

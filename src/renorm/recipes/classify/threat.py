@@ -9,7 +9,7 @@ from renorm.shifts import Threat
 
 if TYPE_CHECKING:
     from renorm.evaluate import Choice
-    from renorm.recipes.classify.asked import ThreatOptions
+    from renorm.recipes.asked import ThreatOptions
     from renorm.recipes.classify.config import Config
 
 
