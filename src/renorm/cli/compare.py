@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -12,6 +12,8 @@ from renorm.cli.console import counted
 from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from renorm.cli.console import Console
     from renorm.evaluate import Results
 
@@ -44,16 +46,29 @@ class Compare(Subcommand):
 
     def run(self, console: Console) -> None:
         """Run the command."""
-        from renorm.evaluate import differences, remarks
-        from renorm.report import terminal
-
         a, b = read(self.a), read(self.b)
-        found = differences(a, b, self.banks, self.ignore, self.shifts)
+        if a.only() and b.only():
+            self.accuracies(a, b, console)
+        else:
+            self.measures(a, b, console)
+
+    def tell(self, a: Results, b: Results, found: Sequence[Any], console: Console) -> None:
+        """Say what is compared, and what differs that may."""
+        from renorm.evaluate import remarks
+
         notes = remarks(a.protocol, b.protocol)
         console.say(f"A = {self.a}: {a.protocol.model}\nB = {self.b}: {b.protocol.model}")
         for note in notes:
             console.say(note, style="dim")
         console.found(a=self.a, b=self.b, notes=notes, differences=found)
+
+    def accuracies(self, a: Results, b: Results, console: Console) -> None:
+        """Show what tables bank x shift differ by."""
+        from renorm.evaluate import differences
+        from renorm.report import terminal
+
+        found = differences(a, b, self.banks, self.ignore, self.shifts)
+        self.tell(a, b, found, console)
         for banks in dict.fromkeys(each.banks for each in found):
             console.show()
             shifts = [(each.shift, each.severity) for each in found if each.banks == banks]
@@ -61,6 +76,20 @@ class Compare(Subcommand):
         counts = sorted({len(a.hits[each.banks[0], each.shift, each.severity]) for each in found})
         images = counted(counts[0], "image") if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
         console.say(f"accuracy in %, differences in points, paired bootstrap 95 % intervals over {images}", style="dim")
+
+    def measures(self, a: Results, b: Results, console: Console) -> None:
+        """Show what tables bank x measure differ by."""
+        from renorm.evaluate import measure_differences
+        from renorm.report import terminal
+
+        if self.shifts:
+            raise ValueError("--shifts with tables of measures: they have none. Leave it out.")
+        found = measure_differences(a, b, self.banks, self.ignore)
+        self.tell(a, b, found, console)
+        for banks in dict.fromkeys(each.banks for each in found):
+            console.show()
+            console.show(terminal.measure_differences([each for each in found if each.banks == banks]))
+        console.say("paired bootstrap 95 % intervals, of measures that are means over images", style="dim")
 
 
 def read(path: Path) -> Results:

@@ -90,18 +90,20 @@ def clear(folder: Path) -> None:
 
 def train(run: Path, seed: int, device: str | None, console: Console) -> None:
     """Chapter 1."""
-    from renorm.cli.training import trained
+    from renorm.cli.training import tell, trained
 
-    trained(replace(CONFIG, seed=seed), run, console, device=device)
+    trained(replace(CONFIG, seed=seed), run, console, tell, device=device)
 
 
 def evaluate(named: NamedModel, run: Path, seed: int, console: Console) -> None:
     """Chapter 2."""
     from renorm.cli.evaluation import Place, evaluated
-    from renorm.recipes import Evaluation
+    from renorm.recipes import Evaluation, prepare_table
     from renorm.report import finding
 
-    results = evaluated(named, Evaluation(seed=seed, adapt=NUM_IMAGES), Place(str(run), str(run)), console)
+    asked = Evaluation(seed=seed, adapt=NUM_IMAGES)
+    prepared = prepare_table(CONFIG.recipe, named, asked, model=str(run), command=console.invocation)
+    results = evaluated(prepared, Place(str(run)), console)
     console.show(f"\n{finding(results)}")
 
 

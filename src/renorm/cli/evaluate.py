@@ -26,45 +26,34 @@ class Evaluate(Subcommand):
     Args:
         model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
         asked: What to evaluate.
-        alexnet: Whose errors of AlexNet the mean corruption error is relative to: imagenet, cifar10 or cifar100; by default
-            those of the data, if these are among them.
         out: Where to write the table, a .csv; by default results.csv of the run.
         source: Where a model given by name comes from.
     """
 
     model: Positional[str]
     asked: Evaluation = field(default_factory=Evaluation)
-    alexnet: str | None = None
     out: Path | None = None
     source: ModelOptions = field(default_factory=ModelOptions)
 
     def run(self, console: Console) -> None:
         """Run the command, in every process that torchrun started."""
         from renorm.cli.evaluation import Place, evaluated
-        from renorm.evaluate import ranks
+        from renorm.evaluate import check_table_name, ranks
+        from renorm.recipes import prepare_table
         from renorm.train import join
 
-        self.check()
+        if self.out is not None:
+            check_table_name(self.out)
+        self.asked.check()
         processes = join(self.common.device)
         if not processes.main:
             console.leave_to_others()
         try:
             weights = f" {self.source.weights}" if self.source.weights else ""
             device = str(processes.device) if processes.count > 1 else self.common.device
-            named = self.source.open(self.model, device)
-            place = Place(self.model, f"{self.model}{weights}", self.out, self.alexnet)
-            evaluated(named, self.asked, place, console, ranks.meet() if processes.count > 1 else None)
+            recipe, opened = self.source.open_any(self.model, device)
+            about = {"model": f"{self.model}{weights}", "command": console.invocation}
+            prepared = prepare_table(recipe, opened, self.asked, **about)
+            evaluated(prepared, Place(self.model, self.out), console, ranks.meet() if processes.count > 1 else None)
         finally:
             processes.leave()
-
-    def check(self) -> None:
-        """Refuse at once what would otherwise be found at the end."""
-        from renorm.evaluate import check_table_name
-        from renorm.metrics import alexnet
-        from renorm.recipes.classify import score
-
-        if self.out is not None:
-            check_table_name(self.out)
-        if self.alexnet is not None:
-            alexnet(self.alexnet)
-        score.check(self.asked)

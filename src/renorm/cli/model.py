@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from renorm.recipes import option
 
@@ -38,7 +38,7 @@ class ModelOptions:
     download: bool = False
 
     def open(self, name: str, device: str | None = None, *, tracked: bool = False) -> NamedModel:
-        """A model by its name, on a device, which fetches its data if asked to.
+        """A classifier by its name, on a device, which fetches its data if asked to.
 
         Args:
             name: Folder of a run, a file that renorm wrote, or a model's name.
@@ -46,10 +46,35 @@ class ModelOptions:
             tracked: Whether its norms must have running statistics, which is looked at before weights are fetched.
 
         Raises:
-            ValueError: If only one of mean and std is given, or the model cannot be made.
+            ValueError: If only one of mean and std is given, or the model cannot be made or is no classifier.
             FileNotFoundError: If there is no such run or file.
         """
         return replace(self.find(name, device, tracked), download=self.download)
+
+    def open_any(self, name: str, device: str | None = None) -> tuple[str, Any]:
+        """What a name stands for, be it a run of another recipe, and the recipe; options as of :meth:`open`.
+
+        Raises:
+            ValueError: If it cannot be made, or its runs have no such option.
+            FileNotFoundError: If there is no such run or file.
+        """
+        from renorm.recipes import USUAL, changed, open_run
+
+        recipe = self.recipe(name)
+        if recipe == USUAL:
+            return recipe, self.open(name, device)
+        if others := changed(self):
+            raise ValueError(
+                f"{others} with {name}, a run of the recipe {recipe!r}: it would do nothing. Leave it out."
+            )
+        return recipe, open_run(Path(name), device)
+
+    def recipe(self, name: str) -> str:
+        """The recipe of what a name stands for."""
+        from renorm.models import is_name
+        from renorm.recipes import USUAL, recipe_at
+
+        return recipe_at(Path(name)) if not is_name(name) and Path(name).is_dir() else USUAL
 
     def find(self, name: str, device: str | None = None, tracked: bool = False) -> NamedModel:
         """The model of a run's folder, of a file that renorm wrote, or of an architecture's name.
@@ -60,12 +85,16 @@ class ModelOptions:
         """
         from renorm.models import is_name
         from renorm.recipes import open_file, open_named, open_run, trust_code_of
+        from renorm.recipes.classify import check_classifier
+        from renorm.train import Run
 
         if (self.mean is None) != (self.std is None):
             raise ValueError("only one of --mean and --std given: normalization needs both. Add the other.")
         if not is_name(name):
-            self._check_named(name)
             path = Path(name)
+            if path.is_dir():
+                check_classifier(Run(path).config(), path)
+            self._check_named(name)
             if self.trust_code:
                 trust_code_of(path)
             return open_run(path, device) if path.is_dir() or not path.suffix else open_file(path, device)

@@ -90,7 +90,7 @@ class Report(Subcommand):
         record, head, sections = page_of_run(path, self.data, self.asked({"": path}))
         console.found(rows=record.results.rows)
         if self.table:
-            console.show(terminal.results(record.results, f"{path}: bank x shift"))
+            console.show(terminal.results(record.results, str(path)))
         write_page(self.out or Run(path).report, head, sections, console, self.png)
 
     def several(self, console: Console) -> None:

@@ -33,7 +33,7 @@ class Train(Subcommand):
 
     def run(self, console: Console) -> None:
         """Run the command."""
-        from renorm.cli.training import table, trained
+        from renorm.cli.training import table, tell, trained
         from renorm.recipes.classify import resumed
         from renorm.train import Run
 
@@ -42,7 +42,7 @@ class Train(Subcommand):
         if self.resume:
             config = resumed(run, self.options, console.typed)
             console.say(f"going on with {run.path}", style="dim")
-        recipe = trained(config, run.path, console, resume=self.resume, device=self.common.device)
+        recipe = trained(config, run.path, console, tell, resume=self.resume, device=self.common.device)
         if config.writing.table_images:
             table(recipe, run.path, config.writing.table_images, console)
         recipe.processes.leave()

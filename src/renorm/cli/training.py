@@ -4,30 +4,45 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from renorm.cli.console import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rich.progress import Progress, TaskID
 
     from renorm.cli.console import Console
-    from renorm.recipes.classify import Classification, Config
-    from renorm.train import Event
+    from renorm.recipes.classify import Classification
+    from renorm.train import Event, Recipe
 
 TOGETHER = "norms use the statistics of all together"
 APART = "each normalizes by its own batch, running statistics are pooled before they are used (--sync-bn: all together)"
 
 
 def trained(
-    config: Config, folder: Path, console: Console, *, resume: bool = False, device: str | None = None
-) -> Classification:
-    """Train under a progress bar; only the main process speaks. The recipe, which is trained."""
+    config: Any,
+    folder: Path,
+    console: Console,
+    tell: Callable[[Any, Console], None],
+    *,
+    resume: bool = False,
+    device: str | None = None,
+) -> Recipe:
+    """Train under a progress bar; only the main process speaks. The recipe, which is trained.
+
+    Args:
+        config: Of any recipe.
+        folder: Of the run.
+        console: Where to tell.
+        tell: Says what is trained, given the recipe.
+        resume: Whether to go on with the run in the folder.
+        device: Where to train.
+    """
     from renorm.recipes import fit, prepare
 
-    recipe: Classification = prepare(config, device)  # pyright: ignore[reportAssignmentType]
+    recipe = prepare(config, device)
     if not recipe.processes.main:
         console.leave_to_others()
     tell(recipe, console)
@@ -45,19 +60,23 @@ def trained(
     return recipe
 
 
-def table(recipe: Classification, folder: Path, num_images: int, console: Console) -> None:
+def table(recipe: Recipe, folder: Path, num_images: int, console: Console) -> None:
     """Evaluate what was trained, by the main process; tables of all seeds are of the same images."""
     from renorm.cli.evaluation import Place, evaluated
     from renorm.evaluate import ranks
-    from renorm.recipes import Evaluation, open_run
+    from renorm.recipes import Evaluation, open_run, prepare_table, recipe_at
 
     group = ranks.meet() if recipe.processes.count > 1 else None
-    named = open_run(folder, str(recipe.processes.device))
-    evaluated(named, Evaluation(num_images=num_images), Place(str(folder), str(folder)), console, group)
+    opened, about = (
+        open_run(folder, str(recipe.processes.device)),
+        {"model": str(folder), "command": console.invocation},
+    )
+    prepared = prepare_table(recipe_at(folder), opened, Evaluation(num_images=num_images), **about)
+    evaluated(prepared, Place(str(folder)), console, group)
 
 
 def tell(recipe: Classification, console: Console) -> None:
-    """Say what is trained."""
+    """Say what classifier is trained."""
     from renorm.recipes.classify import attack_in_words
 
     config, processes = recipe.config, recipe.processes
@@ -85,19 +104,20 @@ class Meter:
         recipe: What trains.
     """
 
-    def __init__(self, console: Console, bar: Progress, recipe: Classification) -> None:
+    def __init__(self, console: Console, bar: Progress, recipe: Recipe) -> None:
         plan = recipe.plan
-        self.console, self.bar, self.plan, self.examples = console, bar, plan, recipe.config.examples
+        self.console, self.bar, self.plan, self.examples = console, bar, plan, 0
         self.task: TaskID = bar.add_task("train", total=plan.total, numbers="")
         self.epochs = plan.total // plan.steps
         self.seconds, self.since, self.first = 0.0, time.perf_counter(), None
 
     def __call__(self, event: Event) -> None:
-        """Show one step: loss, accuracy of each branch, images per second."""
+        """Show one step: losses, accuracies in training, images per second."""
+        self.examples = event.examples
         self.seconds = event.seconds if not self.seconds else 0.9 * self.seconds + 0.1 * event.seconds
         numbers = [
             f"epoch {min((event.step - 1) // self.plan.steps + 1, self.epochs)}/{self.epochs}",
-            *parts(event.means, "accuracy/"),
+            *parts(event.means),
             self.rate,
         ]
         self.bar.update(self.task, completed=event.step, numbers="  ".join(numbers))
@@ -108,18 +128,28 @@ class Meter:
         return f"{self.examples / self.seconds:,.0f} images/s" if self.seconds else ""
 
     def epoch(self, record: Mapping[str, float]) -> None:
-        """Tell one epoch: loss and accuracies in training, accuracies in the test, images per second, time left."""
+        """Tell one epoch: losses and accuracies in training, accuracies in the test, images per second, time left."""
         number = int(record["epoch"])
-        tested = [f"test {text}" for text in parts(record, "test/", loss=False)]
+        tested = [f"test {text}" for text in shares(record, "test/")]
         left = duration(record["seconds"] * (self.epochs - number))
-        words = [f"epoch {number}/{self.epochs}", *parts(record, "accuracy/"), *tested, self.rate, f"{left} left"]
+        words = [f"epoch {number}/{self.epochs}", *parts(record), *tested, self.rate, f"{left} left"]
         self.console.log("  ".join(word for word in words if word))
 
 
-def parts(numbers: Mapping[str, float], prefix: str, *, loss: bool = True) -> list[str]:
-    """The loss, and accuracies by the name after a prefix."""
-    found = [f"{name.removeprefix(prefix)} {value:.1%}" for name, value in numbers.items() if name.startswith(prefix)]
-    return [f"loss {numbers['loss']:.3f}", *found] if loss else found
+def parts(numbers: Mapping[str, float]) -> list[str]:
+    """The loss, or all losses where there is none of the whole, and accuracies.
+
+    Example:
+        >>> parts({"loss": 1, "loss/weak": 1, "accuracy/weak": 0.5}), parts({"loss/generator": 1, "loss/critic": 2})
+        (['loss 1.000', 'weak 50.0%'], ['loss/generator 1.000', 'loss/critic 2.000'])
+    """
+    losses = [name for name in numbers if name == "loss"] or [name for name in numbers if name.startswith("loss/")]
+    return [*(f"{name} {numbers[name]:.3f}" for name in losses), *shares(numbers, "accuracy/")]
+
+
+def shares(numbers: Mapping[str, float], prefix: str) -> list[str]:
+    """Shares by the name after a prefix."""
+    return [f"{name.removeprefix(prefix)} {value:.1%}" for name, value in numbers.items() if name.startswith(prefix)]
 
 
 def duration(seconds: float) -> str:

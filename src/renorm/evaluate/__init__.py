@@ -14,14 +14,17 @@ from renorm.evaluate.averages import (
 )
 from renorm.evaluate.banks import SOURCE, Adapted, TrainingImages, choose, unknown, usual
 from renorm.evaluate.compare import Difference, check_alike, differences, mean_difference, remarks
+from renorm.evaluate.compare_measures import MeasureDifference, measure_differences
 from renorm.evaluate.curve import Curve, curve_rows, forget_partial, make_curve, partial_under, write_curve
 from renorm.evaluate.curve_points import CurvePlan, plan_curve
 from renorm.evaluate.former import Former, free_name, read_former
 from renorm.evaluate.judged import Judged, divide, judge
+from renorm.evaluate.measured import Measured, MeasuredTable
 from renorm.evaluate.methods import USUAL_METHODS, Method
 from renorm.evaluate.overview import check_standard, overview
 from renorm.evaluate.predictions import PredictionChange, prediction_change
-from renorm.evaluate.protocol import ImageSet, Protocol, describe, label
+from renorm.evaluate.prepared import PartCallback, PartListener, PreparedTable
+from renorm.evaluate.protocol import ImageSet, Protocol, describe, fingerprint, label, versions
 from renorm.evaluate.reference import reference_of
 from renorm.evaluate.results import CellKey, Results, Row, check_table_name, read_results, write_results
 from renorm.evaluate.scores import check_classes, logits, outputs
@@ -41,8 +44,14 @@ __all__ = [
     "Former",
     "ImageSet",
     "Judged",
+    "MeasureDifference",
+    "Measured",
+    "MeasuredTable",
     "Method",
+    "PartCallback",
+    "PartListener",
     "PredictionChange",
+    "PreparedTable",
     "Protocol",
     "Results",
     "Row",
@@ -59,6 +68,7 @@ __all__ = [
     "differences",
     "divide",
     "evaluate",
+    "fingerprint",
     "forget_partial",
     "free_name",
     "judge",
@@ -72,6 +82,7 @@ __all__ = [
     "mean_corruption_error",
     "mean_difference",
     "mean_interval",
+    "measure_differences",
     "outputs",
     "overview",
     "partial_under",
@@ -86,6 +97,7 @@ __all__ = [
     "remarks",
     "unknown",
     "usual",
+    "versions",
     "write_curve",
     "write_results",
 ]

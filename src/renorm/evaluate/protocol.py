@@ -107,7 +107,7 @@ class Protocol:
     @property
     def known(self) -> bool:
         """Whether it says anything: a table of before protocols were written does not."""
-        return self.data is not None or bool(self.stored)
+        return self.data is not None or bool(self.stored or self.weights)
 
     @property
     def normalization(self) -> str:

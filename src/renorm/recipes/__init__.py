@@ -4,16 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from renorm.recipes.asked import Evaluation
-from renorm.recipes.kind import RECIPES, Kind, Opened, kind_of
+from renorm.recipes.kind import RECIPES, USUAL, Kind, Opened, kind_of
 from renorm.recipes.options import changed, option
 
 if TYPE_CHECKING:
     from renorm.recipes.classify.named import NamedModel, open_file, open_named, trust_code_of
     from renorm.recipes.pages import page_of_run, read_records
-    from renorm.recipes.runs import config_of, fit, open_run, prepare
+    from renorm.recipes.runs import config_of, fit, open_run, prepare, prepare_table, recipe_at
 
 __all__ = [
     "RECIPES",
+    "USUAL",
     "Evaluation",
     "Kind",
     "NamedModel",
@@ -28,7 +29,9 @@ __all__ = [
     "option",
     "page_of_run",
     "prepare",
+    "prepare_table",
     "read_records",
+    "recipe_at",
     "trust_code_of",
 ]
 
@@ -41,7 +44,9 @@ _MODULE_OF = {
     "open_run": "runs",
     "page_of_run": "pages",
     "prepare": "runs",
+    "prepare_table": "runs",
     "read_records": "pages",
+    "recipe_at": "runs",
     "trust_code_of": "classify.named",
 }
 

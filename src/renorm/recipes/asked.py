@@ -1,9 +1,15 @@
-"""What is asked for when a classifier is evaluated; without torch, so that the command line shows its options at once."""
+"""What is asked for when a model is evaluated; without torch, so that the command line shows its options at once.
+
+One command evaluates the runs of all recipes, so their options stand side by side here; a kind says which of them it has.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
+
+from renorm.recipes.options import changed, option
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class ThreatOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What to evaluate.
+    """What to evaluate; runs of some recipes have some of these alone, and refuse the others.
 
     Args:
         data: Images to evaluate on; a run knows its own.
@@ -49,6 +55,8 @@ class Evaluation:
         prior: How many images the source bank counts for when adapting; auto, the default, reads it off the images of each
             shift, and keeps the source where what they show may be chance.
         seed: Of the draw, the shifts and the intervals.
+        alexnet: Whose errors of AlexNet the mean corruption error is relative to: imagenet, cifar10 or cifar100; by default
+            those of the data, if these are among them.
         attacks: What the attacks among the shifts may do.
     """
 
@@ -63,4 +71,44 @@ class Evaluation:
     adapt: int = 0
     prior: float | Literal["auto"] = "auto"
     seed: int = 0
+    alexnet: str | None = None
     attacks: ThreatOptions = field(default_factory=ThreatOptions)
+
+    def check(self) -> None:
+        """Refuse what cannot be, before anything is read.
+
+        Raises:
+            ValueError: A negative number of images, an option without the one that it is about, or an unknown reference.
+        """
+        for name, value in (("num-images", self.num_images), ("adapt", self.adapt)):
+            if value < 0:
+                raise ValueError(f"--{name} {value}: a number of images is needed. Name one, or leave it out.")
+        if self.skip_damaged and self.data is None:
+            raise ValueError(
+                "--skip-damaged without --data: it would do nothing, as a run's own images are read as they were for its "
+                "training. Name images by --data, or leave it out."
+            )
+        if self.prior != Evaluation.prior and not self.adapt:
+            raise ValueError(
+                f"--prior {self.prior} without --adapt: no bank is adapted. Add --adapt 32, or leave it out."
+            )
+        if self.alexnet is not None:
+            from renorm.metrics import alexnet
+
+            alexnet(self.alexnet)
+
+    def check_known(self, recipe: str, known: Collection[str]) -> None:
+        """Refuse options that runs of a recipe do not have.
+
+        Args:
+            recipe: Its name.
+            known: Names of the options that it has.
+
+        Raises:
+            ValueError: If another was given.
+        """
+        if others := changed(self, known=known):
+            raise ValueError(
+                f"{others} with a run of the recipe {recipe!r}: what its runs are evaluated by is "
+                f"{', '.join(option(name, True) for name in known) or 'nothing'}. Leave the other options out."
+            )

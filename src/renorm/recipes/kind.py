@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from renorm.banks import Bank
+    from renorm.evaluate import PreparedTable
     from renorm.report import Head, Record, Section
     from renorm.train import Recipe
 
@@ -31,6 +32,9 @@ class Kind(NamedTuple):
         open: Opens the folder of a run on a device, or on the usual one.
         options: All options of a run by name, from its config.json.
         show: The head of a run's page, and the sections that there are.
+        asks: Names of the options of :class:`Evaluation` that its runs have.
+        evaluate: Prepares the table of what :attr:`open` gave and an :class:`Evaluation` of such options, with ``model=`` and
+            ``command=`` as the table names them.
     """
 
     config: type[Any]
@@ -39,6 +43,8 @@ class Kind(NamedTuple):
     open: Callable[[Path, str | None], Opened]
     options: Callable[[Mapping[str, Any]], dict[str, Any]]
     show: Callable[[Record], tuple[Head, list[Section]]]
+    asks: tuple[str, ...]
+    evaluate: Callable[..., PreparedTable]
 
 
 class Recipes(Mapping[str, Kind]):
@@ -48,21 +54,26 @@ class Recipes(Mapping[str, Kind]):
         modules: Of each name, where its ``KIND`` is.
     """
 
-    def __init__(self, modules: Mapping[str, str]) -> None:
-        self._modules = modules
+    def __init__(self, modules: dict[str, str]) -> None:
+        self.modules = modules
 
     def __getitem__(self, name: str) -> Kind:
-        return import_module(self._modules[name]).KIND
+        return import_module(self.modules[name]).KIND
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(self.modules)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self.modules)
 
 
 RECIPES = Recipes({"classify": "renorm.recipes.classify.kind"})
 USUAL = "classify"  # of files from before they said it
+
+
+def recipe_of(about: Mapping[str, Any]) -> str:
+    """The name of the recipe that a run's config.json, or the description in a checkpoint, says."""
+    return about.get("recipe", USUAL)
 
 
 def kind_of(about: Mapping[str, Any]) -> Kind:
@@ -71,7 +82,7 @@ def kind_of(about: Mapping[str, Any]) -> Kind:
     Raises:
         ValueError: If there is no such recipe.
     """
-    name = about.get("recipe", USUAL)
+    name = recipe_of(about)
     if name not in RECIPES:
         raise ValueError(
             f"a run of the recipe {name!r}: one of {', '.join(RECIPES)} is needed. Upgrade renorm, or train it again."

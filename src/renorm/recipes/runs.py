@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
-from renorm.recipes.kind import RECIPES, kind_of
+from renorm.evaluate import PreparedTable
+from renorm.recipes.asked import Evaluation
+from renorm.recipes.kind import RECIPES, kind_of, recipe_of
 from renorm.train import Callback, Listener, Recipe, Run, check_trackers, tracking, train
 from renorm.version import __version__
 
@@ -100,14 +102,50 @@ def open_run(path: Path, device: str | None = None) -> Any:
     return kind_of(Run(path).config()).open(path, device)
 
 
+def recipe_at(path: Path) -> str:
+    """The recipe of the run in a folder.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+    """
+    return recipe_of(Run(path).config())
+
+
+def prepare_table(
+    recipe: str, opened: Any, asked: Evaluation | None = None, *, model: str = "", command: str = ""
+) -> PreparedTable:
+    """The table of what a run opened as, with all that could be refused refused; its ``compute`` makes it.
+
+    Args:
+        recipe: The name of its recipe.
+        opened: What :func:`open_run` gave, or a classifier by a file or a name.
+        asked: What to evaluate; by default what is usual.
+        model: What it is called in the table.
+        command: What was typed, if anything was.
+
+    Raises:
+        ValueError: If the recipe has no such option, or it would do nothing; if there are no such banks, images or shifts.
+        FileNotFoundError: If images are not where they were.
+    """
+    asked, kind = asked or Evaluation(), RECIPES[recipe]
+    asked.check_known(recipe, kind.asks)
+    asked.check()
+    return kind.evaluate(opened, asked, model=model, command=command)
+
+
 def config_of(about: Mapping[str, Any]) -> Any:
     """The configuration that a run's config.json, or the description in a checkpoint, holds."""
     return kind_of(about).read(about)
 
 
 def _check_same(recipe: Recipe, run: Run) -> None:
-    about = run.config()
-    started, given = (vars(config_of(each)) for each in (about, json.loads(json.dumps(recipe.describe()))))
+    about, described = run.config(), json.loads(json.dumps(recipe.describe()))
+    if recipe_of(about) != recipe_of(described):
+        raise ValueError(
+            f"{run.path} is a run of the recipe {recipe_of(about)!r}: one of {recipe_of(described)!r} is needed to go on with. "
+            "Choose another folder."
+        )
+    started, given = (vars(config_of(each)) for each in (about, described))
     names = [name for name in given if given[name] != started[name]]
     if "format" in about and names:
         raise ValueError(

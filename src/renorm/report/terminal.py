@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from rich.console import Group
 from rich.text import Text
 
-from renorm.evaluate import Curve, Results
+from renorm.evaluate import Curve, MeasureDifference, Results
 from renorm.metrics import Interval
 from renorm.report.grid import MEAN, Line, ShiftKey, accuracies, accuracy_grid, changes, grid, halves
+from renorm.report.measures import measure_lines, number
 from renorm.report.wide import WideTable
 
 CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images}"
 
 
-def results(found: Results, title: str = "bank x shift") -> Group:
-    """The table bank x shift, severities averaged; a bank that leads its row by more than chance is green."""
-    shown = accuracy_grid(found)
-    rows = [(line.title, _cells(line)) for line in shown.lines if line.family != MEAN]
-    table = WideTable("shift", shown.columns, rows)
+MEASURES = "± half of a 95 % interval, over {images}"
+
+
+def results(found: Results, title: str = "") -> Group:
+    """A table: bank x shift where it is of accuracies, else bank x measure."""
+    what, shown, caption = _shifts(found) if found.only() else _measures(found)
     sizes = sorted({row.count for row in found.rows})
     images = (
         "1 image"
@@ -28,8 +30,23 @@ def results(found: Results, title: str = "bank x shift") -> Group:
         if len(sizes) == 1
         else f"{sizes[0]:,} to {sizes[-1]:,} images"
     )
-    caption = CAPTION.format(images=images)
-    return Group(Text(title, style="bold"), table, Text(caption, style="dim"))
+    heading = Text(f"{title}: {what}" if title else what, style="bold")
+    return Group(heading, shown, Text(caption.format(images=images), style="dim"))
+
+
+def _shifts(found: Results) -> tuple[str, WideTable, str]:
+    """Severities averaged; a bank that leads its row by more than chance is green."""
+    shown = accuracy_grid(found)
+    rows = [(line.title, _cells(line)) for line in shown.lines if line.family != MEAN]
+    return "bank x shift", WideTable("shift", shown.columns, rows), CAPTION
+
+
+def _measures(found: Results) -> tuple[str, WideTable, str]:
+    rows = []
+    for line in measure_lines(found):
+        numbers = [number(row) for row in line.rows]
+        rows.append((line.name, [Text(value).append(f" {half}" * bool(half), style="dim") for value, half in numbers]))
+    return "bank x measure", WideTable("measure", found.banks, rows), MEASURES
 
 
 def _cells(line: Line) -> list[Text]:
@@ -62,6 +79,20 @@ def differences(a: Results, b: Results, banks: tuple[str, str], shifts: Sequence
     rows = [(line.title, _compared(line)) for line in lines]
     means = sum(line.family == MEAN for line in lines)
     return Group(Text(title, style="bold"), WideTable("shift", [*columns, "95 % interval"], rows, apart=means))
+
+
+def measure_differences(found: Sequence[MeasureDifference]) -> Group:
+    """What one bank has more than another by each measure."""
+    ours, theirs = found[0].banks
+    title = f"bank {ours}" if ours == theirs else f"bank {ours} of A, bank {theirs} of B"
+    rows = []
+    for each in found:
+        interval = each.interval
+        style = "" if interval is None else "dim" if not interval.sure else "bold"
+        ends = "not paired" if interval is None else f"{interval.low:+.3g} to {interval.high:+.3g}"
+        values = [Text(f"{value:.4g}") for value in each.values]
+        rows.append((each.measure, [*values, Text(f"{each.change:+.3g}", style), Text(ends, style or "dim")]))
+    return Group(Text(title, style="bold"), WideTable("measure", ["A", "B", "B - A", "95 % interval"], rows))
 
 
 def _compared(line: Line) -> list[Text]:

@@ -135,6 +135,11 @@ def versus(sides: Sequence[Side], banks: Sequence[str] = ()) -> Versus:
 
 
 def _check_known(record: Record) -> None:
+    if not record.results.only():
+        raise ValueError(
+            f"the table of {record.name} has no accuracies: a page of several runs compares these. Compare two runs by renorm "
+            "compare, or report one."
+        )
     if not record.results.protocol.known or not record.results.hits:
         raise ValueError(
             f"the table of {record.name} does not say how it was made, nor which images it had right: the results.safetensors "

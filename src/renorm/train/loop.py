@@ -43,6 +43,7 @@ class Event:
     total: int
     means: dict[str, float]
     seconds: float  # of this step, waiting for its data included
+    examples: int  # of this step, over all processes
 
 
 Callback = Callable[[Event], None]
@@ -97,7 +98,7 @@ def _epoch(recipe: Recipe, run: Run, progress: Progress, callback: Callback | No
         _step(recipe, progress, batch)
         now = time.perf_counter()
         if callback:
-            callback(Event(progress.step, plan.total, progress.means, now - then))
+            callback(Event(progress.step, plan.total, progress.means, now - then, batch.total))
         then = now
         if plan.save_every and progress.step % plan.save_every == 0 and progress.step % plan.steps:
             recipe.finish()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from renorm.recipes.classify.paths import located
     from renorm.recipes.classify.recipe import Classification, read
     from renorm.recipes.classify.resume import resumed
+    from renorm.recipes.classify.saved import check_classifier
     from renorm.recipes.classify.score import views_of
     from renorm.recipes.classify.start import build
 
@@ -52,6 +53,7 @@ __all__ = [
     "attack_in_words",
     "build",
     "check",
+    "check_classifier",
     "configured",
     "draw_curve",
     "exported_choice",
@@ -88,6 +90,7 @@ _MODULE_OF = {
     "attack_in_words": "adversarial",
     "build": "start",
     "check": "checks",
+    "check_classifier": "saved",
     "configured": "flat",
     "draw_curve": "curve",
     "exported_choice": "exported",

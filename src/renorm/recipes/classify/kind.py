@@ -10,6 +10,7 @@ from renorm.recipes.classify.flat import options_of
 from renorm.recipes.classify.named import open_run
 from renorm.recipes.classify.recipe import Classification
 from renorm.recipes.classify.saved import config_of
+from renorm.recipes.classify.score import prepare
 from renorm.recipes.kind import Kind
 
 if TYPE_CHECKING:
@@ -28,4 +29,19 @@ def show(record: Record) -> tuple[Head, list[Section]]:
     return sections.show(record)
 
 
-KIND = Kind(Config, config_of, Classification, open_run, options, show)
+ASKS = (
+    "data",
+    "skip_damaged",
+    "train",
+    "banks",
+    "shifts",
+    "scale",
+    "rounding",
+    "num_images",
+    "adapt",
+    "prior",
+    "seed",
+    "alexnet",
+    "attacks",
+)
+KIND = Kind(Config, config_of, Classification, open_run, options, show, ASKS, prepare)

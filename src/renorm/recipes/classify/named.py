@@ -26,7 +26,7 @@ from renorm.models import (
     usual_preprocessing,
 )
 from renorm.recipes.classify.config import MODEL, Config
-from renorm.recipes.classify.saved import config_of
+from renorm.recipes.classify.saved import check_classifier, config_of
 from renorm.recipes.classify.start import build, fetch
 from renorm.train import Run, checkpoint
 
@@ -119,10 +119,10 @@ def open_run(path: Path, device: str | None = None) -> NamedModel:
 
     Raises:
         FileNotFoundError: If there is no run, or no checkpoint in it.
-        ValueError: If the checkpoint is damaged.
+        ValueError: If the checkpoint is damaged, or of another recipe.
     """
     run = Run(path)
-    run.config()
+    check_classifier(run.config(), path)
     return open_file(checkpoint.weights_of(checkpoint.newest(run.checkpoint), MODEL), device)
 
 
@@ -134,6 +134,7 @@ def trust_code_of(path: Path) -> None:
         ValueError: If it is damaged.
     """
     about = Run(path).config() if path.is_dir() else checkpoint.read_weights(path)[1]
+    check_classifier(about, path)
     trust(config_of(about).network.model)
 
 
@@ -142,13 +143,14 @@ def open_file(path: Path, device: str | None = None) -> NamedModel:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it does not say, or is damaged.
+        ValueError: If it does not say, is of another recipe, or is damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: the model.safetensors of a run is needed. Check the path.")
     weights, about = checkpoint.read_weights(path) if is_safetensors(path) else ({}, {})
     if kind := other_than_weights(about):
         raise ValueError(f"{path} is no model: it is {kind}. The model it belongs to is needed here. Name that one.")
+    check_classifier(about, path)
     if "config" not in about:
         raise ValueError(
             f"{path} does not say what model it belongs to: a file that renorm wrote is needed here. Name the model and "

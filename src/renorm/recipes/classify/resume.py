@@ -9,7 +9,7 @@ from renorm.models import check_trusted
 from renorm.recipes.classify.config import Config
 from renorm.recipes.classify.flat import Options, configured, options_of
 from renorm.recipes.classify.paths import located
-from renorm.recipes.classify.saved import config_of
+from renorm.recipes.classify.saved import check_classifier, config_of
 from renorm.train import Run
 
 
@@ -22,10 +22,11 @@ def resumed(run: Run, given: Options, typed: Collection[str] = ()) -> Config:
         typed: Options that were named, which count even where they are the default.
 
     Raises:
-        ValueError: If options were given that differ from it, or it names code that nobody typed.
+        ValueError: If options were given that differ from it, or it names code that nobody typed; if it is of another recipe.
         FileNotFoundError: If there is no run.
     """
     about = run.config()
+    check_classifier(about, run.path)
     config = located(config_of(about))
     if "format" not in about:  # a run from before did not keep it
         config = replace(config, writing=replace(config.writing, table_images=vars(given)["table_images"]))

@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 from renorm.recipes.classify.config import Config
 from renorm.recipes.classify.flat import configured, group_of
+from renorm.recipes.kind import recipe_of
 
 RENAMED = {"exchange_norm": "exchange_over", "attack_norm": "attack_ball"}  # options of runs from before
 
@@ -24,6 +25,18 @@ def config_of(about: Mapping[str, Any]) -> Config:
             f"the configuration has an option that this renorm does not know ({error}): the one that wrote it, or a later one, "
             "is needed. Upgrade renorm."
         ) from error
+
+
+def check_classifier(about: Mapping[str, Any], name: object) -> None:
+    """Refuse a run, or a file, of another recipe where a classifier is needed.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if (recipe := recipe_of(about)) != Config.recipe:
+        raise ValueError(
+            f"{name} is a run of the recipe {recipe!r}: a classifier is needed here. Name a run of renorm train, or a model."
+        )
 
 
 def _read(kind: type[Any], saved: Mapping[str, Any]) -> Any:

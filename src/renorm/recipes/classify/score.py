@@ -7,21 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from renorm.data import Images, Origin, View, sample, square
+from renorm.data import Images, Origin, View, labels_in_words, sample, square
 from renorm.evaluate import (
     Adapted,
     Choice,
+    Former,
+    PartCallback,
+    PartListener,
     Protocol,
     Results,
-    ShiftCallback,
-    ShiftListener,
     TrainingImages,
+    check_standard,
     choose,
     describe,
     evaluate,
+    overview,
+    read_former,
     unknown,
     usual,
 )
+from renorm.metrics import Interval
 from renorm.recipes.asked import Evaluation, ThreatOptions
 from renorm.recipes.classify.recipe import read
 from renorm.recipes.classify.threat import threat_of
@@ -34,8 +39,8 @@ if TYPE_CHECKING:
     from renorm.recipes.classify.named import NamedModel
 
 
-class Prepared(NamedTuple):
-    """A table before it is computed: nothing of it is written yet, and all that could be refused was."""
+class ClassifierTable(NamedTuple):
+    """A classifier's table before it is computed."""
 
     named: NamedModel
     images: Images | None
@@ -43,27 +48,57 @@ class Prepared(NamedTuple):
     shifts: list[Shift]
     adapt: Adapted | None
     protocol: Protocol
+    alexnet: str | None = None
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """The shifts."""
+        return [shift.label for shift in self.shifts]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What becomes of the images, what of which under how many shifts, and what labels are taken from."""
+        protocol = self.protocol
+        images, shifts = protocol.data.images if protocol.data else 0, len(self.shifts)
+        what = f"{images:,} image{'s' * (images != 1)} of {protocol.data.name}, " if protocol.data else ""
+        scale = f", severities for {protocol.scale} pixels" if protocol.scale else ""
+        banks = f"banks {' '.join(protocol.banks)}, seed {protocol.seed}"
+        labels = labels_in_words(self.images) if self.images is not None else ""
+        said = protocol.preprocessing, f"{what}{shifts:,} shift{'s' * (shifts != 1)}{scale}, {banks}", labels
+        return [text for text in said if text]
+
+    def former(self, path: Path) -> Former:
+        """What becomes of a table that is there already."""
+        return read_former(path, self.protocol, self.shifts)
+
+    def compute(
+        self,
+        out: Path | None = None,
+        group: dist.ProcessGroup | None = None,
+        callback: PartCallback | None = None,
+        listener: PartListener | None = None,
+    ) -> Results:
+        """Compute what was asked for, shift by shift; see :func:`renorm.evaluate.evaluate`."""
+
+        def step(done: float, total: int, shift: Shift) -> None:
+            if callback:
+                callback(done, total, shift.label)
+
+        def told(shift: Shift, accuracies: Mapping[str, float]) -> None:
+            if listener:
+                listener(shift.label, [f"{name} {value:.1%}" for name, value in accuracies.items()])
+
+        named, images, choices, shifts, adapt, protocol, _ = self
+        options = {"adapt": adapt, "protocol": protocol, "out": out, "group": group}
+        whole = evaluate(named.classifier, images, choices, shifts, callback=step, listener=told, **options)
+        return whole.subset(protocol.banks, [(shift.name, shift.severity) for shift in shifts])
+
+    def overall(self, results: Results) -> Mapping[str, Mapping[str, Interval]]:
+        """Mean accuracies, and mean corruption errors."""
+        return overview(results, self.alexnet)
 
 
-def check(asked: Evaluation) -> None:
-    """Refuse numbers that cannot be, before anything is read.
-
-    Raises:
-        ValueError: A negative number of images, or a prior without images to adapt to.
-    """
-    for name, value in (("num-images", asked.num_images), ("adapt", asked.adapt)):
-        if value < 0:
-            raise ValueError(f"--{name} {value}: a number of images is needed. Name one, or leave it out.")
-    if asked.skip_damaged and asked.data is None:
-        raise ValueError(
-            "--skip-damaged without --data: it would do nothing, as a run's own images are read as they were for its training. "
-            "Name images by --data, or leave it out."
-        )
-    if asked.prior != Evaluation.prior and not asked.adapt:
-        raise ValueError(f"--prior {asked.prior} without --adapt: no bank is adapted. Add --adapt 32, or leave it out.")
-
-
-def prepare(named: NamedModel, asked: Evaluation, *, model: str = "", command: str = "") -> Prepared:
+def prepare(named: NamedModel, asked: Evaluation, *, model: str = "", command: str = "") -> ClassifierTable:
     """Read the images, make the banks and the shifts of a table.
 
     Args:
@@ -76,7 +111,6 @@ def prepare(named: NamedModel, asked: Evaluation, *, model: str = "", command: s
         ValueError: If there are no images, no such bank or shift, or an option would do nothing.
         FileNotFoundError: If images are not where they were.
     """
-    check(asked)
     train, images = _images(named, asked, model)
     chosen = _shifts(named, asked, images, train)
     _check_used(asked, chosen)
@@ -87,21 +121,9 @@ def prepare(named: NamedModel, asked: Evaluation, *, model: str = "", command: s
     adapt = Adapted(named.classifier, images, owners, asked.adapt, asked.prior) if asked.adapt else None
     about = {"model": model, "training": named.training, "command": command, "preprocessing": str(named.preprocessing)}
     protocol = describe(named.classifier, images, choices, chosen, adapt.made if adapt else {}, **about)
-    return Prepared(named, images, choices, chosen, adapt, protocol)
-
-
-def score(
-    prepared: Prepared,
-    out: Path | None = None,
-    group: dist.ProcessGroup | None = None,
-    callback: ShiftCallback | None = None,
-    listener: ShiftListener | None = None,
-) -> Results:
-    """Compute what was asked for of a table, going on with the one at ``out``; see :func:`renorm.evaluate.evaluate`."""
-    named, images, choices, chosen, adapt, protocol = prepared
-    options = {"adapt": adapt, "protocol": protocol, "out": out, "group": group}
-    whole = evaluate(named.classifier, images, choices, chosen, callback=callback, listener=listener, **options)
-    return whole.subset(protocol.banks, [(shift.name, shift.severity) for shift in chosen])
+    if asked.alexnet is not None:
+        check_standard(chosen)
+    return ClassifierTable(named, images, choices, chosen, adapt, protocol, asked.alexnet)
 
 
 def views_of(named: NamedModel, images: Images) -> Callable[[str], View]:

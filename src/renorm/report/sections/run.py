@@ -5,6 +5,7 @@ from __future__ import annotations
 from renorm.evaluate import Protocol
 from renorm.report import figures, heat
 from renorm.report.grid import accuracy_grid, changes, grid
+from renorm.report.measures import measure_lines, number
 from renorm.report.record import Record, Side
 from renorm.report.section import Beside, Chart, Command, Facts, Folded, Heat, Section
 from renorm.report.summary import away, best, points, sources, under
@@ -14,6 +15,10 @@ TABLE_NOTE = (
     "One row per shift of the test images, one column per bank used at evaluation; the weights are the same in every "
     "column. Accuracy in %, mean over the severities, ± half of its 95 % bootstrap interval over images; bold where a bank "
     "leads all others by more than chance (paired by image). A row with an arrow opens into its severities."
+)
+MEASURES_NOTE = (
+    "One row per measure, one column per bank used at evaluation; the weights are the same in every column. ± is half of a 95 % "
+    "interval, where there is one."
 )
 ADAPTED_NOTE = (
     "What a bank gains when it is {recipe}: points of accuracy on the same images, with paired 95 % intervals; pale where the "
@@ -32,7 +37,19 @@ DISTANCE_AXIS = "distance in sd of {}"
 
 
 def table(record: Record) -> Section:
-    """The table bank x shift."""
+    """The table bank x shift where it is of accuracies, else bank x measure."""
+    return _shifts(record) if record.results.only() else _measures(record)
+
+
+def _measures(record: Record) -> Section:
+    results = record.results
+    rows = [(line.name, *(" ".join(number(row)).strip() for row in line.rows)) for line in measure_lines(results)]
+    return Section(
+        "What each bank is worth", MEASURES_NOTE, [Facts(rows, ("", *results.banks))], source(results.protocol)
+    )
+
+
+def _shifts(record: Record) -> Section:
     found = heat.of_accuracies(accuracy_grid(record.results))
     return Section("Which bank for which shift", TABLE_NOTE, [Heat("heat-map", found)], source(record.results.protocol))
 
@@ -110,6 +127,9 @@ def robust_axis(record: Record) -> str:
 def cards(record: Record) -> list[tuple[str, str]]:
     """The best numbers of the table, and its size."""
     found, rows = points(record.results), record.results.only()
+    if not rows:
+        numbers = len({row.measure for row in record.results.rows})
+        return [("banks", f"{len(record.results.banks):,}"), ("measures", f"{numbers:,}")]
     counted = [("images evaluated", f"{max(row.count for row in rows):,}"), ("banks x shifts", f"{len(rows):,}")]
     if not found:
         return counted
@@ -143,7 +163,7 @@ def made(protocol: Protocol) -> dict[str, object]:
         what: f"{each.images:,} of {each.name}, hash {each.fingerprint}" for what, each in sets.items()
     }
     found |= {"seed": protocol.seed, "model": f"{protocol.model}, hash {protocol.weights}"}
-    found |= {"input normalization": protocol.normalization}
+    found |= {"input normalization": protocol.normalization} if protocol.mean else {}
     if protocol.rounding:
         found["corruptions"] = f"severities for {protocol.scale} pixels, rounding {protocol.rounding}"
     found |= {f"attack {name}": recipe for name, recipe in protocol.attacks.items()}
