@@ -175,12 +175,13 @@ class MixedCell(nn.Module):
 
     @property
     def _bare(self) -> bool:
-        """Whether nothing asks its convolutions and norms one by one: no statistics, no hooks, no classes put in later."""
+        """Whether nothing asks its convolutions and norms one by one: neither statistics nor hooks."""
         modules = [*self.convs.values(), *self.norms.values()]
         return all(
             not (each._forward_hooks or each._forward_pre_hooks)
-            and type(each) in BARE
+            and type(each) in BARE  # no class put in later
             and not getattr(each, "track_running_stats", False)
+            and getattr(each, "sync", None) is None
             for each in modules
         )
 

@@ -116,7 +116,8 @@ def test_one_step_ahead_is_the_derivative_through_that_step(monkeypatch: pytest.
     expected = torch.autograd.grad(loss(ahead, pairs[1]), alpha)[0]
     net.load_state_dict(before)
     monkeypatch.setattr("renorm.recipes.search.recipe.LOOK", 1e-5)  # of two images and channels every kink tells
-    value, found = second_order(net, pairs[0], pairs[1], None, optimizer, rate)
+    optimizer.param_groups[0]["lr"] = rate
+    value, found = second_order(net, *losses(net, pairs), optimizer)
     assert value == pytest.approx(float(loss(ahead, pairs[1]).detach()))
     assert_close(found, expected, rtol=2e-3, atol=1e-7)
     first_order = torch.autograd.grad(loss([p.detach() for p in ahead], pairs[1]), alpha)[0]
@@ -124,11 +125,16 @@ def test_one_step_ahead_is_the_derivative_through_that_step(monkeypatch: pytest.
         assert_close(first_order, expected, rtol=2e-3, atol=1e-7)
 
 
+def losses(net: Supernet, pairs: Any, path: Any = None) -> tuple[Any, Any]:
+    one, other = (lambda pair=pair: F.cross_entropy(net(pair[0], path), pair[1]) for pair in pairs)
+    return one, other
+
+
 def test_looking_ahead_gives_back_weights_and_statistics():
     recipe = search(method="darts-second")
     x = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
-    before = tensors(recipe)
-    second_order(recipe.net, x, x, recipe.path(0), recipe.optimizers[WEIGHTS], 0.1)
+    before, path = tensors(recipe), recipe.path(0)
+    second_order(recipe.net, *losses(recipe.net, [x, x], path), recipe.optimizers[WEIGHTS])
     assert all(torch.equal(value, before[key]) for key, value in tensors(recipe).items())
 
 

@@ -6,10 +6,10 @@ Architecture Search with Uniform Sampling*, ECCV 2020; Gong, Chen, Chen & Wang, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from renorm.data import CellTable, Images, load, nasbench201, seeded, splits_of,
 from renorm.layers import frozen_statistics
 from renorm.models import EDGES, OPERATIONS, Cell, Classifier, Supernet
 from renorm.recipes.search.config import Config
+from renorm.recipes.search.together import together_
 from renorm.seeds import stable_seed
 from renorm.train import Key, Order, Plan, Recipe, check_finite, half_cosine, join
 
@@ -75,6 +76,8 @@ class Search(Recipe):
             "statistics": config.statistics,
         }
         self.net = Supernet(len(self.images.classes), generator=generator, **sizes).to(self.processes.device)
+        if self.processes.count > 1:
+            together_(self.net)
         self.networks = {"supernet": self.net}
         self.optimizers = optimizers(self.net, config)
         self.plan = Plan(config.epochs, len(self.first) // config.batch, config.save_every, config.trackers)
@@ -131,50 +134,61 @@ class Search(Recipe):
 
     def step(self, batch: SearchBatch) -> dict[str, float]:
         """One of the network's weights, then one of the mixture's; all forwards of it have the same draw or path."""
-        path = self.path(batch.step)
-        x, labels = self._normalized(batch.images), batch.labels.to(self.processes.device)
-        loss = F.cross_entropy(self.net(x, path), labels)
-        check_finite(float(loss.detach()), self.optimizers[WEIGHTS].param_groups[0]["lr"])
+        path, seen = self.path(batch.step), self._given(batch.images, batch.labels)
+        loss = self._loss(path, seen, batch.total)
+        total = self._everywhere([loss.detach().clone()])[0]
+        check_finite(float(total), self.optimizers[WEIGHTS].param_groups[0]["lr"])
         self._descend(WEIGHTS, list(self.net.weights()), loss, self.config.clip)
-        numbers = {"loss": float(loss.detach())}
+        numbers = {"loss": float(total)}
         if self.config.mixes:
-            held = self._normalized(batch.held), batch.held_labels.to(self.processes.device)
-            numbers["loss/held"] = self._mix((x, labels), held, path)
+            numbers["loss/held"] = self._mix(seen, self._given(batch.held, batch.held_labels), path, batch.total)
         return numbers
+
+    def _given(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return self._normalized(images), labels.to(self.processes.device)
+
+    def _loss(self, path: Any, pair: tuple[Tensor, Tensor], total: int) -> Tensor:
+        """This process's share of a loss, such that the mean over processes is the mean over all images."""
+        share = len(pair[1]) * self.processes.count / total
+        loss = F.cross_entropy(self.net(pair[0], path), pair[1])
+        return loss if share == 1 else loss * share
 
     def path(self, step: int) -> Cell | Tensor:
         """The cell of a step, or the draw of its mixture."""
         generator = torch.Generator().manual_seed(stable_seed(self.config.seed, "path", step))
         return self.net.draw(generator) if self.config.mixes else Cell.uniform(generator)
 
-    def _mix(self, seen: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], path: Any) -> float:
+    def _mix(self, seen: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], path: Any, total: int) -> float:
         """A step of the mixture by images that the network's weights are not trained on; their loss."""
         if self.config.method == "darts":
-            loss = F.cross_entropy(self.net(held[0], path), held[1])
+            loss = self._loss(path, held, total)
             self._descend(MIXTURE, [self.net.alpha], loss)
-            return float(loss.detach())
-        rate = self.optimizers[WEIGHTS].param_groups[0]["lr"]
-        loss, gradient = second_order(self.net, seen, held, path, self.optimizers[WEIGHTS], rate)
-        self.net.alpha.grad = gradient
+            return float(self._everywhere([loss.detach().clone()])[0])
+        optimizer = self.optimizers[WEIGHTS]
+        losses = [partial(self._loss, path, pair, total) for pair in (seen, held)]
+        loss, self.net.alpha.grad = second_order(self.net, losses[0], losses[1], optimizer, self._everywhere)
         self.optimizers[MIXTURE].step()
         return loss
 
     def _descend(self, name: str, parameters: list[nn.Parameter], loss: Tensor, clip: float | None = None) -> None:
         """A step by a loss whose gradient is of some parameters only, clipped by these alone."""
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, found, strict=True):
-            parameter.grad = gradient
-        self._share(parameters)
+        reached = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
+        for p in parameters:
+            p.grad = None
+        for (p, _), gradient in zip(reached, self._everywhere([g for _, g in reached]), strict=True):
+            p.grad = gradient
         if clip is not None:
             nn.utils.clip_grad_norm_(parameters, clip)
         self.optimizers[name].step()
 
-    def _share(self, parameters: list[nn.Parameter]) -> None:
-        """The mean of all processes' gradients."""
-        if self.processes.count > 1:
-            for parameter in parameters:  # a path is the same everywhere, and so is what it does not reach
-                if parameter.grad is not None:
-                    self.processes.sum(parameter.grad).div_(self.processes.count)
+    def _everywhere(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Means over all processes, by one collective; a path is the same everywhere, and so is what it does not reach."""
+        if self.processes.count == 1:
+            return list(tensors)
+        whole = self.processes.sum(torch.cat([t.reshape(-1) for t in tensors])).div_(self.processes.count)
+        parts = whole.split([t.numel() for t in tensors])
+        return [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
 
     def _normalized(self, images: Tensor) -> Tensor:
         return self.classifier.normalize(images.to(self.processes.device))
@@ -229,11 +243,10 @@ def optimizers(net: Supernet, config: Config) -> dict[str, torch.optim.Optimizer
 
 def second_order(
     net: Supernet,
-    seen: tuple[Tensor, Tensor],
-    held: tuple[Tensor, Tensor],
-    path: Any,
+    seen: Callable[[], Tensor],
+    held: Callable[[], Tensor],
     optimizer: torch.optim.Optimizer,
-    rate: float,
+    everywhere: Callable[[Sequence[Tensor]], Sequence[Tensor]] = tuple,
 ) -> tuple[float, Tensor]:
     r"""The held-out loss one step ahead, and its gradient by the mixture's weights.
 
@@ -245,31 +258,31 @@ def second_order(
 
     Args:
         net: As it is, w.
-        seen: Images and labels of :math:`L_t`.
-        held: Those of :math:`L_v`.
-        path: The draw of all forwards.
-        optimizer: Of the weights: its momentum m, buffers b and decay :math:`\lambda`.
-        rate: r.
+        seen: Gives :math:`L_t` by the net as it is then; all forwards have one draw.
+        held: Gives :math:`L_v`.
+        optimizer: Of the weights: its rate r, momentum m, buffers b and decay :math:`\lambda`.
+        everywhere: The means of tensors over all processes.
 
     Reference: Liu, Simonyan & Yang, *DARTS*, ICLR 2019, equation 8.
     """
-    weights = list(net.weights())
+    weights, rate = list(net.weights()), optimizer.param_groups[0]["lr"]
 
-    def gradient(pair: tuple[Tensor, Tensor], of: list[Any]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        loss = F.cross_entropy(net(pair[0], path), pair[1])
-        found = torch.autograd.grad(loss, of, allow_unused=True)
-        return loss.detach(), tuple(torch.zeros_like(p) if g is None else g for p, g in zip(of, found, strict=True))
+    def gradient(loss_of: Callable[[], Tensor], of: list[Any]) -> Sequence[Tensor]:
+        """The loss, and its gradients."""
+        loss = loss_of()
+        found = torch.autograd.grad(loss, of, materialize_grads=True, allow_unused=True)
+        return everywhere([loss.detach(), *found])
 
     with frozen_statistics(net):
-        _, slope = gradient(seen, weights)
+        _, *slope = gradient(seen, weights)
         with moved(weights, _ahead(optimizer, dict(zip(weights, slope, strict=True))), -rate):
-            loss, (own, *v) = gradient(held, [net.alpha, *weights])
+            loss, own, *v = gradient(held, [net.alpha, *weights])
         length = torch.stack([t.square().sum() for t in v]).sum().sqrt()
         step = LOOK / float(length)
         with moved(weights, v, step):
-            _, (ahead,) = gradient(seen, [net.alpha])
+            _, ahead = gradient(seen, [net.alpha])
         with moved(weights, v, -step):
-            _, (behind,) = gradient(seen, [net.alpha])
+            _, behind = gradient(seen, [net.alpha])
     return float(loss), own - rate * (ahead - behind) / (2 * step)
 
 
