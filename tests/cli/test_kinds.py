@@ -9,7 +9,7 @@ import pytest
 
 from renorm.recipes import fit, prepare
 from tests.cli.conftest import Command
-from tests.recipes.game import Config, known
+from tests.recipes.game import KIND, Config, known
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_its_tables_are_compared(renorm_command: Command, tables: Path):
     [
         (
             ["evaluate", "{run}", "--shifts", "fog", "--eps", "1"],
-            r"--shifts, --eps with a run of the recipe 'game': .* --banks, --num-images, --seed. Leave the other",
+            r"--shifts, --eps with a run of the recipe 'game': .* have --banks, --num-images, --seed. Leave the others",
         ),
         (["evaluate", "{run}", "--banks", "best"], r"no bank 'best': one of running, recalibrated"),
         (["evaluate", "{run}", "--download"], r"--download with .*, a run of the recipe 'game': it would do nothing"),
@@ -82,7 +82,10 @@ def test_its_tables_are_compared(renorm_command: Command, tables: Path):
         (["adapt", "{run}", "--images", "digits"], "classifier"),
         (["recalibrate", "{run}", "--images", "digits", "--bank", "b.safetensors"], "classifier"),
         (["fold", "{run}", "--out", "o.safetensors"], "classifier"),
-        (["export", "{run}", "--out", "o.onnx"], "classifier"),
+        (
+            ["export", "{run}", "--out", "o.pt2", "--branch", "weak", "--normalize"],
+            r"--branch, --normalize with a run of the recipe 'game': of such options its runs have none. Leave the others",
+        ),
         (["report", "{run}", "--gradients", "1"], "classifier"),
         (["report", "{run}", "{other}", "--out", "o.html"], r"no accuracies.*renorm compare"),
         (["compare", "{run}", "{classifier}"], "no measure in common"),
@@ -100,6 +103,20 @@ def test_what_needs_a_classifier_says_so(
     assert result.status == 1
     wanted = r"is a run of the recipe 'game': a classifier is needed" if message == "classifier" else message
     assert re.search(wanted, result.err, re.DOTALL), result.err
+
+
+def test_it_is_exported_by_its_recipe(
+    renorm_command: Command, games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    result = renorm_command("export", games / "0", "--out", tmp_path / "g.pt2")
+    assert result.status == 0, result.err
+    assert "takes float32 noise (batch, 2)" in result.out
+    monkeypatch.setattr("tests.recipes.game.KIND", KIND._replace(export=None))
+    result = renorm_command("export", games / "0", "--out", tmp_path / "h.pt2")
+    assert re.search(
+        r"is a run of the recipe 'game', whose runs cannot be exported: a classifier.*Name a run", result.err
+    )
+    assert not (tmp_path / "h.pt2").exists()
 
 
 def test_a_bank_of_it_is_shown(renorm_command: Command, games: Path):

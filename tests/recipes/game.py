@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from renorm.banks import Bank, measure, using
 from renorm.evaluate import Measured, MeasuredTable, Protocol, fingerprint, versions
+from renorm.export import write
 from renorm.metrics import bootstrap
-from renorm.recipes import RECIPES, Evaluation, Kind
+from renorm.recipes import RECIPES, Evaluation, Exporting, Kind, Program
 from renorm.report import Head, Record, Section
 from renorm.report.sections import run as sections
 from renorm.train import Order, Plan, Processes, Recipe, Run, constant, half_cosine
@@ -176,7 +177,13 @@ def show(record: Record) -> tuple[Head, list[Section]]:
     return head, [sections.table(record)]
 
 
-KIND = Kind(Config, read, Game, opened, options, show, ("banks", "num_images", "seed"), evaluate)
+def export(player: Player, asked: Exporting, path: Path, about: Mapping[str, Any]) -> Program:
+    file = write(player.generator, path, noise(4, 0), about={**about, "bank": "running"})
+    return Program(file, "float32 noise (batch, 2)", {"shape": ["batch", 2]})
+
+
+ASKS = ("banks", "num_images", "seed")
+KIND = Kind(Config, read, Game, opened, options, show, ASKS, evaluate, (), export)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from renorm.cli.console import Console
-    from renorm.recipes import NamedModel
+    from renorm.recipes import NamedModel, Program
 
 
 def write_folded(named: NamedModel, branch: str | None, path: Path, console: Console) -> nn.Module:
@@ -22,16 +22,16 @@ def write_folded(named: NamedModel, branch: str | None, path: Path, console: Con
     return plain
 
 
-def write_exported(
-    named: NamedModel, plain: nn.Module, path: Path, about: dict[str, Any], console: Console, *, normalize: bool = False
-) -> None:
+def write_exported(named: NamedModel, plain: nn.Module, path: Path, about: dict[str, Any], console: Console) -> None:
     """Write a plain model as a program."""
-    from renorm.recipes.classify import input_of, write_program
+    from renorm.recipes.classify import write_program
 
-    about = {**about, "command": console.invocation}
-    exported = write_program(named, plain, path, about, normalize=normalize)
-    takes = input_of(named, normalize)
-    size = takes["shape"][-1]
-    console.done("exported model", repr(exported), path.suffix[1:])
-    console.found(**{path.suffix[1:]: {**asdict(exported), **takes}})
-    console.say(f"  takes float32 images (batch, 3, {size}, {size}): {takes['input']}", style="dim")
+    tell_exported(write_program(named, plain, path, {**about, "command": console.invocation}), console)
+
+
+def tell_exported(program: Program, console: Console) -> None:
+    """Say what was exported, and what it takes."""
+    key = program.file.path.suffix[1:]
+    console.done("exported model", repr(program.file), key)
+    console.found(**{key: {**asdict(program.file), **program.about}})
+    console.say(f"  takes {program.takes}", style="dim")

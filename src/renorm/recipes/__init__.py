@@ -3,24 +3,27 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from renorm.recipes.asked import Evaluation
-from renorm.recipes.kind import RECIPES, USUAL, Kind, Opened, kind_of
+from renorm.recipes.asked import Evaluation, Exporting
+from renorm.recipes.kind import RECIPES, USUAL, Kind, Opened, Program, kind_of
 from renorm.recipes.options import changed, option
 
 if TYPE_CHECKING:
     from renorm.recipes.classify.named import NamedModel, open_file, open_named, trust_code_of
     from renorm.recipes.pages import page_of_run, read_records
-    from renorm.recipes.runs import config_of, fit, open_run, prepare, prepare_table, recipe_at
+    from renorm.recipes.runs import config_of, export_opened, fit, open_run, prepare, prepare_table, recipe_at
 
 __all__ = [
     "RECIPES",
     "USUAL",
     "Evaluation",
+    "Exporting",
     "Kind",
     "NamedModel",
     "Opened",
+    "Program",
     "changed",
     "config_of",
+    "export_opened",
     "fit",
     "kind_of",
     "open_file",
@@ -38,6 +41,7 @@ __all__ = [
 _MODULE_OF = {
     "NamedModel": "classify.named",
     "config_of": "runs",
+    "export_opened": "runs",
     "fit": "runs",
     "open_file": "classify.named",
     "open_named": "classify.named",

@@ -32,6 +32,28 @@ class ThreatOptions:
 
 
 @dataclass(frozen=True)
+class Exporting:
+    """What to export; runs of some recipes have some of these alone, and refuse the others.
+
+    Args:
+        branch: Which one, if the model has several; with a bank file, the branch to put it in.
+        bank: Statistics other than a branch's own: of a view through a branch's affine (clean@BRANCH), a mixture such as
+            weak:0.7+strong:0.3, or a bank file, say an adapted one.
+        size: Side of the images in pixels; by default the one the model was trained on.
+        normalize: Make the input normalization part of the program, so that it takes images in [0, 1].
+        train: Training images, which clean@ banks are measured on; a run knows its own.
+        seed: Of their draw.
+    """
+
+    branch: str | None = None
+    bank: str | None = None
+    size: int | None = None
+    normalize: bool = False
+    train: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What to evaluate; runs of some recipes have some of these alone, and refuse the others.
 
@@ -97,18 +119,20 @@ class Evaluation:
 
             alexnet(self.alexnet)
 
-    def check_known(self, recipe: str, known: Collection[str]) -> None:
-        """Refuse options that runs of a recipe do not have.
 
-        Args:
-            recipe: Its name.
-            known: Names of the options that it has.
+def check_known(asked: Evaluation | Exporting, recipe: str, known: Collection[str]) -> None:
+    """Refuse options that runs of a recipe do not have.
 
-        Raises:
-            ValueError: If another was given.
-        """
-        if others := changed(self, known=known):
-            raise ValueError(
-                f"{others} with a run of the recipe {recipe!r}: what its runs are evaluated by is "
-                f"{', '.join(option(name, True) for name in known) or 'nothing'}. Leave the other options out."
-            )
+    Args:
+        asked: With all options.
+        recipe: Its name.
+        known: Names of the options that it has.
+
+    Raises:
+        ValueError: If another was given.
+    """
+    if others := changed(asked, known=known):
+        raise ValueError(
+            f"{others} with a run of the recipe {recipe!r}: of such options its runs have "
+            f"{', '.join(option(name, True) for name in known) or 'none'}. Leave the others out."
+        )

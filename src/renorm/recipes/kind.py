@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from renorm.banks import Bank
     from renorm.evaluate import PreparedTable
+    from renorm.export import Exported
+    from renorm.recipes.asked import Exporting
     from renorm.report import Head, Record, Section
     from renorm.train import Recipe
 
@@ -20,6 +22,20 @@ class Opened(Protocol):
     def banks(self) -> Mapping[str, Bank]:
         """The bank of each branch, by its name."""
         ...
+
+
+class Program(NamedTuple):
+    """What was exported of a run.
+
+    Args:
+        file: The file that was written.
+        takes: What it takes, in words.
+        about: The same for those who use it: names, shapes, and the like.
+    """
+
+    file: Exported
+    takes: str
+    about: Mapping[str, Any]
 
 
 class Kind(NamedTuple):
@@ -35,6 +51,9 @@ class Kind(NamedTuple):
         asks: Names of the options of :class:`Evaluation` that its runs have.
         evaluate: Prepares the table of what :attr:`open` gave and an :class:`Evaluation` of such options, with ``model=`` and
             ``command=`` as the table names them.
+        exports: Names of the options of :class:`Exporting` that its runs have.
+        export: Writes what :attr:`open` gave, by an :class:`Exporting` of such options, to a path as a program whose file says
+            what it is given ``about`` itself; None where runs cannot be exported.
     """
 
     config: type[Any]
@@ -45,6 +64,8 @@ class Kind(NamedTuple):
     show: Callable[[Record], tuple[Head, list[Section]]]
     asks: tuple[str, ...]
     evaluate: Callable[..., PreparedTable]
+    exports: tuple[str, ...] = ()
+    export: Callable[[Any, Exporting, Path, Mapping[str, Any]], Program] | None = None
 
 
 class Recipes(Mapping[str, Kind]):

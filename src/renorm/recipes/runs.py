@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from renorm.evaluate import PreparedTable
-from renorm.recipes.asked import Evaluation
-from renorm.recipes.kind import RECIPES, kind_of, recipe_of
+from renorm.recipes.asked import Evaluation, Exporting, check_known
+from renorm.recipes.kind import RECIPES, Program, kind_of, recipe_of
 from renorm.train import Callback, Listener, Recipe, Run, check_trackers, tracking, train
 from renorm.version import __version__
 
@@ -128,9 +128,36 @@ def prepare_table(
         FileNotFoundError: If images are not where they were.
     """
     asked, kind = asked or Evaluation(), RECIPES[recipe]
-    asked.check_known(recipe, kind.asks)
+    check_known(asked, recipe, kind.asks)
     asked.check()
     return kind.evaluate(opened, asked, model=model, command=command)
+
+
+def export_opened(
+    recipe: str, opened: Any, path: Path, asked: Exporting | None = None, *, model: str = "", command: str = ""
+) -> Program:
+    """Write what a run opened as to a program that runs without renorm, compared with it before it is there.
+
+    Args:
+        recipe: The name of its recipe.
+        opened: What :func:`open_run` gave, or a classifier by a file or a name.
+        path: A .pt2 or .onnx file.
+        asked: Which part of it; by default what is usual.
+        model: What the file calls it.
+        command: What was typed, if anything was.
+
+    Raises:
+        ValueError: If runs of the recipe cannot be exported, or have no such option or bank.
+        RuntimeError: If the program is not equal to the model.
+    """
+    asked, kind = asked or Exporting(), RECIPES[recipe]
+    if kind.export is None:
+        raise ValueError(
+            f"{model or 'this'} is a run of the recipe {recipe!r}, whose runs cannot be exported: a classifier is needed here, "
+            "as a rule. Name a run of renorm train, or a model."
+        )
+    check_known(asked, recipe, kind.exports)
+    return kind.export(opened, asked, path, {"model": model, "command": command})
 
 
 def config_of(about: Mapping[str, Any]) -> Any:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
         Writing,
     )
     from renorm.recipes.classify.curve import CurveOptions, PreparedCurve, draw_curve, prepare_curve
-    from renorm.recipes.classify.exported import exported_choice
-    from renorm.recipes.classify.files import input_of, write_plain, write_program
+    from renorm.recipes.classify.files import write_plain, write_program
     from renorm.recipes.classify.flat import Options, configured, options_of
     from renorm.recipes.classify.gradients import gradients_of_run
     from renorm.recipes.classify.paths import located
@@ -56,9 +55,7 @@ __all__ = [
     "check_classifier",
     "configured",
     "draw_curve",
-    "exported_choice",
     "gradients_of_run",
-    "input_of",
     "located",
     "options_of",
     "prepare_curve",
@@ -93,9 +90,7 @@ _MODULE_OF = {
     "check_classifier": "saved",
     "configured": "flat",
     "draw_curve": "curve",
-    "exported_choice": "exported",
     "gradients_of_run": "gradients",
-    "input_of": "files",
     "located": "paths",
     "options_of": "flat",
     "prepare_curve": "curve",

@@ -1,14 +1,45 @@
-"""Which bank of a model is exported."""
+"""Which bank of a model is exported, and as what."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from renorm.banks import Bank
-from renorm.evaluate import Choice, TrainingImages, choose
+from renorm.banks import Bank, using
+from renorm.evaluate import SOURCE, Choice, TrainingImages, choose
+from renorm.recipes.asked import Exporting
+from renorm.recipes.classify.files import write_program
 from renorm.recipes.classify.named import NamedModel
 from renorm.recipes.classify.recipe import read
 from renorm.recipes.classify.score import views_of
+from renorm.recipes.kind import Program
+
+
+def export(named: NamedModel, asked: Exporting, path: Path, about: Mapping[str, Any]) -> Program:
+    """Write one bank of a model as a program.
+
+    Raises:
+        ValueError: If it is unknown or there are several to choose from, or no size of images is known.
+    """
+    named = _sized(named, asked.size, about.get("model", ""))
+    choice = exported_choice(named, asked.bank, asked.branch, asked.train, asked.seed)
+    bank = choice.bank and choice.bank.check_complete()
+    with using(named.classifier.model, bank, choice.branch) if bank else nullcontext():
+        said = {**about, "bank": asked.bank or choice.branch or SOURCE, "made": choice.made}
+        plain = named.classifier.folded(choice.branch)
+        return write_program(named, plain, path, said, normalize=asked.normalize)
+
+
+def _sized(named: NamedModel, size: int | None, model: str) -> NamedModel:
+    """The model with the size of its images."""
+    size = named.classifier.size if size is None else size
+    if size is None or size < 1:
+        what = "no size is known" if size is None else f"{size} is no size"
+        raise ValueError(f"{what} for images of {model}: a side in pixels is needed. Add --size, say --size 224.")
+    return named.of_size(size)
 
 
 def exported_choice(

@@ -1,6 +1,7 @@
 """Files that a named model is written to: plain weights, or a program that runs without renorm."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from renorm.export import Exported, Normalized, write
+from renorm.export import Normalized, write
 from renorm.files import write_atomically
 from renorm.recipes.classify.named import NamedModel
+from renorm.recipes.kind import Program
 
 ROWS = 4  # of the batch that a program is compared on, besides a batch of 1
 
@@ -47,8 +49,8 @@ def input_of(named: NamedModel, normalize: bool) -> dict[str, Any]:
 
 
 def write_program(
-    named: NamedModel, plain: nn.Module, path: Path, about: dict[str, Any], *, normalize: bool = False
-) -> Exported:
+    named: NamedModel, plain: nn.Module, path: Path, about: Mapping[str, Any], *, normalize: bool = False
+) -> Program:
     """Write a plain model with all that is needed to use it, compared with the model itself.
 
     Args:
@@ -62,4 +64,5 @@ def write_program(
     size = described["shape"][-1]
     pixels = torch.rand(ROWS, 3, size, size, generator=torch.Generator().manual_seed(0))
     model = Normalized(plain, classifier.mean, classifier.std) if normalize else plain
-    return write(model, path, pixels if normalize else classifier.normalize(pixels), about={**about, **described})
+    file = write(model, path, pixels if normalize else classifier.normalize(pixels), about={**about, **described})
+    return Program(file, f"float32 images (batch, 3, {size}, {size}): {described['input']}", described)

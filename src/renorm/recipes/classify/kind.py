@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from renorm.recipes.classify.config import Config
+from renorm.recipes.classify.exported import export
 from renorm.recipes.classify.flat import options_of
 from renorm.recipes.classify.named import open_run
 from renorm.recipes.classify.recipe import Classification
@@ -44,4 +45,5 @@ ASKS = (
     "alexnet",
     "attacks",
 )
-KIND = Kind(Config, config_of, Classification, open_run, options, show, ASKS, prepare)
+EXPORTS = ("branch", "bank", "size", "normalize", "train", "seed")
+KIND = Kind(Config, config_of, Classification, open_run, options, show, ASKS, prepare, EXPORTS, export)
