@@ -16,7 +16,8 @@ from renorm.data import Images
 from renorm.layers import sites_of
 from renorm.recipes.generate import Config
 from renorm.recipes.generate.recipe import CRITIC, GENERATOR, TABLES, Generation, calling, hinge, made_by
-from renorm.train import Run, train
+from renorm.train import Event, Run, train
+from tests.train.stopped import same, trained
 
 SMALL = Config(
     "made", width=2, critic_width=2, latent=4, steps=4, each=2, batch=3, generated=4, critic_steps=2, measured=8
@@ -33,29 +34,12 @@ def game(config: Config = SMALL, **changes: Any) -> Generation:
 
 
 def played(folder: Path, stop: int = 0, sampling: bool = False, **changes: Any) -> Run:
-    def callback(event: Any) -> None:
+    def sample(recipe: Any, _: Event) -> None:
         if sampling:
             made_by(recipe.generator.eval(), *recipe.noise(3, 0, 0))
             recipe.generator.train()
-        if event.step == stop:
-            raise KeyboardInterrupt
 
-    run, recipe = Run(folder), game(**changes)
-    run.start(recipe.describe())
-    try:
-        train(recipe, run, callback=callback)
-    except KeyboardInterrupt:
-        torch.manual_seed(99)
-        train(game(**changes), run, resume=True)
-    return run
-
-
-def same(a: Run, b: Run) -> bool:
-    found, expected = (run.load().weights for run in (a, b))
-    numbers = [[{k: v for k, v in r.items() if k != "seconds"} for r in run.history()] for run in (a, b)]
-    return numbers[0] == numbers[1] and all(
-        torch.equal(value, expected[name][key]) for name, tensors in found.items() for key, value in tensors.items()
-    )
+    return trained(lambda: game(**changes), folder, stop, sample)
 
 
 @pytest.mark.parametrize("stop", [1, 3])

@@ -18,6 +18,7 @@ from renorm.models import Cell, Supernet
 from renorm.recipes.search import Config
 from renorm.recipes.search.recipe import MIXTURE, WEIGHTS, Search, cell_of, halves, second_order
 from renorm.train import Run, train
+from tests.train.stopped import same, trained
 
 SMALL = Config(data="made", width=2, cells=1, norm="sandwich", epochs=2, horizon=None, batch=4)
 
@@ -138,31 +139,13 @@ def test_looking_ahead_gives_back_weights_and_statistics():
     assert all(torch.equal(value, before[key]) for key, value in tensors(recipe).items())
 
 
-def trained(folder: Path, stop: int, config: Config) -> Run:
-    def interrupt(event: Any) -> None:
-        if event.step == stop:
-            raise KeyboardInterrupt
-
-    run, recipe = Run(folder), search(config)
-    run.start(recipe.describe())
-    try:
-        train(recipe, run, callback=interrupt)
-    except KeyboardInterrupt:
-        torch.manual_seed(99)
-        train(search(config), run, resume=True)
-    return run
-
-
 @pytest.mark.parametrize("config", [SMALL, replace(SMALL, method="paths", norm="conditional", statistics="condition")])
 def test_a_stopped_search_goes_on_to_the_same_bits(tmp_path: Path, config: Config):
     config = replace(config, save_every=2)
-    whole, other = (trained(tmp_path / name, stop, config) for name, stop in (("whole", 0), ("other", 5)))
-    without = [
-        [{k: v for k, v in record.items() if k != "seconds"} for record in run.history()] for run in (whole, other)
-    ]
-    assert without[0] == without[1]
-    found, expected = (run.load().weights["supernet"] for run in (other, whole))
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    whole, other = (
+        trained(lambda: search(config), tmp_path / name, stop) for name, stop in (("whole", 0), ("other", 5))
+    )
+    assert same(whole, other)
 
 
 def test_evaluating_changes_nothing_and_is_repeatable():

@@ -18,7 +18,7 @@ from renorm.models import Decoder, Encoder
 from renorm.recipes.order import in_turn
 from renorm.recipes.stylize import Config
 from renorm.recipes.stylize.recipe import NETWORK, Cut, Stylization, losses, style_loss
-from renorm.train import Run, train
+from tests.train.stopped import same, trained
 
 WIDTHS = (2, 2, 3, 3, 4, 4, 4, 4, 6)
 
@@ -44,31 +44,13 @@ def recipe_of(config: Config, **changes: Any) -> Stylization:
     return Stylization(replace(config, **changes), made(5, 0), made(3, 1), device="cpu")
 
 
-def trained(config: Config, folder: Path, stop: int = 0) -> Run:
-    def interrupt(event: Any) -> None:
-        if event.step == stop:
-            raise KeyboardInterrupt
-
-    run, recipe = Run(folder), recipe_of(config)
-    run.start(recipe.describe())
-    try:
-        train(recipe, run, callback=interrupt)
-    except KeyboardInterrupt:
-        torch.manual_seed(99)
-        train(recipe_of(config), run, resume=True)
-    return run
-
-
 @pytest.mark.parametrize("stop", [1, 3])
 def test_a_stopped_run_goes_on_to_the_same_bits(config: Config, tmp_path: Path, stop: int):
     config = replace(config, reconstruct=2, save_every=1)
-    whole, other = trained(config, tmp_path / "whole"), trained(config, tmp_path / "other", stop)
-    numbers = [[{k: v for k, v in r.items() if k != "seconds"} for r in run.history()] for run in (whole, other)]
-    assert numbers[0] == numbers[1]
-    assert "reconstruction" in numbers[0][0]
-    assert "content" in numbers[0][1]
-    found, expected = (run.load().weights[NETWORK] for run in (other, whole))
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    whole = trained(lambda: recipe_of(config), tmp_path / "whole")
+    assert same(whole, trained(lambda: recipe_of(config), tmp_path / "other", stop))
+    assert "reconstruction" in whole.history()[0]
+    assert "content" in whole.history()[1]
 
 
 def given(b: float) -> Tensor:
