@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import renorm
+from renorm.export import write
 from tests.banks.test_kinds import Pooled, isolated, prepared
 from tests.banks.test_unreached import Auxiliary
 from tests.conftest import ROOT
@@ -128,6 +131,11 @@ def minimized(model: Any) -> Any:
     return tent
 
 
+def written(model: Any) -> Any:
+    with TemporaryDirectory() as folder:
+        return write(model, Path(folder) / "model.pt2", torch.cat([batch(model)] * 2))
+
+
 VERBS: dict[str, Callable[[Any], Any]] = {
     "`split_`, train, `fold`": split_and_fold,
     "`Bank.of`, `install_`": lambda m: renorm.install_(m, renorm.Bank.of(m)),
@@ -136,6 +144,7 @@ VERBS: dict[str, Callable[[Any], Any]] = {
     "`Adapter`": streamed,
     "`Tent`": minimized,
     "`prediction_time`": predicted,
+    "`export.write`": written,
 }
 
 

@@ -216,6 +216,15 @@ def test_what_cannot_be_exported_leaves_the_former_file(
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "former")]
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning:torch.*")
+def test_a_program_is_not_exported_again(tmp_path: Path):
+    model = nn.Sequential(torch.jit.script(nn.Linear(2, 2)))
+    with pytest.raises(
+        ValueError, match=r"0 is part of a scripted or traced model: .* Export the model it was made from"
+    ):
+        write(model, tmp_path / "m.pt2", torch.rand(4, 2))
+
+
 def test_one_row_is_not_enough_to_see_that_the_batch_is_free(tmp_path: Path):
     with pytest.raises(ValueError, match=r"a probe of 1 rows: two or more.*torch.cat"):
         write(net(), tmp_path / "m.pt2", PROBE[:1])

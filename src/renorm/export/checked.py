@@ -18,7 +18,9 @@ from renorm.banks import unwrap
 from renorm.export.formats import BATCH, LIBRARIES, File, to_onnx, to_program
 from renorm.extras import require
 from renorm.files import write_atomically
+from renorm.layers import quantized, scripted
 from renorm.routing import route_of
+from renorm.surgery import refuse_spread
 from renorm.version import __version__
 
 TOLERANCE = 1e-4  # between the model and the file, of float32 whose norms are fused into convolutions
@@ -66,8 +68,8 @@ def write(
             metadata.
 
     Raises:
-        ValueError: another suffix, a model with branches, a probe of one row, a forward that depends on the batch's size,
-            or weights of more than 2 GiB for ONNX.
+        ValueError: another suffix, a model with branches, one that is sharded, scripted or quantized, a probe of one row, a
+            forward that depends on the batch's size, or weights of more than 2 GiB for ONNX.
         ImportError: a library that ONNX needs is missing.
         RuntimeError: an operator is not supported, or the file is not equal to the model.
         OSError: the file cannot be written.
@@ -125,6 +127,8 @@ def _prepared(model: nn.Module, path: Path, probe: Tensor) -> tuple[nn.Module, T
             f"{type(model).__name__} has the branches {', '.join(route.branches)}: a plain model is needed, as a file has no "
             f"routes. Fold one of them: renorm.fold(model, {route.branches[0]!r})."
         )
+    refuse_spread(model, "export that one")
+    _check_own_code(model)
     if len(probe) < 2:
         raise ValueError(
             f"a probe of {len(probe)} rows: two or more are needed, so that the batch's size is seen to be free. "
@@ -138,6 +142,17 @@ def _prepared(model: nn.Module, path: Path, probe: Tensor) -> tuple[nn.Module, T
         )
     model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     return model, probe.detach().cpu().contiguous()
+
+
+def _check_own_code(model: nn.Module) -> None:
+    """Refuse a model part of which is a program already."""
+    for name, module in model.named_modules():
+        what = "scripted or traced" if scripted(module) else "quantized" if quantized(module) else ""
+        if what:
+            raise ValueError(
+                f"{name or type(model).__name__} is part of a {what} model: one in floating point is needed whose own code "
+                "can be followed. Export the model it was made from."
+            )
 
 
 def _traced(model: nn.Module, probe: Tensor) -> ExportedProgram:

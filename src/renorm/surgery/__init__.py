@@ -4,5 +4,6 @@ from renorm.surgery.branches import add_branch_
 from renorm.surgery.conversion import Conversion
 from renorm.surgery.convert import sandwich_, split_
 from renorm.surgery.fold import fold
+from renorm.surgery.swap import refuse_spread
 
-__all__ = ["Conversion", "add_branch_", "fold", "sandwich_", "split_"]
+__all__ = ["Conversion", "add_branch_", "fold", "refuse_spread", "sandwich_", "split_"]

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from renorm.layers import Site, sites_of
 from renorm.routing import routes_of, through
-from renorm.surgery.swap import is_fsdp, keep_tied, refuse_sharded, swap_, unhook_
+from renorm.surgery.swap import keep_tied, refuse_spread, swap_, unhook_
 
 Probe = Tensor | tuple[Any, ...] | dict[str, Any] | None
 
@@ -43,7 +43,7 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
     inner = getattr(inner, "module", inner) if isinstance(inner, nn.parallel.DistributedDataParallel) else inner
     for each in routes_of(inner):
         each.row(branch)
-    _refuse_spread(inner)
+    refuse_spread(inner, "fold that one")
     folded = copy.deepcopy(inner, _derived(inner))
     made: dict[int, nn.Module] = {}
     sites = [site for _, site in sites_of(folded)]
@@ -61,16 +61,6 @@ def fold(model: nn.Module, branch: str, probe: Probe = None) -> nn.Module:
     if probe is not None:
         _prove(inner, folded, branch, probe)
     return folded
-
-
-def _refuse_spread(model: nn.Module) -> None:
-    gather = (
-        "Gather a full state dict (torch.distributed.checkpoint.state_dict.get_model_state_dict), load it into a model that was "
-        "converted alike and not sharded, and fold that one."
-    )
-    if any(is_fsdp(module) for module in model.modules()):
-        raise ValueError(f"a model wrapped in FSDP was given. Each rank has a part of its parameters. {gather}")
-    refuse_sharded(model, gather)
 
 
 def _derived(model: nn.Module) -> dict[int, Any]:

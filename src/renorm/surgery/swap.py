@@ -32,6 +32,21 @@ def is_fsdp(module: nn.Module) -> bool:
     return fsdp is not None and isinstance(module, fsdp.FullyShardedDataParallel)
 
 
+def refuse_spread(model: nn.Module, use: str) -> None:
+    """Refuse a model of whose parameters each rank has a part; ``use`` is what to do with the whole one.
+
+    Raises:
+        ValueError: it is such a model.
+    """
+    gather = (
+        "Gather a full state dict (torch.distributed.checkpoint.state_dict.get_model_state_dict), load it into a model that was "
+        f"made alike and not sharded, and {use}."
+    )
+    if any(is_fsdp(module) for module in model.modules()):
+        raise ValueError(f"a model wrapped in FSDP was given. Each rank has a part of its parameters. {gather}")
+    refuse_sharded(model, gather)
+
+
 def refuse_sharded(model: nn.Module, remedy: str) -> None:
     """Refuse parameters that are spread over ranks, by ``fully_shard`` or tensor parallelism."""
     tensors = sys.modules.get("torch.distributed.tensor")

@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 import renorm
 from renorm.models import create
-from renorm.recipes.classify import configured
+from renorm.notice import Notice
+from renorm.recipes.classify import check, configured
 from renorm.recipes.classify.start import begin, branched, build, fetch, pretrained, synchronized
 from tests.recipes.classify import small
 
@@ -75,6 +76,24 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path):
     (tmp_path / "cut.safetensors").write_bytes(b"12345")
     with pytest.raises(ValueError, match=r"cut.safetensors .* cannot be read as weights .* Copy or download it again"):
         start(tmp_path / "cut.safetensors")
+
+
+def test_averaged_weights_of_a_file_are_taken_or_not(tmp_path: Path):
+    file, (net, averaged) = tmp_path / "checkpoint.pth", (create("resnet8", num_classes=10) for _ in range(2))
+    torch.save({"state_dict": net.state_dict(), "state_dict_ema": averaged.state_dict()}, file)
+    options: dict[str, Any] = {"norm": "shared", "model": "resnet8"}
+    with pytest.warns(Notice, match=r"state_dict_ema, are taken, as timm does \(--no-ema"):
+        assert_close(start(file, **options).state_dict(), averaged.state_dict(), rtol=0, atol=0)
+    assert_close(start(file, no_ema=True, **options).state_dict(), net.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("weights", "said"), [(None, "no --weights"), ("pretrained", "--weights pretrained")])
+def test_choosing_among_no_weights_is_refused(weights: str | None, said: str):
+    with pytest.raises(ValueError, match=rf"--no-ema with {said}: .* name a file by --weights"):
+        check(
+            configured(**{**small.CONFIG, "weights": weights, "model": "timm:resnet18", "no_ema": True}),
+            small.images()[0],
+        )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import get_args
 from renorm.data import VIEWS as DATA_VIEWS
 from renorm.data import Images
 from renorm.recipes.classify.adversarial import check_attack
-from renorm.recipes.classify.config import VIEW, Averaging, Config, Precision
+from renorm.recipes.classify.config import PRETRAINED, VIEW, Averaging, Config, Precision
 from renorm.recipes.classify.domains import check_domains
 from renorm.recipes.classify.mixing import check_mix, check_partners
 from renorm.routing import check_names
@@ -25,6 +25,7 @@ def check(config: Config, images: Images, processes: int = 1) -> None:
     _check_branches(config, images)
     _check_batch(config, images, processes)
     _check_ranges(config)
+    _check_weights(config)
     _check_norms(config)
     _check_shard(config, processes)
     check_mix(config)
@@ -72,6 +73,14 @@ def _check_batch(config: Config, images: Images, processes: int) -> None:
         raise ValueError(
             f"--accumulate {accumulate} on {processes} process{'es' * (processes > 1)} divides the {config.examples} "
             f"images of a step: each forward needs one. Use 1 to {max(1, config.examples // processes)}, or a larger --batch."
+        )
+
+
+def _check_weights(config: Config) -> None:
+    if config.network.no_ema and config.network.weights in (None, PRETRAINED):
+        given = "--weights pretrained" if config.network.weights else "no --weights"
+        raise ValueError(
+            f"--no-ema with {given}: it chooses among the weights of a file. Leave it out, or name a file by --weights."
         )
 
 

@@ -65,6 +65,7 @@ class Network:
         model: ``resnet20``, ``resnet56``, ``wrn-28-2``, ..., ``timm:NAME`` or ``torchvision:NAME``.
         weights: Weights to start from: a safetensors file that fits, of a plain model or of the same branches, or
             ``pretrained`` for those that timm or torchvision has. By default random ones.
+        no_ema: Of averaged (EMA) and other weights in that file take the others.
         norm: ``split`` gives each branch its own statistics and affine; ``sandwich`` its own statistics, and an
             affine of its own on top of one for all, none of which decays; ``shared`` is the plain model on the same
             batches.
@@ -77,6 +78,7 @@ class Network:
 
     model: str = "resnet20"
     weights: str | None = None
+    no_ema: bool = False
     norm: Norm = "split"
     share: tuple[Shared, ...] = ()
     sandwich_init: SandwichInit = "identity"

@@ -43,7 +43,7 @@ def begin(config: Config, images: Images) -> Start:
         return Start(branched(model, config), expected.mean, expected.std)
     about = described(Path(config.network.weights))
     _check_branches(config, about.get("branches", []))
-    model = load_weights(build(config, num_classes), config.network.weights)
+    model = load_weights(build(config, num_classes), config.network.weights, ema=not config.network.no_ema)
     return Start(model, about.get("mean", images.mean), about.get("std", images.std))
 
 
