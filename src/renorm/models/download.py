@@ -74,7 +74,7 @@ def is_cached(url: str) -> bool:
 @contextmanager
 def _hub() -> Iterator[None]:
     """The hub's client does not try again and again where there is no network, but uses its cache, or fails at once."""
-    constants = require("huggingface_hub").constants
+    constants = require("huggingface_hub.constants")
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not reachable(constants.ENDPOINT)
     try:
