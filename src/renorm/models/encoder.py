@@ -17,6 +17,7 @@ LAYERS = (
     *("conv3_1", "conv3_2", "conv3_3", "conv3_4", "conv4_1"),
 )
 POOLED = ("conv2_1", "conv3_1", "conv4_1")  # after a pooling; in the decoder before an upsampling
+STRIDE = 2 ** len(POOLED)  # pixels a side of one cell of the last features
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")  # whose moments are compared as style
 SMALLEST = 16  # pixels a side: less leaves one at relu4_1, which cannot be reflected
 

@@ -8,24 +8,22 @@ affine between, Gong, Chen, Chen & Wang, *Sandwich batch normalization*, WACV 20
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renorm.banks import Bank, Statistics, fingerprint, merge, versions
-from renorm.functional import Moments, at_least_float32, instance_moments, unbiased
+from renorm.functional import Moments, instance_moments, unbiased
 from renorm.functional import merge as merge_moments
-from renorm.models.encoder import LAYERS, POOLED, SMALLEST, TAPS, Decoder, Encoder
+from renorm.models.encoder import STRIDE, TAPS, Decoder, Encoder
 from renorm.models.encoder_weights import load_decoder, load_encoder
+from renorm.models.regions import Styles, over_cells, share, shares_of, weighed, wide
+from renorm.models.tiles import padded, reach, tiles
 
 SITE = TAPS[-1]
-STRIDE = 2 ** len(POOLED)  # pixels a side of one cell of the last features
-Styles = Bank | Mapping[Bank, float | Tensor]
 
 
 class Stylizer(nn.Module):
@@ -99,7 +97,7 @@ class Stylizer(nn.Module):
         if mask is None:
             found = instance_moments(features)
         else:
-            found = _weighed(features, _cells(mask.to(features)[None], features).round())
+            found = weighed(features, over_cells(mask.to(features)[None], features).round())
         count = int(torch.as_tensor(found.count).flatten()[0])
         return Bank({SITE: Statistics(found.mean[0], unbiased(found)[0], count)}, samples=1)
 
@@ -117,33 +115,33 @@ class Stylizer(nn.Module):
         Raises:
             ValueError: pictures that are too small, a bank of another encoder, masks of another size or of fewer than two cells.
         """
-        features = self.encoder(_padded(content))
+        features = self.encoder(padded(content))
         y = self.decoder(self.target(features, style, alpha, own, content.shape[-2:]))
         return y[..., : content.shape[-2], : content.shape[-1]]
 
     def target(self, features: Tensor, style: Styles, alpha: float, own: Bank | None, size: Sequence[int]) -> Tensor:
         """The features that the decoder is given, of pictures of a size."""
-        styles = _shares(style)
-        shares = [_share(weight, features, size) for weight in styles.values()]
-        masks = [share for share in shares if isinstance(share, Tensor)]
+        styles = shares_of(style)
+        shares = [share(weight, features, size) for weight in styles.values()]
+        masks = [part for part in shares if isinstance(part, Tensor)]
         together = sum(shares)
         total = together.clamp(min=1) if isinstance(together, Tensor) else together
         mixed = features * (1 - together / total) if masks else torch.zeros_like(features)  # where no mask reaches
-        for bank, share in zip(styles, shares, strict=True):
+        for bank, part in zip(styles, shares, strict=True):
             site = self._site(bank).to(features)
-            mean, std = self._own(features, own, share if isinstance(share, Tensor) else None)
+            mean, std = self._own(features, own, part if isinstance(part, Tensor) else None)
             z = (features - mean) / std
             if self.weight is not None and self.bias is not None:
-                z = z * _wide(self.weight) + _wide(self.bias)
-            mixed = mixed + (z * _wide(site.std) + _wide(site.mean)) * (share / total)
+                z = z * wide(self.weight) + wide(self.bias)
+            mixed = mixed + (z * wide(site.std) + wide(site.mean)) * (part / total)
         return mixed if alpha == 1 else torch.lerp(features, mixed, alpha)
 
     def _own(self, features: Tensor, own: Bank | None, region: Tensor | None) -> tuple[Tensor, Tensor]:
         """Means and deviations to normalize by, ``(N or 1, C, 1, 1)``."""
         if own is not None:
             site = self._site(own).to(features)
-            return _wide(site.mean), _wide(site.std)
-        found = instance_moments(features) if region is None else _weighed(features, region)
+            return wide(site.mean), wide(site.std)
+        found = instance_moments(features) if region is None else weighed(features, region)
         mean, std = found.mean, (unbiased(found) + self.eps).sqrt()
         return mean[..., None, None].to(features), std[..., None, None].to(features)
 
@@ -178,15 +176,15 @@ class Stylizer(nn.Module):
         Raises:
             ValueError: as :meth:`forward`; several pictures.
         """
-        if len(content) != 1 or any(isinstance(weight, Tensor) for weight in _shares(style).values()):
+        if len(content) != 1 or any(isinstance(weight, Tensor) for weight in shares_of(style).values()):
             raise ValueError(
                 f"{len(content)} pictures or a mask were given. Tiles are of one picture, in styles of one weight each. Give "
                 f"pictures one by one, or call the network."
             )
-        whole, halo = _padded(content), reach()
+        whole, halo = padded(content), reach()
         own = self._tiled_moments(whole, tile, halo)
         y = torch.empty_like(whole)
-        for inner, outer, within in _tiles(whole.shape[-2:], tile, halo):
+        for inner, outer, within in tiles(whole.shape[-2:], tile, halo):
             features = self.encoder(whole[(..., *outer)])
             part = self.decoder(self.target(features, style, alpha, own, features.shape[-2:]))
             y[(..., *inner)] = part[(..., *within)]
@@ -194,7 +192,7 @@ class Stylizer(nn.Module):
 
     def _tiled_moments(self, whole: Tensor, tile: int, halo: int) -> Bank:
         found: Moments | None = None
-        for _, outer, within in _tiles(whole.shape[-2:], tile, halo):
+        for _, outer, within in tiles(whole.shape[-2:], tile, halo):
             cells = tuple(slice(part.start // STRIDE, part.stop // STRIDE) for part in within)
             m = instance_moments(self.encoder(whole[(..., *outer)])[(..., *cells)].contiguous())
             found = m if found is None else merge_moments(found, m)
@@ -210,94 +208,3 @@ class _Style:
 
     def to(self, like: Tensor) -> _Style:
         return _Style(self.mean.to(like), self.std.to(like))
-
-
-def reach() -> int:
-    """How far away a pixel of the result sees, in whole cells: what the convolutions of both networks add up to."""
-    pixels, scale = 0, 1
-    for name in LAYERS:
-        scale *= 2 if name in POOLED else 1
-        pixels += 2 * scale
-    return -(-pixels // STRIDE) * STRIDE
-
-
-def _padded(x: Tensor) -> Tensor:
-    """Pictures continued by reflection to a multiple of 8 pixels a side, and to 16."""
-    if x.ndim != 4 or min(x.shape[-2:]) <= SMALLEST // 2:
-        raise ValueError(
-            f"pictures of shape {tuple(x.shape)} were given. (N, 3, H, W) with sides of at least {SMALLEST // 2 + 1} is needed. "
-            f"Enlarge them."
-        )
-    height, width = (max(SMALLEST, -(-side // STRIDE) * STRIDE) - side for side in x.shape[-2:])
-    return F.pad(x, (0, width, 0, height), mode="reflect") if height or width else x
-
-
-def _wide(t: Tensor) -> Tensor:
-    """Of channels, as features are."""
-    return t if t.ndim == 4 else t.view(1, -1, 1, 1)
-
-
-def _shares(style: Styles) -> Mapping[Bank, float | Tensor]:
-    styles = {style: 1.0} if isinstance(style, Bank) else style
-    numbers = [weight for weight in styles.values() if not isinstance(weight, Tensor)]
-    if not styles or min([1.0, *numbers]) < 0 or (len(numbers) == len(styles) and sum(numbers) <= 0):
-        raise ValueError(
-            f"the weights {list(styles.values())} of styles were given. Some style has to have a weight above 0, and none one "
-            f"below. Give a bank, or a dict of banks with their weights."
-        )
-    return styles
-
-
-def _share(weight: float | Tensor, features: Tensor, size: Sequence[int]) -> float | Tensor:
-    """A number as it is; a mask as the share of each cell, 0 where the cell is padding."""
-    if not isinstance(weight, Tensor):
-        return float(weight)
-    if weight.shape != tuple(size):
-        raise ValueError(
-            f"a mask of shape {tuple(weight.shape)} was given for pictures of {tuple(size)}. It needs their height and width. "
-            f"Scale it to the picture."
-        )
-    return _cells(weight.to(features)[None], features)[:, None]
-
-
-def _cells(mask: Tensor, features: Tensor) -> Tensor:
-    """A mask ``(N, H, W)`` over cells: its mean over the pixels of each that there are."""
-    height, width = (STRIDE * side for side in features.shape[-2:])
-    padding = (0, max(0, width - mask.shape[-1]), 0, max(0, height - mask.shape[-2]))
-    inside = F.pad(torch.ones_like(mask), padding)[..., :height, :width]
-    known = F.pad(mask, padding)[..., :height, :width]
-    sums, pixels = (F.avg_pool2d(t[:, None], STRIDE)[:, 0] for t in (known, inside))
-    return sums / pixels.clamp(min=1 / STRIDE**2)
-
-
-def _weighed(features: Tensor, cells: Tensor) -> Moments:
-    """Moments of cells by their weights, ``(N, C)``."""
-    x = at_least_float32(features)
-    weight = cells.reshape(-1, 1, *cells.shape[-2:]).to(x)
-    count = weight.sum((2, 3))
-    if (count < 2).any():
-        raise ValueError(
-            f"a mask leaves {count.min().item():.1f} cells of {STRIDE} x {STRIDE} pixels. Moments need two at least. Enlarge the "
-            f"region, or the picture."
-        )
-    mean = (x * weight).sum((2, 3)) / count
-    var = ((x - mean[..., None, None]).square() * weight).sum((2, 3)) / count
-    return Moments(mean, var, count)
-
-
-Slices = tuple[slice, slice]
-
-
-def _tiles(size: Sequence[int], tile: int, halo: int) -> Iterator[tuple[Slices, Slices, Slices]]:
-    """Of each tile what it gives, what it is computed from, and where in that the former is; all whole cells."""
-    step = max(STRIDE, tile // STRIDE * STRIDE)
-    sides = []
-    for side in size:
-        starts = range(0, side, step)
-        inner = [slice(start, min(start + step, side)) for start in starts]
-        outer = [slice(max(0, one.start - halo), min(side, one.stop + halo)) for one in inner]
-        within = [slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)]
-        sides.append(list(zip(inner, outer, within, strict=True)))
-    for rows, columns in product(*sides):
-        inner, outer, within = zip(rows, columns, strict=True)
-        yield inner, outer, within
