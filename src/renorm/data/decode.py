@@ -78,7 +78,7 @@ class Encoded:
         """Feed a hash with the encoded images."""
         digest.update(f"{len(self)} {self.frame}".encode())
         for i in told(self.order.tolist(), "hashing", len(self)):
-            with _named(self.blobs, i):
+            with named(self.blobs, i):
                 digest.update(self.blobs.read(i))
 
 
@@ -135,17 +135,22 @@ def decode(blobs: Blobs, i: int, least: int | None = None) -> Any:
     Raises:
         ValueError: it cannot be read; the message names it.
     """
-    with _named(blobs, i):
+    with named(blobs, i):
         return read_picture(blobs.read(i), least)
 
 
 def _header(blobs: Blobs, i: int) -> tuple[int, int]:
-    with _named(blobs, i):
+    with named(blobs, i):
         return picture_size(blobs.read(i))
 
 
 @contextmanager
-def _named(blobs: Blobs, i: int) -> Iterator[None]:
+def named(blobs: Blobs, i: int) -> Iterator[None]:
+    """Say which image it is that the block cannot read.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     try:
         yield
     except (UnreadableImageError, OSError) as error:

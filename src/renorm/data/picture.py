@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,19 +28,48 @@ def read_picture(data: bytes, least: int | None = None) -> Any:
     Raises:
         UnreadableImageError: it is damaged, too large, or of values whose range is not known.
     """
+    with _reading(data):
+        return rgb(_upright(data, least))
+
+
+def read_with_alpha(data: bytes) -> tuple[Any, Any]:
+    """An image as Pillow's RGB with the colours under what is not quite opaque, white under what is wholly transparent; and its
+    alpha as Pillow's L, or None where it has none.
+
+    Raises:
+        UnreadableImageError: as of :func:`read_picture`.
+    """
+    with _reading(data):
+        image = _upright(data)
+        if image.mode in WIDE or not image.has_transparency_data:
+            return rgb(image), None
+        straight = image.convert(NARROW[image.mode]).convert("RGBA")
+        alpha = straight.getchannel("A")
+        white = require("PIL.Image").new("RGB", image.size, "white")
+        return require("PIL.Image").composite(
+            straight.convert("RGB"), white, alpha.point(lambda a: 255 * (a > 0))
+        ), alpha
+
+
+@contextmanager
+def _reading(data: bytes) -> Iterator[None]:
     require("PIL.Image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of metadata and of sizes that it reads; all else it raises
-            image = _open(data)
-            if least is not None:
-                image.draft("RGB", (least, least))
-            require("PIL.ImageOps").exif_transpose(image, in_place=True)
-            return rgb(image)
+            yield
     except UnreadableImageError:
         raise
     except Exception as error:  # damaged files raise whatever their bytes lead to
         raise UnreadableImageError(_reason(data, error)) from error
+
+
+def _upright(data: bytes, least: int | None = None) -> Any:
+    image = _open(data)
+    if least is not None:
+        image.draft("RGB", (least, least))
+    require("PIL.ImageOps").exif_transpose(image, in_place=True)
+    return image
 
 
 def picture_size(data: bytes) -> tuple[int, int]:

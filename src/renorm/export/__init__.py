@@ -2,5 +2,6 @@
 
 from renorm.export.checked import TOLERANCE, Exported, check_name, write
 from renorm.export.normalized import Normalized
+from renorm.export.style import write_stylizer
 
-__all__ = ["TOLERANCE", "Exported", "Normalized", "check_name", "write"]
+__all__ = ["TOLERANCE", "Exported", "Normalized", "check_name", "write", "write_stylizer"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves
 
 from renorm.banks import unwrap
-from renorm.export.formats import BATCH, LIBRARIES, File, to_onnx, to_program
+from renorm.export.formats import LIBRARIES, LOGITS, File, Signature, to_onnx, to_program
 from renorm.extras import require
 from renorm.files import write_atomically
 from renorm.layers import quantized, scripted
@@ -25,7 +25,10 @@ from renorm.version import __version__
 
 TOLERANCE = 1e-4  # between the model and the file, of float32 whose norms are fused into convolutions
 LARGEST = 2**31 - 2**20  # bytes of weights: a file of protocol buffers holds 2 GiB, the graph included
-FORMATS: dict[str, Callable[[ExportedProgram, Mapping[str, Any]], File]] = {".pt2": to_program, ".onnx": to_onnx}
+FORMATS: dict[str, Callable[[ExportedProgram, Mapping[str, Any], Signature], File]] = {
+    ".pt2": to_program,
+    ".onnx": to_onnx,
+}
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,18 @@ class Exported:
         batches: sizes of the batches on which the file was compared with the model.
         error: largest difference of an output, relative to the largest output where that is above 1.
         tensors: how many the file holds; ONNX fewer than the model, where norms are fused into convolutions.
+        sides: height and width of the images of each of these batches, where they are free.
     """
 
     path: Path
     batches: tuple[int, ...]
     error: float
     tensors: int
+    sides: tuple[tuple[int, int], ...] = ()
 
     def __repr__(self) -> str:
-        batches = " and ".join(map(str, self.batches))
+        sides = [f" of {height} x {width} pixels" for height, width in self.sides] or [""] * len(self.batches)
+        batches = " and ".join(f"{size}{side}" for size, side in zip(self.batches, sides, strict=True))
         return (
             f"{self.path}: {self.tensors} tensors, equal to the model within {self.error:.1g} (tolerance {TOLERANCE:g}) on "
             f"batches of {batches}"
@@ -83,21 +89,43 @@ def write(
         ((1, 4), 7, True)
     """
     path = check_name(path)
-    model, probe = _prepared(model, path, probe)
+    model = _prepared(model, path)
+    if len(probe) < 2:
+        raise ValueError(
+            f"a probe of {len(probe)} rows: two or more are needed, so that the batch's size is seen to be free. "
+            "Repeat it: torch.cat([probe, probe])."
+        )
+    error, tensors = write_checked(model, path, [(probe,), (probe[:1],)], LOGITS, about or {})
+    return Exported(path, (1, len(probe)), error, tensors)
+
+
+def write_checked(
+    model: nn.Module,
+    path: Path,
+    probes: Sequence[tuple[Tensor, ...]],
+    signature: Signature,
+    about: Mapping[str, Any],
+) -> tuple[float, int]:
+    """Trace a model on the first probe, and write the file that is equal to it on all.
+
+    Returns:
+        The largest difference, and the number of tensors in the file.
+    """
+    probes = [tuple(x.detach().cpu().contiguous() for x in inputs) for inputs in probes]
+    model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     versions = {"renorm": __version__, "torch": str(torch.__version__)}
     with torch.no_grad():
-        program = _traced(model, probe)
-        file = FORMATS[path.suffix](program, {**(about or {}), "versions": versions})
+        program = _traced(model, probes[0], signature)
+        file = FORMATS[path.suffix](program, {**about, "versions": versions}, signature)
         check_tensors(model, file)
-        rows = (1, len(probe))
-        error = float(torch.tensor([_difference(model, file, probe[:size]) for size in rows]).max())  # NaN stays
+        error = float(torch.tensor([_difference(model, file, inputs) for inputs in probes]).max())  # NaN stays
     if not error <= TOLERANCE:
         raise RuntimeError(
             f"{path.name} would not be equal to the model: outputs differ by {error:.3g}, and {TOLERANCE:g} is allowed. Look "
             "for a forward that changes from call to call, such as one that draws random numbers."
         )
     write_atomically(path, file.data)
-    return Exported(path, rows, error, len(file.shapes))
+    return error, len(file.shapes)
 
 
 def check_name(path: str | PathLike[str]) -> Path:
@@ -118,8 +146,8 @@ def check_name(path: str | PathLike[str]) -> Path:
     return path
 
 
-def _prepared(model: nn.Module, path: Path, probe: Tensor) -> tuple[nn.Module, Tensor]:
-    """A copy of the model to trace, on the CPU in evaluation mode, and the probe beside it."""
+def _prepared(model: nn.Module, path: Path) -> nn.Module:
+    """The model itself, seen to be plain and not too large."""
     model = unwrap(model)
     route = route_of(model)
     if route is not None:
@@ -129,19 +157,13 @@ def _prepared(model: nn.Module, path: Path, probe: Tensor) -> tuple[nn.Module, T
         )
     refuse_spread(model, "export that one")
     _check_own_code(model)
-    if len(probe) < 2:
-        raise ValueError(
-            f"a probe of {len(probe)} rows: two or more are needed, so that the batch's size is seen to be free. "
-            "Repeat it: torch.cat([probe, probe])."
-        )
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     if path.suffix == ".onnx" and size > LARGEST:
         raise ValueError(
             f"{size / 2**30:.1f} GiB of weights in {path.name}: one ONNX file holds less than 2 GiB. Write a .pt2 file instead, "
             "or use torch.onnx.export with external_data=True."
         )
-    model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    return model, probe.detach().cpu().contiguous()
+    return model
 
 
 def _check_own_code(model: nn.Module) -> None:
@@ -155,9 +177,9 @@ def _check_own_code(model: nn.Module) -> None:
             )
 
 
-def _traced(model: nn.Module, probe: Tensor) -> ExportedProgram:
+def _traced(model: nn.Module, probe: tuple[Tensor, ...], signature: Signature) -> ExportedProgram:
     try:
-        return torch.export.export(model, (probe,), dynamic_shapes=({0: Dim(BATCH)},), strict=False)
+        return torch.export.export(model, probe, dynamic_shapes=signature.dims(), strict=False)
     except Exception as error:  # tracing has exceptions of many classes
         first = str(error).strip().splitlines()
         raise ValueError(
@@ -182,8 +204,8 @@ def check_tensors(model: nn.Module, file: File) -> None:
         )
 
 
-def _difference(model: nn.Module, file: File, x: Tensor) -> float:
-    expected, found = tree_leaves(model(x)), file.run(x)
+def _difference(model: nn.Module, file: File, inputs: tuple[Tensor, ...]) -> float:
+    expected, found = tree_leaves(model(*inputs)), file.run(*inputs)
     if [y.shape for y in expected] != [y.shape for y in found]:
         return float("inf")
     pairs = [(y.double(), z.double()) for y, z in zip(expected, found, strict=True)]

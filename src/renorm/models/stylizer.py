@@ -8,7 +8,8 @@ affine between, Gong, Chen, Chen & Wang, *Sandwich batch normalization*, WACV 20
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 from renorm.banks import Bank, Statistics, fingerprint, merge, versions
 from renorm.functional import Moments, instance_moments, unbiased
 from renorm.functional import merge as merge_moments
-from renorm.models.encoder import STRIDE, TAPS, Decoder, Encoder
+from renorm.models.encoder import LAYERS, STRIDE, TAPS, Decoder, Encoder
 from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.regions import Styles, over_cells, share, shares_of, weighed, wide
 from renorm.models.tiles import padded, reach, tiles
+from renorm.models.weights import tensors_of
 
 SITE = TAPS[-1]
 
@@ -42,6 +44,10 @@ class Stylizer(nn.Module):
         decoder: of its widths.
         affine: whether there are :math:`\gamma` and :math:`\beta`, ``(C,)``.
 
+    Attributes:
+        bound: the most that deviations are enlarged, :math:`\sigma_s / \sigma(f)`; without one the noise of a nearly flat content
+            may be enlarged hundreds of times.
+
     Raises:
         ValueError: an encoder and a decoder of other widths.
 
@@ -61,15 +67,39 @@ class Stylizer(nn.Module):
                 f"reads what its encoder gives. Take the one that was trained with it."
             )
         self.encoder, self.decoder, self.eps = encoder.requires_grad_(False), decoder, eps
+        self.bound = math.inf
         self._hashed: tuple[int, str | None] = -1, None
         channels = encoder.widths[-1]
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     @classmethod
-    def load(cls, encoder: str | Path, decoder: str | Path) -> Stylizer:
-        """AdaIN from the files of an encoder and its decoder; see :func:`load_encoder` and :func:`load_decoder`."""
-        return cls(load_encoder(encoder), load_decoder(decoder)).eval()
+    def load(cls, encoder: str | Path, decoder: str | Path | None = None) -> Stylizer:
+        """AdaIN from the files of an encoder and its decoder, see :func:`load_encoder` and :func:`load_decoder`.
+
+        Without a decoder: from one file that holds all, as ``stylizer.safetensors`` in the checkpoint of a run.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it cannot be read, or holds something else.
+        """
+        if decoder is not None:
+            return cls(load_encoder(encoder), load_decoder(decoder)).eval()
+        tensors = tensors_of(Path(encoder))
+        if "encoder.conv1_1.weight" not in tensors or "decoder.conv1_1.weight" not in tensors:
+            raise ValueError(
+                f"{encoder} holds {', '.join(list(tensors)[:3])}, ... and no decoder was given. An encoder and its decoder are "
+                f"needed. Name the decoder's file too: decoder=, in the shell --decoder."
+            )
+        return cls.of_tensors(tensors)
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Stylizer:
+        """The network that a state is of, as wide as its tensors, in evaluation mode."""
+        widths = [len(tensors[f"encoder.{layer}.bias"]) for layer in LAYERS]
+        net = cls(Encoder(widths), Decoder(widths), affine="weight" in tensors)
+        net.load_state_dict(dict(tensors))
+        return net.eval()
 
     @torch.no_grad()
     def style(self, pictures: Tensor | Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> Bank:
@@ -130,17 +160,30 @@ class Stylizer(nn.Module):
         for bank, part in zip(styles, shares, strict=True):
             site = self._site(bank).to(features)
             mean, std = self._own(features, own, part if isinstance(part, Tensor) else None)
-            z = (features - mean) / std
-            if self.weight is not None and self.bias is not None:
-                z = z * wide(self.weight) + wide(self.bias)
-            mixed = mixed + (z * wide(site.std) + wide(site.mean)) * (part / total)
+            mixed = mixed + self.renormed((features - mean) / std, std, site) * (part / total)
         return mixed if alpha == 1 else torch.lerp(features, mixed, alpha)
+
+    def renormed(self, z: Tensor, std: Tensor, style: Style) -> Tensor:
+        """Normalized features with the moments of a style.
+
+        Args:
+            z: features, normalized.
+            std: the deviations that they were divided by, ``(N or 1, C, 1, 1)``.
+        """
+        if self.weight is not None and self.bias is not None:
+            z = z * wide(self.weight) + wide(self.bias)
+        scale = wide(style.std)
+        return z * (scale if self.bound == math.inf else scale.minimum(self.bound * std)) + wide(style.mean)
 
     def _own(self, features: Tensor, own: Bank | None, region: Tensor | None) -> tuple[Tensor, Tensor]:
         """Means and deviations to normalize by, ``(N or 1, C, 1, 1)``."""
         if own is not None:
             site = self._site(own).to(features)
             return wide(site.mean), wide(site.std)
+        return self.moments(features, region)
+
+    def moments(self, features: Tensor, region: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Means and deviations of each picture's features, or of a region of them, ``(N, C, 1, 1)``."""
         found = instance_moments(features) if region is None else weighed(features, region)
         mean, std = found.mean, (unbiased(found) + self.eps).sqrt()
         return mean[..., None, None].to(features), std[..., None, None].to(features)
@@ -152,7 +195,7 @@ class Stylizer(nn.Module):
             self._hashed = now, fingerprint(self.encoder)
         return self._hashed[1]
 
-    def _site(self, bank: Bank) -> _Style:
+    def _site(self, bank: Bank) -> Style:
         if bank.sites.keys() != {SITE} or len(bank.sites[SITE].mean) != self.encoder.widths[-1]:
             raise ValueError(
                 f"{bank!r} is no style of this encoder, which has one site, {SITE}, of {self.encoder.widths[-1]} channels. A "
@@ -163,10 +206,12 @@ class Stylizer(nn.Module):
                 f"{bank!r} is a style of another encoder, whose features mean something else. A style belongs to the encoder "
                 f"that measured it. Measure it again by net.style(pictures)."
             )
-        return _Style(bank.sites[SITE].mean, (bank.sites[SITE].var + self.eps).sqrt())
+        return Style(bank.sites[SITE].mean, (bank.sites[SITE].var + self.eps).sqrt())
 
     @torch.no_grad()
-    def tiled(self, content: Tensor, style: Styles, alpha: float = 1.0, tile: int = 512) -> Tensor:
+    def tiled(
+        self, content: Tensor, style: Styles, alpha: float = 1.0, own: Bank | None = None, *, tile: int = 512
+    ) -> Tensor:
         """:meth:`forward` of one large picture by tiles, with the moments of the whole: the same pixels in less memory.
 
         Args:
@@ -182,7 +227,7 @@ class Stylizer(nn.Module):
                 f"pictures one by one, or call the network."
             )
         whole, halo = padded(content), reach()
-        own = self._tiled_moments(whole, tile, halo)
+        own = own or self._tiled_moments(whole, tile, halo)
         y = torch.empty_like(whole)
         for inner, outer, within in tiles(whole.shape[-2:], tile, halo):
             features = self.encoder(whole[(..., *outer)])
@@ -200,11 +245,11 @@ class Stylizer(nn.Module):
         return Bank({SITE: Statistics(found.mean[0], unbiased(found)[0])}, weights=self._hash())
 
 
-class _Style:
+class Style:
     """Means and deviations ``(C,)``."""
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         self.mean, self.std = mean, std
 
-    def to(self, like: Tensor) -> _Style:
-        return _Style(self.mean.to(like), self.std.to(like))
+    def to(self, like: Tensor) -> Style:
+        return Style(self.mean.to(like), self.std.to(like))
