@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from renorm.export.checked import Exported, check_name, write_checked
 from renorm.export.formats import Signature
-from renorm.models import Stylizer
-from renorm.models.stylizer import Style
+from renorm.models import StyleMoments, Stylizer
 
 SHAPES = ((2, 32, 40), (1, 16, 16), (3, 48, 24))  # of the batches that the file is compared on
 SIDES = {2: ("height", 8), 3: ("width", 8)}
@@ -33,7 +32,7 @@ class Program(nn.Module):
     def forward(self, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         features = self.net.encoder(images)
         own_mean, own_std = self.net.moments(features)
-        return self.net.decoder(self.net.renormed((features - own_mean) / own_std, own_std, Style(mean, std)))
+        return self.net.decoder(self.net.renormed((features - own_mean) / own_std, own_std, StyleMoments(mean, std)))
 
 
 def write_stylizer(net: Stylizer, path: str | PathLike[str], *, about: Mapping[str, Any] | None = None) -> Exported:

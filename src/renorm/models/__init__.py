@@ -15,7 +15,7 @@ from renorm.models.preact import PreActResNet
 from renorm.models.preprocessing import usual_preprocessing
 from renorm.models.resnet import ResNet
 from renorm.models.samples import load_sample
-from renorm.models.stylizer import Stylizer
+from renorm.models.stylizer import StyleMoments, Stylizer
 from renorm.models.supernet import Supernet, supernet
 from renorm.models.vgg import VGG
 from renorm.models.weight_files import is_safetensors, other_than_weights
@@ -36,6 +36,7 @@ __all__ = [
     "Generator",
     "PreActResNet",
     "ResNet",
+    "StyleMoments",
     "Stylizer",
     "Supernet",
     "WideResNet",

@@ -22,10 +22,11 @@ from renorm.functional import merge as merge_moments
 from renorm.models.encoder import LAYERS, STRIDE, TAPS, Decoder, Encoder
 from renorm.models.encoder_weights import load_decoder, load_encoder
 from renorm.models.regions import Styles, over_cells, share, shares_of, weighed, wide
-from renorm.models.tiles import padded, reach, tiles
+from renorm.models.tiles import padded, reach, side_within, tiles
 from renorm.models.weights import tensors_of
 
 SITE = TAPS[-1]
+BYTES = 28  # of each pixel and channel of the first layers: measured on networks of 16 and 64
 
 
 class Stylizer(nn.Module):
@@ -158,12 +159,12 @@ class Stylizer(nn.Module):
         total = together.clamp(min=1) if isinstance(together, Tensor) else together
         mixed = features * (1 - together / total) if masks else torch.zeros_like(features)  # where no mask reaches
         for bank, part in zip(styles, shares, strict=True):
-            site = self._site(bank).to(features)
+            site = self.site(bank).to(features)
             mean, std = self._own(features, own, part if isinstance(part, Tensor) else None)
             mixed = mixed + self.renormed((features - mean) / std, std, site) * (part / total)
         return mixed if alpha == 1 else torch.lerp(features, mixed, alpha)
 
-    def renormed(self, z: Tensor, std: Tensor, style: Style) -> Tensor:
+    def renormed(self, z: Tensor, std: Tensor, style: StyleMoments) -> Tensor:
         """Normalized features with the moments of a style.
 
         Args:
@@ -178,7 +179,7 @@ class Stylizer(nn.Module):
     def _own(self, features: Tensor, own: Bank | None, region: Tensor | None) -> tuple[Tensor, Tensor]:
         """Means and deviations to normalize by, ``(N or 1, C, 1, 1)``."""
         if own is not None:
-            site = self._site(own).to(features)
+            site = self.site(own).to(features)
             return wide(site.mean), wide(site.std)
         return self.moments(features, region)
 
@@ -195,7 +196,12 @@ class Stylizer(nn.Module):
             self._hashed = now, fingerprint(self.encoder)
         return self._hashed[1]
 
-    def _site(self, bank: Bank) -> Style:
+    def site(self, bank: Bank) -> StyleMoments:
+        """The moments of a style that this encoder measured.
+
+        Raises:
+            ValueError: it is none, or another encoder's.
+        """
         if bank.sites.keys() != {SITE} or len(bank.sites[SITE].mean) != self.encoder.widths[-1]:
             raise ValueError(
                 f"{bank!r} is no style of this encoder, which has one site, {SITE}, of {self.encoder.widths[-1]} channels. A "
@@ -206,7 +212,7 @@ class Stylizer(nn.Module):
                 f"{bank!r} is a style of another encoder, whose features mean something else. A style belongs to the encoder "
                 f"that measured it. Measure it again by net.style(pictures)."
             )
-        return Style(bank.sites[SITE].mean, (bank.sites[SITE].var + self.eps).sqrt())
+        return StyleMoments(bank.sites[SITE].mean, (bank.sites[SITE].var + self.eps).sqrt())
 
     @torch.no_grad()
     def tiled(
@@ -235,6 +241,18 @@ class Stylizer(nn.Module):
             y[(..., *inner)] = part[(..., *within)]
         return y[..., : content.shape[-2], : content.shape[-1]]
 
+    def memory(self, sides: Sequence[int]) -> float:
+        """Gigabytes that a picture of a height and a width takes as a whole, about."""
+        return BYTES * self.encoder.widths[0] * math.prod(sides) / 1e9
+
+    def tile(self, sides: Sequence[int], memory: float) -> int | None:
+        """The side of tiles that fit into so many gigabytes, None where the whole picture does.
+
+        Raises:
+            ValueError: not even the smallest fit.
+        """
+        return None if self.memory(sides) <= memory else side_within(memory, self.memory([1, 1]))
+
     def _tiled_moments(self, whole: Tensor, tile: int, halo: int) -> Bank:
         found: Moments | None = None
         for _, outer, within in tiles(whole.shape[-2:], tile, halo):
@@ -245,11 +263,11 @@ class Stylizer(nn.Module):
         return Bank({SITE: Statistics(found.mean[0], unbiased(found)[0])}, weights=self._hash())
 
 
-class Style:
+class StyleMoments:
     """Means and deviations ``(C,)``."""
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         self.mean, self.std = mean, std
 
-    def to(self, like: Tensor) -> Style:
-        return Style(self.mean.to(like), self.std.to(like))
+    def to(self, like: Tensor) -> StyleMoments:
+        return StyleMoments(self.mean.to(like), self.std.to(like))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from renorm.models.encoder import LAYERS, POOLED, SMALLEST, STRIDE
 
+LEAST = 64  # pixels a side of a tile
 Slices = tuple[slice, slice]
 
 
@@ -26,6 +28,25 @@ def tiles(size: Sequence[int], tile: int, halo: int) -> Iterator[tuple[Slices, S
     for rows, columns in product(*sides):
         inner, outer, within = zip(rows, columns, strict=True)
         yield inner, outer, within
+
+
+def side_within(memory: float, pixel: float) -> int:
+    """The side of the largest tiles that fit with their halos.
+
+    Args:
+        memory: That there is.
+        pixel: That each pixel takes.
+
+    Raises:
+        ValueError: the smallest do not fit.
+    """
+    side = int(math.sqrt(memory / pixel)) - 2 * reach()
+    if side < LEAST:
+        raise ValueError(
+            f"{memory:g} GB of memory were allowed. The smallest tiles need {pixel * (LEAST + 2 * reach()) ** 2:.2g}. Allow as "
+            f"much."
+        )
+    return side // STRIDE * STRIDE
 
 
 def reach() -> int:
