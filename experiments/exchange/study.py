@@ -2,6 +2,7 @@
 
     python experiments/exchange/study.py digits runs/exchange-digits --seeds 0 1 2
     python experiments/exchange/study.py cifar10-wrn-10-1 runs/exchange-wrn-10-1 --data CIFAR10 --seeds 0 1 2
+    python experiments/exchange/study.py cifar10-16px runs/exchange-16px --data CIFAR10 --seeds 0 1 2
     python experiments/exchange/study.py cifar10-resnet20 runs/exchange-resnet20 --data CIFAR10 --seeds 0 1 2
     python experiments/exchange/study.py cifar10-wrn-28-2 runs/exchange-wrn --data CIFAR10 --seeds 0 1 2 --jobs 6   # a GPU
 
@@ -37,6 +38,9 @@ STEPS = {"plain": ["--batch", "128"], "split": ["--batch", "256"]}
 SETTINGS = {
     "digits": {kind: ["--data", "digits", "--model", "resnet8", "--epochs", "16", *STEPS[kind]] for kind in KINDS},
     "cifar10-wrn-10-1": {"plain": [*SHORT, "--epochs", "2"], "split": [*SHORT, "--epochs", "1"]},
+    "cifar10-16px": {
+        kind: [*CIFAR, "--size", "16", "--model", "resnet20", "--epochs", "60", *STEPS[kind]] for kind in KINDS
+    },
     "cifar10-resnet20": {kind: [*LONG, "--model", "resnet20", *STEPS[kind]] for kind in KINDS},
     "cifar10-wrn-28-2": {kind: [*LONG, "--model", "wrn-28-2", "--precision", "bf16", *STEPS[kind]] for kind in KINDS},
 }
@@ -51,7 +55,7 @@ def trained(cell: Cell) -> list[str]:
 def evaluated(cell: Cell) -> list[list[str]]:
     """The standard corruptions, of 500 images each for two cores; four of them on the digits."""
     banks = ["--banks", "source"] if cell.arm.startswith("plain") else ["--banks", "weak", "strong"]
-    if cell.setting == "cifar10-wrn-10-1":
+    if cell.setting in ("cifar10-wrn-10-1", "cifar10-16px"):
         return [[*banks, "--shifts", "clean"], [*banks, "--shifts", "standard", "--num-images", "500"]]
     return [[*banks, "--shifts", "clean", "quick" if cell.setting == "digits" else "standard"]]
 

@@ -1,6 +1,7 @@
 """Does split batch norm help, and what of it? Seven arms on the same images, order, initial weights and compute.
 
     python experiments/split_claim/study.py digits runs/claim-digits --seeds 0 1 2 3 4 --jobs 2
+    python experiments/split_claim/study.py cifar10-16px runs/claim-16px --data CIFAR10 --seeds 0 1 2
     python experiments/split_claim/study.py cifar10-resnet20 runs/claim-resnet20 --data CIFAR10
     python experiments/split_claim/study.py cifar10-wrn-28-2 runs/claim-wrn --data CIFAR10 --seeds 0 1 2 3 4 --jobs 6   # a GPU
 
@@ -29,6 +30,7 @@ ARMS = {  # the most telling first, so that a study cut short says most
 CIFAR = ["--num-ops", "3", "--magnitude", "4", "--memory-format", "channels_last"]
 SETTINGS = {
     "digits": ["--data", "digits", "--model", "resnet8", "--epochs", "16"],
+    "cifar10-16px": [*CIFAR, "--size", "16", "--model", "resnet20", "--epochs", "30"],
     "cifar10-resnet20": [*CIFAR, "--model", "resnet20", "--epochs", "15"],
     "cifar10-wrn-28-2": [*CIFAR, "--model", "wrn-28-2", "--epochs", "30", "--precision", "bf16", "--num-workers", "2"],
 }
@@ -56,7 +58,7 @@ def trained(cell: Cell) -> list[str]:
 def evaluated(cell: Cell) -> list[list[str]]:
     """The banks of an arm under the usual shifts; for two cores, corruptions of middle severity on 1,000 images."""
     call = ["--banks", *banks(cell.arm)]
-    if cell.setting == "cifar10-resnet20":
+    if cell.setting in ("cifar10-resnet20", "cifar10-16px"):
         return [[*call, "--shifts", *VIEWS], [*call, "--shifts", "standard:3", "--num-images", "1000"]]
     return [call]
 
