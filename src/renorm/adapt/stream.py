@@ -10,16 +10,13 @@ from typing import Any, Literal
 
 from torch import nn
 
-from renorm.adapt.change import Change
 from renorm.adapt.claims import claim, fill, noted, release, values
-from renorm.adapt.distance import distances, overall
 from renorm.adapt.file import StoredStream, check_fits, identity, read, write
-from renorm.adapt.memory import Memory, pooled
 from renorm.adapt.preparation import Foreign, preparation
 from renorm.adapt.reference import Reference, as_reference
-from renorm.adapt.state import Distance, State, StreamEvent, StreamSettings
-from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, Kept, StreamStep, blended, looked, worth
-from renorm.adapt.verdict import Judgement, Verdict, judged
+from renorm.adapt.state import State, StreamEvent, StreamSettings
+from renorm.adapt.step import ADAPTED, SOURCE, BrokenImagesError, Kept, StreamStep, blended
+from renorm.adapt.watched import Watched
 from renorm.banks import (
     Branch,
     Counted,
@@ -51,7 +48,7 @@ class EmptyBatchError(ValueError):
         )
 
 
-class Adapter:
+class Adapter(Watched):
     r"""A deployed model whose statistics follow the images it is given, batch after batch, without labels.
 
     At every site the moments of images are pooled exactly, an image's weight falling by :math:`\lambda = (M - 1)/(M + 1)` with
@@ -233,83 +230,6 @@ class Adapter:
                 f"throughout. Call the model in one way, or reset() the adapter."
             )
 
-    @property
-    def unreached(self) -> tuple[str, ...]:
-        """Sites that keep the source bit for bit, as the model's evaluation does not reach them, or as of the rows they see it is
-        not known to which image they belong; none before the first batch.
-        """
-        return tuple(
-            name for name in self._source if self._state.positions and ADAPTED + name not in self._state.positions
-        )
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """Of the stream as it is remembered, ``"home"`` or ``"shifted"``, or of the last batch, ``"foreign"``.
-
-        ``None`` before the first batch, and under a fixed prior, which does not look at the source's features.
-        """
-        return self._judgement.verdict
-
-    @property
-    def reason(self) -> str:
-        """The verdict in a sentence."""
-        return self._judgement.reason
-
-    @property
-    def _judgement(self) -> Judgement:
-        found = None
-        if self._settings.prior == "auto" and self._state.images:
-            found = looked(self._remembered(), self._source, self.effective_images)
-        return judged(self._foreign, found, self._reference)
-
-    @property
-    def source_weight(self) -> float:
-        """The weight s that the source kept for the last batch; 1 before the first."""
-        return self._state.weight
-
-    @property
-    def num_images(self) -> int:
-        """How many images were seen."""
-        return self._state.images
-
-    @property
-    def effective_images(self) -> float:
-        """How many independent images the memory is worth."""
-        return worth(self._remembered().weights.effective, self._state.alike, self._settings.fewest)
-
-    @property
-    def num_resets(self) -> int:
-        """How often the memory was emptied."""
-        return self._state.resets
-
-    @property
-    def abstaining(self) -> bool:
-        """Whether the model is the source, bit for bit."""
-        return self._state.weight == 1
-
-    @property
-    def events(self) -> tuple[StreamEvent, ...]:
-        """What happened, the newest last; the last 1000 are kept."""
-        return self._state.events
-
-    @property
-    def change(self) -> Change | None:
-        """The newest comparison of a block of images with the memory: its size and how often chance does that."""
-        return self._state.change
-
-    @property
-    def distance(self) -> dict[str, Distance]:
-        """How far the images are from the source at each site, and how far chance puts them, in its standard deviations.
-
-        Of a site's features as they are, behind sites that are adapted already.
-        """
-        return distances(self._remembered(), self._state.positions, self._source)
-
-    @property
-    def overall(self) -> Distance:
-        """:attr:`distance` over all sites, as a root mean square."""
-        return overall(self.distance)
-
     def reset(self) -> None:
         """Empty the memory and give the model its source statistics back; the next batch starts anew."""
         self._check_open()
@@ -409,9 +329,6 @@ class Adapter:
         }
         fill({name: targets[name] for name in blends}, blends)
         self._claim.installed = values(targets)
-
-    def _remembered(self) -> Memory:
-        return pooled(self._state.memory, self._state.block)
 
     def _check_open(self) -> None:
         if self._closed:
