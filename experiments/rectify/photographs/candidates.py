@@ -220,9 +220,9 @@ def sure(x: Tensor, t: Tensor) -> Tensor:
 
 
 def library(
-    k: float, shrink: Callable[[Tensor, Tensor], Tensor] = soft, *, by_weight: bool = False, most: float = 0.5
+    k: float, shrink: Callable[[Tensor, Tensor], Tensor] = soft, *, by_weight: bool = True, most: float = 0.5
 ) -> Callable[[Before], Rule]:
-    """The library's rule now, s = min(1/2, 1 / (1 + 2 d)), with other thresholds; or with k standard errors times 2 s."""
+    """The library's rule now, s = min(1/2, 1 / (1 + 2 d)), thresholds of k standard errors times 2 s, or of k."""
 
     def make(before: Before) -> Rule:
         gap, noise = (
@@ -279,12 +279,13 @@ RULES: dict[str, Callable[[Before], Rule]] = {
     "dead zone": dead_zone(3),
     "layer-wise, guarded": layerwise,
     "library": library(3),
-    "library, soft 2": library(2),
-    "library, garrote": library(3, garrote),
-    "library, garrote 4": library(4, garrote),
-    "library, firm": library(3, firm),
-    "library, soft by s": library(3, by_weight=True),
-    "library, sure": library(3, sure),
+    "library, soft 2": library(2, by_weight=False),
+    "library, garrote": library(3, garrote, by_weight=False),
+    "library, garrote 4": library(4, garrote, by_weight=False),
+    "library, firm": library(3, firm, by_weight=False),
+    "library, 3 errors": library(3, by_weight=False),
+    "library, garrote by s": library(3, garrote),
+    "library, sure": library(3, sure, by_weight=False),
     "difference, half": difference(0, 0.5),
     "difference, soft 2, half": difference(2, 0.5),
 }

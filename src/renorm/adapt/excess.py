@@ -15,7 +15,7 @@ from renorm.functional import Moments, all_merge, instance_moments, pool, unbias
 from renorm.routing import RowOrder
 
 Only = Literal["mean", "variance"]
-ERRORS = 3.0  # standard errors that may be chance
+ERRORS = 6.0  # standard errors that may be chance, times what the source keeps: three where it keeps half
 
 
 class Estimate(NamedTuple):
@@ -68,12 +68,15 @@ def soft(x: Tensor, threshold: Tensor) -> Tensor:
 
 
 def moved(source: Statistics, found: Estimate, weight: float, only: Only | None = None) -> Statistics:
-    r"""The source's statistics, moved by the share ``1 - weight`` of what images show beyond three standard errors.
+    r"""The source's statistics, moved by the share ``1 - weight`` of what images show beyond their noise.
 
-    .. math:: \mu_{source} + (1 - s) \operatorname{soft}(\mu - \mu_{source}, 3 \operatorname{SE}(\mu)), \qquad
-        \sigma^2_{source} + (1 - s) \operatorname{soft}(\sigma^2 - \sigma^2_{source}, 3 \operatorname{SE}(\sigma^2))
+    .. math:: \mu_{source} + (1 - s) \operatorname{soft}(\mu - \mu_{source}, 6 s \operatorname{SE}(\mu)), \qquad
+        \sigma^2_{source} + (1 - s) \operatorname{soft}(\sigma^2 - \sigma^2_{source}, 6 s \operatorname{SE}(\sigma^2))
 
-    A channel that chance may explain keeps the source bit for bit.
+    Three standard errors where the source keeps half; fewer where it keeps less, as a channel of images that are far is hardly
+    where it was by chance. A channel that chance may explain keeps the source bit for bit.
+
+    Reduces to: full replacement at s = 0.
     """
     mean, var = source.mean.clone(), source.var.clone()
     if only != "variance":
@@ -86,5 +89,5 @@ def moved(source: Statistics, found: Estimate, weight: float, only: Only | None 
 def _towards(source: Tensor, found: Tensor, error: Tensor, weight: float) -> Tensor:
     wide = torch.promote_types(source.dtype, found.dtype)
     old = source.to(wide)
-    step = (1 - weight) * soft(found.to(old) - old, ERRORS * error.to(old).sqrt())
+    step = (1 - weight) * soft(found.to(old) - old, ERRORS * weight * error.to(old).sqrt())
     return torch.where(step == 0, old, old + step).to(source)

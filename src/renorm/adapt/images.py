@@ -131,7 +131,7 @@ def adapt_(
         (1 - s) \tfrac{m}{m - 1} \sigma^2_{batch}, \qquad s = \frac{\text{prior}}{\text{prior} + n}
 
     with n images and m values per channel. By default only what is beyond sampling noise counts: a channel moves by half or
-    more of what its mean, and its variance, are farther from the source's than three standard errors
+    more of what its mean, and its variance, are farther from the source's than up to three standard errors
     (:func:`renorm.adapt.excess.moved`).
     Every site normalizes by exactly what it installs, so the forward's output equals evaluation afterwards. (A norm used several
     times is pooled over its uses, and one more forward makes the output.) Weights, modes and dropout are left alone. Sites that
