@@ -71,6 +71,18 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_more_images_than_pass_at_once_are_refused(weights: Path, monkeypatch: pytest.MonkeyPatch):
+    named = open_named("resnet8", weights, normalization=([0.5] * 3, [0.25] * 3))
+    images = named.images("digits").subset(range(9))
+    monkeypatch.setattr("renorm.cli.adaptation.PIXELS", 9 * images[0][0][0].numel())
+    assert len(pixels(named, images)) == 9
+    monkeypatch.setattr("renorm.cli.adaptation.PIXELS", 9 * images[0][0][0].numel() - 1)
+    with pytest.raises(
+        ValueError, match=r"--num-images 9 would pass the model at once.*At most 8 .*renorm recalibrate"
+    ):
+        pixels(named, images)
+
+
 def test_a_shift_is_told_from_chance_and_the_weight_is_chosen(renorm_command: Command, here: Path, dark: Path):
     result = renorm_command("adapt", *SOURCE, "--images", dark, "--bank", "b.safetensors", "--seed", "3")
     assert result.status == 0, result.err

@@ -45,7 +45,8 @@ class Adapt(Subcommand):
             measured on the images that were not adapted to.
         labels: Take subfolders or a column for classes; without, all images are read, however deep they lie.
         skip_damaged: Leave out images that cannot be read, and say how many; all are tried first.
-        num_images: Adapt to so many of them, drawn with the seed; by default 32, or all if there are fewer.
+        num_images: Adapt to so many of them, drawn with the seed; by default 32, or all if there are fewer;
+            all pass the model at once.
         prior: How many images the source statistics count for: 0 replaces them, inf keeps them. auto, the default, reads it off
             the images, and keeps the source where what they show may be chance.
         weight: The source's weight, from 0 to 1, however many images there are; in place of a prior.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from renorm.metrics import Interval
     from renorm.recipes import NamedModel
 
+PIXELS = 1024 * 224**2  # of all images that are adapted to: some 10 GB within a ResNet-50
+
 
 def tell_images(images: Images, named: NamedModel, console: Console) -> None:
     """Say what becomes of images, and what their labels are taken from."""
@@ -170,5 +172,16 @@ def _luck(gain: Interval) -> str:
 
 
 def pixels(named: NamedModel, images: Images) -> torch.Tensor:
-    """All images as one input of the model."""
+    """All images as one input of the model.
+
+    Raises:
+        ValueError: More than can pass it at once.
+    """
+    most = PIXELS // images[0][0][0].numel()
+    if len(images) > most:
+        raise ValueError(
+            f"--num-images {len(images)} would pass the model at once, as each site moves by what all of them show. At most "
+            f"{most} of this size are taken. Adapt to fewer, of which more than 128 hardly say more, or measure on all by "
+            f"renorm recalibrate."
+        )
     return named.classifier.normalize(images.batch(range(len(images)))[0])
