@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,31 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
             temporary.unlink(missing_ok=True)
             raise
     return path
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A hidden neighbour to write a file or a folder to, which gets the name at the end; nothing stays where anything is raised.
+
+    Raises:
+        ValueError: it is being written, or was when its process was killed.
+        OSError: the disk is full or cannot be written.
+    """
+    place = path.with_name(f".{path.name}.unfinished")
+    if place.exists():
+        raise ValueError(
+            f"{path} is being written, or what wrote it was killed: {place} is there. A place of its own is needed. Wait for "
+            f"it, or remove it."
+        )
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield place
+            os.replace(place, path)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        place.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -31,6 +31,8 @@ COMMANDS = (
     "recalibrate",
     "fold",
     "export",
+    "stylize",
+    "style",
     "corrupt",
     "report",
 )

@@ -32,7 +32,7 @@ class Coding:
         return ".JPEG" if self.format == "jpeg" else ".png"
 
     def encode(self, pixels: Tensor) -> bytes:
-        """One image. Shape: uint8 ``(3, H, W)``."""
+        """One image. Shape: uint8 ``(3, H, W)``, or ``(4, H, W)`` with an alpha channel, which PNG has."""
         image = require("PIL.Image").fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
         buffer = io.BytesIO()
         if self.format == "jpeg":

@@ -1,5 +1,44 @@
-"""Giving pictures the style of others, by a decoder that is trained for it."""
+"""Giving pictures the style of others, and training the decoder for it. Each name is loaded when it is used first."""
 
-from renorm.recipes.stylize.config import Config
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Config"]
+if TYPE_CHECKING:
+    from renorm.recipes.stylize.applied import Styling, styling
+    from renorm.recipes.stylize.config import Config
+    from renorm.recipes.stylize.manner import Manner
+    from renorm.recipes.stylize.opened import StyleNetwork, open_encoder, open_network
+    from renorm.recipes.stylize.styles import measured, read_pictures
+    from renorm.recipes.stylize.written import stylize
+
+__all__ = [
+    "Config",
+    "Manner",
+    "StyleNetwork",
+    "Styling",
+    "measured",
+    "open_encoder",
+    "open_network",
+    "read_pictures",
+    "styling",
+    "stylize",
+]
+
+_MODULE_OF = {
+    "Config": "config",
+    "Manner": "manner",
+    "StyleNetwork": "opened",
+    "Styling": "applied",
+    "measured": "styles",
+    "open_encoder": "opened",
+    "open_network": "opened",
+    "read_pictures": "styles",
+    "stylize": "written",
+    "styling": "applied",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

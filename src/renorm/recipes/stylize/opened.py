@@ -1,0 +1,87 @@
+"""A style network by its run, or by the files of an encoder and a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from renorm.banks import Bank
+from renorm.models import Decoder, Stylizer, load_encoder
+from renorm.recipes.stylize.config import Config
+from renorm.train import Run
+
+NETWORK = "stylizer"
+
+
+@dataclass(frozen=True)
+class StyleNetwork:
+    """A style network in evaluation mode.
+
+    Args:
+        net: The network.
+        about: What its run says.
+    """
+
+    net: Stylizer
+    about: Mapping[str, Any]
+
+    def banks(self) -> dict[str, Bank]:
+        """None: styles are measured when they are asked for."""
+        return {}
+
+
+def open_run(path: Path, device: str | None = None) -> StyleNetwork:
+    """The newest checkpoint of a run, which has its encoder too.
+
+    Raises:
+        FileNotFoundError: If there is no run, or no checkpoint in it.
+        ValueError: If it is damaged, or of another recipe.
+    """
+    run = Run(path)
+    about = run.config()
+    if about.get("recipe") != Config.recipe:
+        raise ValueError(
+            f"{path} is a run of the recipe {about.get('recipe', 'classify')}: one of {Config.recipe} is needed. Name one that "
+            f"`renorm train-style` made, or an encoder's file with --decoder FILE."
+        )
+    net = Stylizer.of_tensors(run.load().weights[NETWORK])
+    return StyleNetwork(net.to(on(device)), about)
+
+
+def open_network(name: str | Path, decoder: Path | None = None, device: str | None = None) -> Stylizer:
+    """The style network of a run, of a file that holds all of it, or of an encoder's file with its decoder's.
+
+    Raises:
+        FileNotFoundError: If there is nothing.
+        ValueError: If a decoder is missing, or given where it would do nothing.
+    """
+    if not Path(name).is_dir():
+        return Stylizer.load(name, decoder).to(on(device))
+    if decoder is not None:
+        raise ValueError(
+            f"--decoder {decoder} with {name}, a run, which has its own: it would do nothing. Leave it out, or name the "
+            f"encoder's file."
+        )
+    return open_run(Path(name), device).net
+
+
+def on(device: str | None) -> str:
+    """Where it computes: by default a GPU if there is one."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def open_encoder(name: str | Path, device: str | None = None) -> Stylizer:
+    """What measures styles: a network by its run or file, or an encoder's file alone, behind which the decoder is not trained.
+
+    Raises:
+        FileNotFoundError: If there is nothing.
+        ValueError: If it is nothing of the kind.
+    """
+    if Path(name).is_dir():
+        return open_run(Path(name), device).net
+    encoder = load_encoder(name)
+    return Stylizer(encoder, Decoder(encoder.widths)).eval().to(on(device))
