@@ -252,5 +252,7 @@ def test_what_cannot_be_stylized_names_its_file_and_leaves_nothing(say: Say, ren
         assert result.status == 1, options
         assert message in result.err
     assert {path.name for path in tmp_path.iterdir()} == before
-    assert "no decoder was given" in renorm_command("stylize", "encoder0.safetensors", *a, "--style", painting, *out).err
+    assert (
+        "no decoder was given" in renorm_command("stylize", "encoder0.safetensors", *a, "--style", painting, *out).err
+    )
     assert "no run in small" in renorm_command("stylize", "small", *a, "--style", painting, *out).err

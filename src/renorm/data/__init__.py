@@ -18,7 +18,7 @@ from renorm.data.nasbench201 import CellTable, nasbench201
 from renorm.data.operations import GREY
 from renorm.data.origin import Origin
 from renorm.data.parquet import parquet_files
-from renorm.data.pictures import Picture, Pictures, pictures
+from renorm.data.pictures import Raster, Rasters, pictures
 from renorm.data.policies import AutoAugment, Policy, RandAugment, TrivialAugment
 from renorm.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, config_of, preprocessing_of, three
 from renorm.data.rows import ParquetImages, open_parquet, read_columns
@@ -52,11 +52,11 @@ __all__ = [
     "Images",
     "Origin",
     "ParquetImages",
-    "Picture",
-    "Pictures",
     "Policy",
     "Preprocessing",
     "RandAugment",
+    "Raster",
+    "Rasters",
     "Resized",
     "Strong",
     "TrivialAugment",

@@ -22,7 +22,7 @@ from renorm.notice import notice
 
 
 @dataclass(frozen=True)
-class Picture:
+class Raster:
     """One picture, upright as its EXIF says.
 
     Args:
@@ -37,7 +37,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Rasters:
     """Encoded pictures, decoded one by one.
 
     Args:
@@ -56,14 +56,14 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.blobs)
 
-    def __getitem__(self, i: int) -> Picture:
+    def __getitem__(self, i: int) -> Raster:
         with named(self.blobs, i):
             picture, alpha = read_with_alpha(self.blobs.read(i))
         mask = None if alpha is None else torch.frombuffer(bytearray(alpha.tobytes()), dtype=torch.uint8)
         pixels = to_tensor(picture).contiguous()
-        return Picture(self.blobs.name(i), pixels, None if mask is None else mask.view(pixels.shape[1:]))
+        return Raster(self.blobs.name(i), pixels, None if mask is None else mask.view(pixels.shape[1:]))
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[Raster]:
         return (self[i] for i in range(len(self)))
 
     def size(self, i: int) -> tuple[int, int]:
@@ -72,7 +72,7 @@ class Pictures:
             return picture_size(self.blobs.read(i))
 
 
-def pictures(path: str | Path) -> Pictures:
+def pictures(path: str | Path) -> Rasters:
     """The pictures of a file; of a folder, with all folders below it; of a Parquet file, or a folder of them.
 
     Raises:
@@ -99,10 +99,10 @@ def pictures(path: str | Path) -> Pictures:
             f"kind, or a file itself, as {tables[0]}."
         )
     if tables:
-        return Pictures(path, ParquetImages(tables, image_name(open_parquet(tables[0]).schema_arrow, path)))
+        return Rasters(path, ParquetImages(tables, image_name(open_parquet(tables[0]).schema_arrow, path)))
     if path.is_file():
-        return Pictures(path, Files(str(path.parent), [path.name]))
-    return Pictures(path, Files(str(path), _names(path)))
+        return Rasters(path, Files(str(path.parent), [path.name]))
+    return Rasters(path, Files(str(path), _names(path)))
 
 
 def _names(folder: Path) -> list[str]:

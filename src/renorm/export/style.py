@@ -18,7 +18,7 @@ SIDES = {2: ("height", 8), 3: ("width", 8)}
 STYLIZED = Signature(("images", "mean", "std"), "pictures", ({0: ("batch", 1), **SIDES}, None, None))
 
 
-class Program(nn.Module):
+class AnyStyle(nn.Module):
     """A style network of pictures and the moments of a style.
 
     Shape: images ``(N, 3, H, W)`` in 0..1, sides multiples of 8 from 16 on, mean and std ``(C,)``, to pictures as the images,
@@ -63,5 +63,5 @@ def write_stylizer(net: Stylizer, path: str | PathLike[str], *, about: Mapping[s
         return torch.rand(*shape, generator=generator)
 
     probes = [(drawn(n, 3, *sides), drawn(channels), drawn(channels)) for n, *sides in SHAPES]
-    error, tensors = write_checked(Program(net), path, probes, STYLIZED, {"eps": str(net.eps), **(about or {})})
+    error, tensors = write_checked(AnyStyle(net), path, probes, STYLIZED, {"eps": str(net.eps), **(about or {})})
     return Exported(path, tuple(n for n, *_ in SHAPES), error, tensors, tuple((h, w) for _, h, w in SHAPES))

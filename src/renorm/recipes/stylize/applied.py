@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from renorm.banks import Bank
-from renorm.data import Picture, pictures
+from renorm.data import Raster, pictures
 from renorm.models import Stylizer
 from renorm.recipes.stylize.manner import Manner
 from renorm.recipes.stylize.styles import NamedStyle, measured, read_styles
@@ -37,7 +37,7 @@ class Styling:
     masks: Sequence[Tensor] = field(default=())
 
     @torch.no_grad()
-    def __call__(self, picture: Picture, number: int = 0) -> Tensor:
+    def __call__(self, picture: Raster, number: int = 0) -> Tensor:
         """One picture, with its alpha channel if it has one. Shape: uint8 ``(3 or 4, H, W)``.
 
         Raises:

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from renorm.banks import Bank
-from renorm.data import Picture, pictures
+from renorm.data import Raster, pictures
 from renorm.functional import match_colors
 from renorm.models import Stylizer
 
 BANK = ".safetensors"
 
 
-class Pixels(NamedTuple):
+class StylePicture(NamedTuple):
     """A style picture: ``(3, H, W)`` in 0..1, and ``(H, W)``, 0 where it is transparent."""
 
     name: str
@@ -39,7 +39,7 @@ class NamedStyle(NamedTuple):
     name: str
     weight: float
     bank: Bank
-    pictures: Sequence[Pixels] = ()
+    pictures: Sequence[StylePicture] = ()
 
 
 def read_styles(
@@ -97,7 +97,7 @@ def fitting(net: Stylizer, bank: Bank, path: Path) -> Bank:
     return bank
 
 
-def read_pictures(net: Stylizer, path: Path, size: int | None, memory: float) -> list[Pixels]:
+def read_pictures(net: Stylizer, path: Path, size: int | None, memory: float) -> list[StylePicture]:
     """Style pictures at a path, scaled.
 
     Raises:
@@ -113,7 +113,7 @@ def read_pictures(net: Stylizer, path: Path, size: int | None, memory: float) ->
     return [prepared(net, one, size, memory) for one in pictures(path)]
 
 
-def prepared(net: Stylizer, picture: Picture, size: int | None, memory: float) -> Pixels:
+def prepared(net: Stylizer, picture: Raster, size: int | None, memory: float) -> StylePicture:
     """A style picture as the encoder takes it.
 
     Raises:
@@ -129,8 +129,8 @@ def prepared(net: Stylizer, picture: Picture, size: int | None, memory: float) -
         )
     pixels = scaled(picture.pixels[None].float() / 255, sides)[0]
     if picture.alpha is None:
-        return Pixels(picture.name, pixels, None)
-    return Pixels(picture.name, pixels, scaled(picture.alpha[None, None].float() / 255, sides)[0, 0])
+        return StylePicture(picture.name, pixels, None)
+    return StylePicture(picture.name, pixels, scaled(picture.alpha[None, None].float() / 255, sides)[0, 0])
 
 
 def scaled(x: Tensor, sides: Sequence[int]) -> Tensor:
@@ -140,7 +140,7 @@ def scaled(x: Tensor, sides: Sequence[int]) -> Tensor:
     return F.interpolate(x, tuple(sides), mode="bilinear", antialias=True).clamp(0, 1)
 
 
-def measured(net: Stylizer, found: Sequence[Pixels], like: Tensor | None = None) -> Bank:
+def measured(net: Stylizer, found: Sequence[StylePicture], like: Tensor | None = None) -> Bank:
     """The style of pictures together, perhaps in the colours of another one.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from renorm.data import Coding, Format, ParquetImages, Pictures, pictures
+from renorm.data import Coding, Format, ParquetImages, Rasters, pictures
 from renorm.extras import require
 from renorm.files import staged, write_atomically
 from renorm.recipes.stylize.applied import Styling, check_size
@@ -110,7 +110,7 @@ def renamed(name: str, format: Format | None) -> str:
     return name if format_of(name) == wanted else str(PurePosixPath(name).with_suffix(SUFFIXES[wanted][0]))
 
 
-def encoded(styling: Styling, found: Pictures, number: int, format: Format) -> bytes:
+def encoded(styling: Styling, found: Rasters, number: int, format: Format) -> bytes:
     """One picture, stylized.
 
     Raises:
@@ -125,7 +125,7 @@ def encoded(styling: Styling, found: Pictures, number: int, format: Format) -> b
     return Coding(format, QUALITY).encode(styling(picture, number))
 
 
-def check_free(out: Path, found: Pictures) -> None:
+def check_free(out: Path, found: Rasters) -> None:
     """Refuse a place where something is, or a name that does not fit.
 
     Raises:
@@ -143,7 +143,7 @@ def check_free(out: Path, found: Pictures) -> None:
         )
 
 
-def _folder(styling: Styling, found: Pictures, place: Path, format: Format | None, numbers: Iterator[int]) -> None:
+def _folder(styling: Styling, found: Rasters, place: Path, format: Format | None, numbers: Iterator[int]) -> None:
     names = found.files or []
     written = [renamed(name, format) for name in names]
     twice = next((i for i, name in enumerate(written) if written.index(name) != i), None)
@@ -160,7 +160,7 @@ def _folder(styling: Styling, found: Pictures, place: Path, format: Format | Non
 
 def _tables(
     styling: Styling,
-    found: Pictures,
+    found: Rasters,
     place: Path,
     format: Format | None,
     note: Mapping[bytes, bytes],
@@ -179,7 +179,7 @@ def _tables(
                 writer.write_table(_replaced(styling, found, table, format, numbers).cast(schema))
 
 
-def _replaced(styling: Styling, found: Pictures, table: Any, format: Format | None, numbers: Iterator[int]) -> Any:
+def _replaced(styling: Styling, found: Rasters, table: Any, format: Format | None, numbers: Iterator[int]) -> Any:
     arrow, images = require("pyarrow"), found.blobs
     assert isinstance(images, ParquetImages)
     place, values = table.column_names.index(images.column), []
