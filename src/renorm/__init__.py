@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         banks,
         corruptions,
         data,
+        diagnosis,
         evaluate,
         export,
         functional,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
     from renorm.adapt import Adaptation, Adapter, Recentring, Reference, Tent, adapt_, prediction_time, recenter_
     from renorm.banks import Bank, blend, install_, measure, merge, recalibrate_, using
+    from renorm.diagnosis import diagnose
     from renorm.layers import frozen_statistics
     from renorm.mix import CutMix, Mix, Mixup, MomentExchange
     from renorm.routing import interleave, route, route_, stack, unstack
@@ -57,6 +59,8 @@ __all__ = [
     "blend",
     "corruptions",
     "data",
+    "diagnose",
+    "diagnosis",
     "evaluate",
     "export",
     "fold",
@@ -95,6 +99,7 @@ _ROOMS = (
     "banks",
     "corruptions",
     "data",
+    "diagnosis",
     "evaluate",
     "export",
     "functional",
@@ -123,6 +128,7 @@ _ROOM_OF = {
     "adapt_": "adapt",
     "add_branch_": "surgery",
     "blend": "banks",
+    "diagnose": "diagnosis",
     "fold": "surgery",
     "frozen_statistics": "layers",
     "install_": "banks",

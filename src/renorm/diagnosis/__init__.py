@@ -1,0 +1,70 @@
+"""What is the matter with a model's normalization, found by looking; nothing is changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from renorm.banks import branches_of, tracked, unwrap
+from renorm.diagnosis.environment import environment
+from renorm.diagnosis.finding import Diagnosis, Finding
+from renorm.diagnosis.forwards import on_images
+from renorm.diagnosis.model import of_model
+from renorm.diagnosis.stored import of_statistics
+from renorm.diagnosis.verbs import verbs
+from renorm.layers import Site
+
+__all__ = ["Diagnosis", "Finding", "diagnose"]
+
+
+@torch.no_grad()
+def diagnose(model: nn.Module, images: Any = None, *, reference: Any = None, branch: str | None = None) -> Diagnosis:
+    """Look at a model's norms: of which kinds they are, what each verb would do, what is wrong with them, and the remedy.
+
+    The model is left as it was, bit for bit.
+
+    Args:
+        images: a batch of unlabelled images, prepared as the model takes them; with them it is also found which norms an
+            evaluation does not reach, how far the images are from what the model stores, and what depends on the batch.
+        reference: images of the normal condition, as :func:`renorm.adapt_` takes them.
+        branch: whose statistics the images are compared with, where there are several.
+
+    Raises:
+        ValueError: a reference without images; a branch that there is not.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)).eval()
+        >>> diagnose(model).findings[0].what
+        'never updated'
+    """
+    if reference is not None and images is None:
+        raise ValueError(
+            "a reference was given without images: it says what is usual of images. Pass images, or leave it out."
+        )
+    norms = kinds(model)
+    able = verbs(model)
+    findings = list(of_model(model))
+    if able["measure, adapt_"].startswith("refused"):
+        return Diagnosis(norms, branches_of(model), able, tuple(findings), environment(model))
+    for each in branches_of(model) or (None,):
+        findings += of_statistics(tracked(model, each), each)
+    broken = any(each.gravity == "error" for each in findings)  # of which images could only say it again
+    if images is not None and not broken:
+        findings += on_images(model, images, reference, branch)
+    return Diagnosis(norms, branches_of(model), able, tuple(findings), environment(model))
+
+
+def kinds(model: nn.Module) -> dict[str, int]:
+    """How many norms there are of each class, without what is inside one."""
+    found: Counter[str] = Counter()
+    inside: set[int] = set()
+    for module in unwrap(model).modules():
+        kind = type(module).__name__
+        norm = isinstance(module, Site) or "Norm" in kind or hasattr(module, "running_mean")
+        if norm and id(module) not in inside:
+            found[kind] += 1
+            inside |= {id(m) for m in module.modules()}
+    return dict(found)
