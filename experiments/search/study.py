@@ -22,9 +22,10 @@ from renorm.data import load, nasbench201, sample
 from renorm.files import write_atomically
 from renorm.recipes.search import Config
 from renorm.recipes.search.ranking import Ranking, rank, sampled, training_batches
-from renorm.recipes.search.recipe import Search
+from renorm.recipes.search.recipe import CellSearch
 from renorm.train import Run, train
 
+RECALIBRATED = "recalibrated"
 ARMS = {
     "affine-free": {"norm": "affine-free", "statistics": "shared"},
     "affine": {"norm": "affine", "statistics": "shared"},
@@ -43,7 +44,9 @@ def table(found: Ranking) -> bytes:
     writer.writerow(["cell", "truth", "params", *ways, "moved"])
     for i, cell in enumerate(found.cells):
         values = [f"{found.accuracy[way][i]:.4f}" for way in ways]
-        writer.writerow([cell, f"{found.truth[i]:.3f}", int(found.params[i]), *values, f"{found.moved[i]:.4f}"])
+        writer.writerow(
+            [cell, f"{found.truth[i]:.3f}", int(found.params[i]), *values, f"{found.moved[RECALIBRATED][i]:.4f}"]
+        )
     return file.getvalue().encode()
 
 
@@ -75,7 +78,7 @@ def main() -> None:
                 print(f"{time.strftime('%H:%M:%S')} {path.name} in {time.time() - started:.0f} s", flush=True)
 
 
-def trained(folder: Path, arm: str, seed: int, steps: int, images: tuple) -> Search:
+def trained(folder: Path, arm: str, seed: int, steps: int, images: tuple) -> CellSearch:
     """The supernet of an arm, trained or gone on with."""
     per_epoch = (len(images[0]) + 1) // 2 // 64  # of the first half
     config = Config(
@@ -89,7 +92,7 @@ def trained(folder: Path, arm: str, seed: int, steps: int, images: tuple) -> Sea
         seed=seed,
         **ARMS[arm],
     )
-    recipe, run = Search(config, *images, device="cpu"), Run(folder)
+    recipe, run = CellSearch(config, *images, device="cpu"), Run(folder)
     if not (folder / "config.json").exists():
         run.start(recipe.describe())
     train(recipe, run, resume=True)

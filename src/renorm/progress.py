@@ -24,12 +24,13 @@ class Far(NamedTuple):
     done: int
     total: int
     seconds: float
+    unit: str = "images"
 
     def __str__(self) -> str:
         rate = self.done / max(self.seconds, 1e-9)
         left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and self.done else ""
         of = f" of {self.total:,}" if self.total else ""
-        return f"{self.what}: {self.done:,}{of}, {rate:.0f} images/s{left}"
+        return f"{self.what}: {self.done:,}{of}, {rate:.{0 if rate >= 10 else 1}f} {self.unit}/s{left}"
 
 
 _LISTENER: ContextVar[Callable[[Far], None] | None] = ContextVar("listener", default=None)
@@ -45,13 +46,14 @@ def listening(listener: Callable[[Far], None]) -> Iterator[None]:
         _LISTENER.reset(token)
 
 
-def told(items: Iterable[T], what: str, total: int = 0) -> Iterator[T]:
+def told(items: Iterable[T], what: str, total: int = 0, unit: str = "images") -> Iterator[T]:
     """The items, while a listener hears how many images are done.
 
     Args:
         items: images; items that have a length count for so many.
         what: is done.
         total: of images, where that is known.
+        unit: what is counted, if not images.
     """
     listener, began, done = _LISTENER.get(), time.monotonic(), 0
     last = began
@@ -61,4 +63,4 @@ def told(items: Iterable[T], what: str, total: int = 0) -> Iterator[T]:
         now = time.monotonic()
         if listener is not None and now - last >= max(EVERY, SHARE * (now - began)):
             last = now
-            listener(Far(what, done, total, last - began))
+            listener(Far(what, done, total, last - began, unit))

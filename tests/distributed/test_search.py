@@ -12,7 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from renorm.recipes.search import Config
-from renorm.recipes.search.recipe import Search
+from renorm.recipes.search.recipe import CellSearch
 from renorm.recipes.search.together import TogetherNorm, together_
 from renorm.train import Run, train
 from tests.distributed.ranks import on_ranks
@@ -29,11 +29,11 @@ CASES: dict[str, Config] = {
 }
 
 
-def searched(config: Config) -> Search:
+def searched(config: Config) -> CellSearch:
     """In float64: in float32 the order of a sum is seen after a few steps."""
     torch.set_default_dtype(torch.float64)
     try:
-        found = Search(config, made(22, 0), made(9, 1), device="cpu")
+        found = CellSearch(config, made(22, 0), made(9, 1), device="cpu")
     finally:
         torch.set_default_dtype(torch.float32)
     found.net.register_forward_pre_hook(lambda net, inputs: (inputs[0].double(), *inputs[1:]))
@@ -48,7 +48,7 @@ def numbers(config: Config) -> dict[str, Any]:
     return {"losses": losses, "test": recipe.validate(), "weights": weights(recipe)}
 
 
-def weights(recipe: Search) -> dict[str, torch.Tensor]:
+def weights(recipe: CellSearch) -> dict[str, torch.Tensor]:
     return {key: value for key, value in recipe.net.state_dict().items() if not key.endswith("branches")}
 
 

@@ -29,6 +29,7 @@ def trained(
     *,
     resume: bool = False,
     device: str | None = None,
+    words: Callable[[Mapping[str, float]], list[str]] = lambda record: [],
 ) -> Recipe:
     """Train under a progress bar; only the main process speaks. The recipe, which is trained.
 
@@ -39,6 +40,7 @@ def trained(
         tell: Says what is trained, given the recipe.
         resume: Whether to go on with the run in the folder.
         device: Where to train.
+        words: What else is told of an epoch, given its record.
     """
     from renorm.recipes import fit, prepare
 
@@ -49,7 +51,7 @@ def trained(
     count = recipe.processes.count
     launch = "" if count == 1 else f"torchrun --nproc-per-node {count} -m "
     with console.progress("steps") as bar:
-        meter = Meter(console, bar, recipe)
+        meter = Meter(console, bar, recipe, words)
         command = f"{launch}{console.invocation}"
         run = fit(recipe, folder, resume=resume, command=command, callback=meter, listener=meter.epoch)
     console.done("checkpoint", run.checkpoint)
@@ -102,10 +104,13 @@ class Meter:
         console: Where to tell.
         bar: What shows steps.
         recipe: What trains.
+        words: What else is told of an epoch.
     """
 
-    def __init__(self, console: Console, bar: Progress, recipe: Recipe) -> None:
-        plan = recipe.plan
+    def __init__(
+        self, console: Console, bar: Progress, recipe: Recipe, words: Callable[[Mapping[str, float]], list[str]]
+    ) -> None:
+        plan, self.words = recipe.plan, words
         self.console, self.bar, self.plan, self.examples = console, bar, plan, 0
         self.task: TaskID = bar.add_task("train", total=plan.total, numbers="")
         self.epochs = plan.total // plan.steps
@@ -132,7 +137,14 @@ class Meter:
         number = int(record["epoch"])
         tested = [f"test {text}" for text in shares(record, "test/")]
         left = duration(record["seconds"] * (self.epochs - number))
-        words = [f"epoch {number}/{self.epochs}", *parts(record), *tested, self.rate, f"{left} left"]
+        words = [
+            f"epoch {number}/{self.epochs}",
+            *parts(record),
+            *tested,
+            *self.words(record),
+            self.rate,
+            f"{left} left",
+        ]
         self.console.log("  ".join(word for word in words if word))
 
 

@@ -88,7 +88,7 @@ class Recipes(Mapping[str, Kind]):
         return len(self.modules)
 
 
-RECIPES = Recipes({"classify": "renorm.recipes.classify.kind"})
+RECIPES = Recipes({name: f"renorm.recipes.{name}.kind" for name in ("classify", "search")})
 USUAL = "classify"  # of files from before they said it
 
 

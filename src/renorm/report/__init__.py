@@ -24,7 +24,7 @@ from renorm.report.summary import adapting, finding
 from renorm.report.versus import Versus, versus
 
 if TYPE_CHECKING:
-    from renorm.report import bars, by_images, figures, heat, heat_map, paper, sections, terminal
+    from renorm.report import bars, by_images, cells, figures, heat, heat_map, paper, sections, terminal
 
 __all__ = [
     "Beside",
@@ -47,6 +47,7 @@ __all__ = [
     "adapting",
     "bars",
     "by_images",
+    "cells",
     "distinct_names",
     "figures",
     "finding",

@@ -16,7 +16,7 @@ from renorm.report.wide import WideTable
 CAPTION = "accuracy in %, mean over the severities named, ± half of a 95 % bootstrap interval over {images}"
 
 
-MEASURES = "± half of a 95 % interval, over {images}"
+MEASURES = "± half of a 95 % interval, where there is one"
 
 
 def results(found: Results, title: str = "") -> Group:

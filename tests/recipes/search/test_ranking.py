@@ -14,7 +14,7 @@ from torch.testing import assert_close
 import renorm
 from renorm.data import CellTable, Images
 from renorm.models import Cell, Supernet
-from renorm.recipes.search.ranking import rank, sampled, training_batches
+from renorm.recipes.search.ranking import Ranking, rank, sampled, training_batches
 
 CELLS = sampled(30, 0)
 TABLE = CellTable(Path("made.csv"), "cifar10", {str(cell): 50.0 + i for i, cell in enumerate(CELLS)})
@@ -37,8 +37,8 @@ def trained(norm: str = "conditional", statistics: str = "condition", paths: tup
 JUDGED, TRAINING = made(24, 0), made(24, 1)
 
 
-def batches() -> Iterator[Tensor]:
-    return iter([TRAINING.normalized(range(12)), TRAINING.normalized(range(12, 24))])
+def batches(few: int | None = None) -> Iterator[Tensor]:
+    return iter([TRAINING.normalized(range(12)), TRAINING.normalized(range(12, few or 24))])
 
 
 def test_the_order_of_cells_does_not_matter_and_the_supernet_stays():
@@ -48,7 +48,7 @@ def test_the_order_of_cells_does_not_matter_and_the_supernet_stays():
     assert one.accuracy.keys() == {"trained", "recalibrated", "batch"}
     for way, found in one.accuracy.items():
         assert torch.equal(found, other.accuracy[way].flip(0)), way
-    assert torch.equal(one.moved, other.moved.flip(0))
+    assert torch.equal(one.moved["recalibrated"], other.moved["recalibrated"].flip(0))
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert net.training
 
@@ -70,18 +70,24 @@ def test_each_way_is_what_its_name_says():
     renorm.recalibrate_(plain, batches())
     assert found.accuracy["recalibrated"].item() == accuracy(plain)
     apart = renorm.Bank.of(net.fold(cell)).distance(renorm.Bank.of(plain))
-    assert_close(found.moved, torch.tensor([sum(apart.values()) / len(apart)]))
+    assert_close(found.moved["recalibrated"], torch.tensor([sum(apart.values()) / len(apart)], dtype=torch.float64))
     assert found.params.item() == sum(p.numel() for p in plain.parameters())
 
 
 def test_an_order_is_told_with_its_interval_over_all_cells_and_the_better_third():
     found = rank(trained("affine", "batch"), sampled(120, 1), of(sampled(120, 1)), JUDGED, batches, batch=24)
     assert found.accuracy.keys() == {"recalibrated", "batch"}
-    assert len(found.moved) == 0
+    assert not found.moved
+    better = found.gain("recalibrated", "batch").kendall
+    assert better.value == pytest.approx(tau_of(found, "recalibrated") - tau_of(found, "batch"))
     tau = found.agreement("recalibrated").kendall
     assert tau.low < tau.value < tau.high
-    assert found.agreement("params", better=True).num_ranked == 40
+    assert found.agreement("parameters", better=True).num_ranked == 40
     assert found.best("batch") in found.cells
+
+
+def tau_of(found: Ranking, way: str) -> float:
+    return found.agreement(way).kendall.value
 
 
 def of(cells: tuple[Cell, ...]) -> CellTable:
@@ -90,9 +96,10 @@ def of(cells: tuple[Cell, ...]) -> CellTable:
 
 def test_measuring_takes_the_same_images_for_each_cell():
     given = training_batches(TRAINING, 10, 5, torch.zeros(1), seed=3)
-    one, other = list(given()), list(given())
+    one, other = list(given(None)), list(given(None))
     assert [len(x) for x in one] == [5, 5]
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert torch.equal(torch.cat(list(given(7))), torch.cat(one)[:7])
 
 
 def test_cells_are_drawn_once_each_and_connected():
@@ -106,10 +113,15 @@ def test_cells_are_drawn_once_each_and_connected():
 
 
 def test_what_cannot_be_ranked_is_refused():
-    with pytest.raises(ValueError, match=r"'trained' needs a supernet whose statistics are not 'batch'"):
+    with pytest.raises(
+        ValueError, match=r"'trained' was asked for of a supernet that keeps no statistics.*recalibrated, batch"
+    ):
         rank(trained("affine", "batch"), CELLS, TABLE, JUDGED, batches, ways=["trained"])
-    with pytest.raises(ValueError, match="the ways running were asked for"):
-        rank(trained(), CELLS, TABLE, JUDGED, batches, ways=["running"])
+    for way in ("running", "recalibrated:1", "recalibrated:all", "batch:3"):
+        with pytest.raises(
+            ValueError, match=rf"evaluated by '{way}'.*recalibrated:N for N images.*say recalibrated:1024"
+        ):
+            rank(trained(), CELLS, TABLE, JUDGED, batches, ways=[way])
     apart = Cell(("none",) * 6)
     with pytest.raises(ValueError, match="1 of 2 cells lead nowhere"):
         rank(trained(), [CELLS[0], apart], TABLE, JUDGED, batches)
@@ -117,4 +129,4 @@ def test_what_cannot_be_ranked_is_refused():
         rank(trained(paths=CELLS[:1]), CELLS, TABLE, JUDGED, batches)
     few = rank(trained(), CELLS[:5], TABLE, JUDGED, batches, ways=["batch"])
     with pytest.raises(ValueError, match="at least 30 things"):
-        few.agreement("params")
+        few.agreement("parameters")

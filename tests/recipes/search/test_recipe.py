@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from renorm.data import Images
 from renorm.models import Cell, Supernet
 from renorm.recipes.search import Config
-from renorm.recipes.search.recipe import MIXTURE, WEIGHTS, Search, cell_of, halves, second_order
+from renorm.recipes.search.recipe import MIXTURE, WEIGHTS, CellSearch, cell_of, halves, second_order
 from renorm.train import Run, train
 from tests.train.stopped import same, trained
 
@@ -28,11 +28,11 @@ def made(number: int, seed: int) -> Images:
     return Images("made", pixels.to(torch.uint8), torch.arange(number) % 3, ["a", "b", "c"])
 
 
-def search(config: Config = SMALL, **changes: Any) -> Search:
-    return Search(replace(config, **changes), made(24, 0), made(9, 1), device="cpu")
+def search(config: Config = SMALL, **changes: Any) -> CellSearch:
+    return CellSearch(replace(config, **changes), made(24, 0), made(9, 1), device="cpu")
 
 
-def tensors(recipe: Search) -> dict[str, torch.Tensor]:
+def tensors(recipe: CellSearch) -> dict[str, torch.Tensor]:
     return {key: value.clone() for key, value in recipe.net.state_dict().items() if key != "branches"}
 
 
@@ -182,12 +182,12 @@ def test_norms_and_biases_do_not_decay():
 
 @pytest.mark.parametrize("stop", [0, 2])
 def test_a_collapsed_search_stops_at_the_end_of_its_epoch_and_does_not_go_on(tmp_path: Path, stop: int):
-    config = replace(SMALL, epochs=4, stop_collapsed=1)
+    config = replace(SMALL, epochs=4, stop_when_collapsed=1)
     recipe = search(config)
     edges = recipe.net.found.free_edges
     run = Run(tmp_path / "run")
     run.start(recipe.describe())
-    recipe.config = replace(config, stop_collapsed=edges + stop)
+    recipe.config = replace(config, stop_when_collapsed=edges + stop)
     train(recipe, run)
     assert len(run.history()) == (4 if stop else 1)
     train(recipe, run, resume=True)
@@ -197,9 +197,15 @@ def test_a_collapsed_search_stops_at_the_end_of_its_epoch_and_does_not_go_on(tmp
 def test_what_cannot_be_searched_is_refused():
     with pytest.raises(ValueError, match=r"a half. A step takes 64 of each.*Lower --batch"):
         search(batch=64)
-    with pytest.raises(ValueError, match=r"normalize by the batch.*--method paths"):
+    with pytest.raises(
+        ValueError, match=r"--statistics condition with --method darts.*normalize by the batch.*--method paths"
+    ):
         search(norm="conditional", statistics="condition")
-    with pytest.raises(ValueError, match="for single paths"):
-        search(method="paths", stop_collapsed=5)
-    with pytest.raises(ValueError, match=r"horizon of 1.*Raise --horizon"):
+    with pytest.raises(ValueError, match=r"--mixture-rate, --stop-when-collapsed with --method paths.*--method darts"):
+        search(method="paths", stop_when_collapsed=5, mixture_rate=0.1)
+    with pytest.raises(
+        ValueError, match=r"--column cifar100 is of 100 classes, and the images are of 3.*leave --table out"
+    ):
+        search(table="table.parquet", column="cifar100")
+    with pytest.raises(ValueError, match=r"--horizon 1: .*Raise --horizon"):
         search(horizon=1)

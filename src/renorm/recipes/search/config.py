@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from renorm.recipes.options import option
+
 SearchMethod = Literal["darts", "darts-second", "paths"]
 
 
@@ -34,7 +36,7 @@ class Config:
         clip: Largest norm of their gradient.
         mixture_rate: Rate of the weights of operations (Adam).
         mixture_decay: Their weight decay.
-        stop_collapsed: Stop when so many of the found cell's six edges have no parameters; 0 goes on.
+        stop_when_collapsed: Stop when so many of the found cell's six edges have no parameters; 0 goes on.
         save_every: Steps between checkpoints; 0 saves at the end of each epoch only.
         trackers: Where the numbers of each epoch go too, as in ``renorm train``.
         seed: Of the weights, the halves, the order, augmentation and draws.
@@ -60,10 +62,34 @@ class Config:
     clip: float = 5.0
     mixture_rate: float = 3e-4
     mixture_decay: float = 1e-3
-    stop_collapsed: int = 0
+    stop_when_collapsed: int = 0
     save_every: int = 0
     trackers: tuple[str, ...] = ()
     seed: int = 0
+
+    def check(self) -> None:
+        """Refuse options that would do nothing, or would not do what they say.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        mixture = ("mixture_rate", "mixture_decay", "stop_when_collapsed")
+        given = [name for name in mixture if getattr(self, name) != getattr(Config, name)]
+        if given and not self.mixes:
+            raise ValueError(
+                f"{', '.join(option(name, True) for name in given)} with --method paths: only a mixture has weights that "
+                "learn, and a cell that can collapse. Leave it out, or train --method darts."
+            )
+        if self.mixes and self.statistics != "batch":
+            raise ValueError(
+                f"--statistics {self.statistics} with --method {self.method}: a mixture has no path whose statistics these "
+                "would be, its cells normalize by the batch. Leave --statistics out, or train --method paths."
+            )
+        if (self.horizon or self.epochs) < self.epochs:
+            raise ValueError(
+                f"--epochs {self.epochs} and --horizon {self.horizon}: the rate is lowest at the horizon, which cannot come "
+                "before the end. Raise --horizon, or leave it out."
+            )
 
     @property
     def mixes(self) -> bool:

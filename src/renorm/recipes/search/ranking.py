@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from renorm.banks import Bank, measure, using
 from renorm.data import CellTable, Images
 from renorm.layers import frozen_statistics
-from renorm.metrics import RankAgreement, better_third, rank_agreement
+from renorm.metrics import RankAgreement, better_third, rank_agreement, rank_difference
 from renorm.models import Cell, Supernet
+from renorm.progress import told
+from renorm.recipes.search.asked import BATCH, PARAMETERS, RECALIBRATED, TRAINED, USUAL_IMAGES
 
-TRAINED, RECALIBRATED, BATCH = "trained", "recalibrated", "batch"
-WAYS = (TRAINED, RECALIBRATED, BATCH)
 FEWEST = 30  # cells, below which nothing is said of an order
 CEILING = 0.91  # tau-b of two cells of one graph with each other, which differ by their seeds only
 
@@ -30,8 +30,8 @@ class Ranking:
         truth: Their accuracy in the table, in %, ``(M,)``.
         accuracy: Of each way, on the images that were judged, in 0..1, ``(M,)``.
         params: Of each cell alone, ``(M,)``: an order that needs no training.
-        moved: How far each cell's recalibrated bank is from what training left, in standard deviations of the latter, mean over
-            sites, ``(M,)``; empty where training leaves no statistics.
+        moved: Of each recalibrated way how far a cell's bank is from what training left, in standard deviations of the latter,
+            mean over sites, ``(M,)``; none where training left no statistics or they were not asked for.
         images: How many were judged.
     """
 
@@ -39,11 +39,11 @@ class Ranking:
     truth: Tensor
     accuracy: dict[str, Tensor]
     params: Tensor
-    moved: Tensor
+    moved: dict[str, Tensor]
     images: int
 
     def agreement(self, way: str, seed: int = 0, *, better: bool = False) -> RankAgreement:
-        """Both rank correlations of a way, or of ``"params"``, with the table; with intervals over cells.
+        """Both rank correlations of a way, or of ``"parameters"``, with the table; with intervals over cells.
 
         Args:
             better: Of the better third in the table only.
@@ -51,13 +51,24 @@ class Ranking:
         Raises:
             ValueError: For fewer than 30 cells, or where all of them are equally good.
         """
-        members = better_third(self.truth) if better else torch.ones(len(self.truth), dtype=torch.bool)
-        found = self.params if way == "params" else self.accuracy[way]
-        return rank_agreement(found[members], self.truth[members], seed)
+        members = self._members(better)
+        return rank_agreement(self.values(way)[members], self.truth[members], seed)
+
+    def gain(self, way: str, over: str, seed: int = 0, *, better: bool = False) -> RankAgreement:
+        """How much better a way orders than another, as :meth:`agreement`."""
+        members = self._members(better)
+        return rank_difference(self.values(way)[members], self.values(over)[members], self.truth[members], seed)
+
+    def values(self, way: str) -> Tensor:
+        """What cells are ordered by, ``(M,)``."""
+        return self.params if way == PARAMETERS else self.accuracy[way]
 
     def best(self, way: str) -> Cell:
         """The cell that a way puts first."""
-        return self.cells[int(self.accuracy[way].argmax())]
+        return self.cells[int(self.values(way).argmax())]
+
+    def _members(self, better: bool) -> Tensor:
+        return better_third(self.truth) if better else torch.ones(len(self.truth), dtype=torch.bool)
 
 
 def sampled(number: int, seed: int) -> tuple[Cell, ...]:
@@ -82,58 +93,78 @@ def rank(
     cells: Sequence[Cell],
     table: CellTable,
     judged: Images,
-    training: Callable[[], Iterator[Tensor]],
+    training: Callable[[int | None], Iterator[Tensor]],
     *,
     ways: Sequence[str] | None = None,
     batch: int = 500,
-    told: Callable[[int], None] | None = None,
 ) -> Ranking:
     """Evaluate cells by the shared weights. The supernet is left as it is, and the order of the cells does not matter.
 
     ``trained`` uses the running statistics that training left, of each norm's condition where it has conditions;
-    ``recalibrated`` those measured on training images through the cell's own path; ``batch`` those of the judged batch, which
-    sees other images to predict.
+    ``recalibrated`` those measured on training images through the cell's own path, and ``recalibrated:32`` on 32 of them;
+    ``batch`` those of the judged batch, which sees other images to predict.
 
     Args:
         net: Trained by single paths.
         cells: At least 30 for an order.
         table: What is true.
         judged: Images that nothing was trained on.
-        training: Gives normalized batches of training images to measure on; the same for each cell.
-        ways: Of the three; by default all that the supernet has.
+        training: Gives normalized batches of so many training images to measure on, or of all; the same for each cell.
+        ways: By default all that the supernet has.
         batch: Images that are judged at once.
-        told: Is told after each cell how many are done.
 
     Raises:
         ValueError: For an unknown way, a cell without a path, one that is not in the table, or a condition that no image passed.
     """
-    ways = tuple(ways or [way for way in WAYS if way != TRAINED or net.statistics != "batch"])
+    ways = tuple(ways or usual_ways(net))
     _check(net, cells, ways)
     images = _normalized(judged, batch, net.alpha)
     found: dict[str, list[float]] = {way: [] for way in ways}
-    moved, params = [], []
-    for number, cell in enumerate(cells, 1):
+    moved: dict[str, list[float]] = {}
+    params = []
+    for cell in told(cells, "ranking", len(cells), "cells"):
         plain = net.fold(cell, statistics=False).eval()
         params.append(sum(p.numel() for p in plain.parameters()))
         banks = _banks(net, cell, plain, ways, training)
         for way in ways:
             found[way].append(_accuracy(plain, images, judged.labels, banks.get(way)))
-        if len(banks) == 2:
-            distances = banks[TRAINED].distance(banks[RECALIBRATED]).values()
-            moved.append(sum(distances) / len(distances))
-        if told:
-            told(number)
+        for way in banks.keys() - {TRAINED} if TRAINED in banks else ():
+            distances = banks[TRAINED].distance(banks[way]).values()
+            moved.setdefault(way, []).append(sum(distances) / max(1, len(distances)))
     truth = torch.tensor([table.accuracy(cell) for cell in cells], dtype=torch.float64)
     accuracy = {way: torch.tensor(values, dtype=torch.float64) for way, values in found.items()}
-    return Ranking(tuple(cells), truth, accuracy, torch.tensor(params).double(), torch.tensor(moved), len(judged))
+    apart = {way: torch.tensor(values, dtype=torch.float64) for way, values in moved.items()}
+    return Ranking(tuple(cells), truth, accuracy, torch.tensor(params).double(), apart, len(judged))
+
+
+def usual_ways(net: Supernet) -> list[str]:
+    """What a supernet's cells can be evaluated by."""
+    return [*([] if net.statistics == "batch" else [TRAINED]), RECALIBRATED, BATCH]
+
+
+def measured_on(way: str) -> int | None:
+    """How many images a recalibrated way measures on; all where it does not say.
+
+    Raises:
+        ValueError: If it is none, or says no number.
+    """
+    name, _, number = way.partition(":")
+    if name != RECALIBRATED or (":" in way and not (number.isdecimal() and int(number) > 1)):
+        raise ValueError(
+            f"cells were to be evaluated by {way!r}. There are {TRAINED}, {RECALIBRATED}:N for N images of at least 2, and "
+            f"{BATCH}. Name some of these, say {RECALIBRATED}:{USUAL_IMAGES}."
+        )
+    return int(number) if number else None
 
 
 def _check(net: Supernet, cells: Sequence[Cell], ways: Sequence[str]) -> None:
-    unknown = [way for way in ways if way not in WAYS]
-    if unknown or (TRAINED in ways and net.statistics == "batch"):
+    for way in ways:
+        if way not in (TRAINED, BATCH):
+            measured_on(way)
+    if TRAINED in ways and net.statistics == "batch":
         raise ValueError(
-            f"the ways {', '.join(ways)} were asked for. There are {', '.join(WAYS)}, and 'trained' needs a supernet whose "
-            f"statistics are not 'batch'. Leave out the others."
+            f"{TRAINED!r} was asked for of a supernet that keeps no statistics, statistics='batch'. Its cells can be evaluated "
+            f"by {', '.join(usual_ways(net))}. Name some of these, or train with --statistics shared or condition."
         )
     apart = [cell for cell in cells if not cell.connected]
     if apart:
@@ -144,14 +175,10 @@ def _check(net: Supernet, cells: Sequence[Cell], ways: Sequence[str]) -> None:
 
 
 def _banks(
-    net: Supernet, cell: Cell, plain: nn.Module, ways: Sequence[str], training: Callable[[], Iterator[Tensor]]
+    net: Supernet, cell: Cell, plain: nn.Module, ways: Sequence[str], training: Callable[[int | None], Iterator[Tensor]]
 ) -> dict[str, Bank]:
-    banks = {}
-    if TRAINED in ways:
-        banks[TRAINED] = Bank.of(net.fold(cell))
-    if RECALIBRATED in ways:
-        banks[RECALIBRATED] = measure(plain, training())
-    return banks
+    banks = {way: measure(plain, training(measured_on(way))) for way in ways if way not in (TRAINED, BATCH)}
+    return banks | ({TRAINED: Bank.of(net.fold(cell))} if TRAINED in ways else {})
 
 
 @torch.no_grad()
@@ -174,8 +201,15 @@ def _normalized(images: Images, batch: int, like: Tensor) -> list[Tensor]:
     return [images.normalized(indices).to(like) for indices in torch.arange(len(images)).tensor_split(number)]
 
 
-def training_batches(images: Images, number: int, batch: int, like: Tensor, seed: int = 0) -> Callable[[], Any]:
-    """What :func:`rank` measures on: so many of the images, the same at each call, not augmented."""
+def training_batches(
+    images: Images, number: int, batch: int, like: Tensor, seed: int = 0
+) -> Callable[[int | None], Iterator[Tensor]]:
+    """What :func:`rank` measures on: so many of the images, the same at each call, not augmented; or the first few of them."""
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:number]
-    found = _normalized(images.subset(drawn), batch, like)
-    return lambda: iter(found)
+    chosen = images.subset(drawn)
+
+    @cache
+    def batches(few: int) -> list[Tensor]:
+        return _normalized(chosen.subset(range(few)), batch, like)
+
+    return lambda few=None: iter(batches(len(chosen) if few is None else few))

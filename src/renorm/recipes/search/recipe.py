@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from renorm.data import CellTable, Images, load, nasbench201, seeded, splits_of, view
+from renorm.data import CellTable, Images, seeded, view
 from renorm.layers import frozen_statistics
 from renorm.models import EDGES, OPERATIONS, Cell, Classifier, Supernet
 from renorm.recipes.search.config import Config
+from renorm.recipes.search.opened import SUPERNET, images_of, supernet_of, table_of
 from renorm.recipes.search.together import together_
 from renorm.seeds import stable_seed
 from renorm.train import Key, Order, Plan, Recipe, check_finite, half_cosine, join
 
 WEIGHTS, MIXTURE = "weights", "mixture"
-HOLDOUT = 0.2  # share of images without splits that nothing is trained on
 LOOK = 0.01  # how far the network's weights are moved, in all, to differentiate a gradient by them
 
 
@@ -40,7 +40,7 @@ class SearchBatch(NamedTuple):
     step: int
 
 
-class Search(Recipe):
+class CellSearch(Recipe):
     """One supernet; ``weights`` and, for a mixture, ``mixture`` have an optimizer each.
 
     Args:
@@ -56,11 +56,11 @@ class Search(Recipe):
     def __init__(
         self, config: Config, images: Images | None = None, test: Images | None = None, *, device: str | None = None
     ) -> None:
+        config.check()
         self.config, self.processes = config, join(device)
-        self._check()
-        holdout = HOLDOUT if images is None and not splits_of(config.data) else 0.0
-        self.images = load(config.data, "train", size=config.size, holdout=holdout) if images is None else images
-        self.test = load(config.data, "test", size=config.size, holdout=holdout) if test is None else test
+        self.images = images_of(config, "train") if images is None else images
+        self.test = images_of(config, "test") if test is None else test
+        self.table = table_of(config.table, config.column, len(self.images.classes))
         self.first, self.second = halves(len(self.images), config.seed)
         if min(len(self.first), len(self.second)) < config.batch:
             raise ValueError(
@@ -69,44 +69,15 @@ class Search(Recipe):
             )
         generator = torch.Generator().manual_seed(stable_seed(config.seed, "supernet"))
         torch.manual_seed(config.seed)
-        sizes: Any = {
-            "width": config.width,
-            "cells": config.cells,
-            "norm": config.norm,
-            "statistics": config.statistics,
-        }
-        self.net = Supernet(len(self.images.classes), generator=generator, **sizes).to(self.processes.device)
+        self.net = supernet_of(config, len(self.images.classes), generator).to(self.processes.device)
         if self.processes.count > 1:
             together_(self.net)
-        self.networks = {"supernet": self.net}
+        self.networks = {SUPERNET: self.net}
         self.optimizers = optimizers(self.net, config)
         self.plan = Plan(config.epochs, len(self.first) // config.batch, config.save_every, config.trackers)
         self.classifier = Classifier(self.net, self.images.mean, self.images.std)
         side = self.images[0][0].shape[-1]
         self.view = view("weak", side, digits=config.data == "digits")
-
-    def _check(self) -> None:
-        config = self.config
-        if config.mixes and config.statistics != "batch":
-            raise ValueError(
-                f"statistics={config.statistics!r} were given for the method {config.method!r}. A mixture has no path whose "
-                f"statistics these would be: its cells normalize by the batch. Leave --statistics out, or train --method paths."
-            )
-        if config.stop_collapsed and not config.mixes:
-            raise ValueError(
-                f"stop_collapsed={config.stop_collapsed} was given for single paths. Only a mixture finds a cell that can "
-                f"collapse. Leave it out."
-            )
-        if (config.horizon or config.epochs) < config.epochs:
-            raise ValueError(
-                f"{config.epochs} epochs and a horizon of {config.horizon} were given. The rate is lowest at the horizon, which "
-                f"cannot come before the end. Raise --horizon, or leave it out."
-            )
-
-    @cached_property
-    def table(self) -> CellTable | None:
-        """The accuracies of all cells, where the configuration names a file of them."""
-        return None if self.config.table is None else nasbench201(self.config.table, self.config.column)
 
     def rates(self, step: int) -> Mapping[str, float]:
         """Of the network half a cosine, the same within an epoch; of the mixture a constant."""
@@ -196,7 +167,7 @@ class Search(Recipe):
     @property
     def finished(self) -> bool:
         """Whether the found cell has collapsed to edges without parameters, where that is to stop it."""
-        limit = self.config.stop_collapsed
+        limit = self.config.stop_when_collapsed
         return bool(limit) and self.net.found.free_edges >= limit
 
     @torch.no_grad()
@@ -205,20 +176,27 @@ class Search(Recipe):
         if not self.config.mixes:
             return {}
         self.net.eval()
-        losses, hits = 0.0, 0
-        for indices in torch.arange(len(self.test)).split(500):
-            pixels, labels = self.test.batch(indices)
-            y = self.net(self._normalized(pixels)).cpu()
-            losses += float(F.cross_entropy(y, labels, reduction="sum"))
-            hits += int((y.argmax(1) == labels).sum())
+        losses, hits = predicted(self.classifier, self.test)
         self.net.train()
-        total = len(self.test)
-        return {"test/loss": losses / total, "test/mixture": hits / total} | mixture_numbers(self.net, self.table)
+        found = {"mixture/loss": float(losses.mean()), "test/mixture": float(hits.mean())}
+        return found | mixture_numbers(self.net, self.table)
 
     def describe(self) -> dict[str, Any]:
         """The configuration, and what opening the network needs."""
         images = {"classes": self.images.classes, "mean": list(self.images.mean), "std": list(self.images.std)}
         return {"recipe": Config.recipe, "config": asdict(self.config), **images}
+
+
+@torch.no_grad()
+def predicted(classifier: Classifier, images: Images) -> tuple[Tensor, Tensor]:
+    """Of the mixture, whose conditions are the largest weights: the loss of each image, and whether it is right, ``(N,)``."""
+    losses, hits = [], []
+    for indices in torch.arange(len(images)).split(500):
+        pixels, labels = images.batch(indices)
+        y = classifier.model(classifier.normalize(pixels)).double().cpu()
+        losses.append(F.cross_entropy(y, labels, reduction="none"))
+        hits.append((y.argmax(1) == labels).double())
+    return torch.cat(losses), torch.cat(hits)
 
 
 def halves(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
