@@ -49,10 +49,14 @@ SPLIT = ("split", "both", "weak", "strong")
 SHARED = ("shared-statistics", "shared-affine", "clean-branch")
 MIXED = ("plain", "plain-exchange", "plain-cutmix", "plain-both")
 PATHS = ("affine-free", "affine", "conditional", "conditional-shared", "sandwich")
+MIXTURES = ("sandwich", "affine", "affine-free", "conditional")
 CIFAR = ("--data", "{cifar10}")
+TABLED = (*CIFAR, "--table", "{table}")
 
 STUDIES = (  # the order is that of worth
-    Study("search", "", PATHS, 3, 14, (*CIFAR, "--table", "{table}")),
+    Study("search", "ranking", PATHS, 3, 14, TABLED),
+    Study("search", "collapse", MIXTURES, 5, 2, TABLED),
+    Study("search", "ranking-deeper", PATHS, 3, 0, TABLED),
     Study("split_claim", "cifar10-16px", SPLIT, 3, 0, CIFAR),
     Study("split_claim", "cifar10-16px", SHARED, 3, 0, CIFAR),
     Study("exchange", "cifar10-16px", MIXED, 3, 0, CIFAR),
