@@ -38,7 +38,7 @@ def test_a_run_is_evaluated_by_its_recipe(renorm_command: Command, games: Path, 
     assert "20 pairs of numbers, seed 0" in result.out
     assert "bank x measure" in result.out
     assert re.search(r"squared distance +\d+\.\d+ ±", result.out)
-    assert re.search(r"1/1 +running +squared distance", result.out)
+    assert re.search(r"bank 1/1 +running +squared distance", result.out)
     more = renorm_command("evaluate", games / "0", "--num-images", "20", "--out", out, "--json")
     assert "adding to" in more.err
     rows = json.loads(more.out)["rows"]

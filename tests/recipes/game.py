@@ -20,7 +20,7 @@ from renorm.banks import Bank, measure, using
 from renorm.evaluate import Measured, MeasuredTable, Protocol, fingerprint, versions
 from renorm.export import write
 from renorm.metrics import bootstrap
-from renorm.recipes import RECIPES, Evaluation, Exporting, Kind, Program
+from renorm.recipes import RECIPES, Evaluation, ExportedRun, Exporting, Kind
 from renorm.report import Head, Record, Section
 from renorm.report.sections import run as sections
 from renorm.train import Order, Plan, Processes, Recipe, Run, constant, half_cosine
@@ -177,9 +177,9 @@ def show(record: Record) -> tuple[Head, list[Section]]:
     return head, [sections.table(record)]
 
 
-def export(player: Player, asked: Exporting, path: Path, about: Mapping[str, Any]) -> Program:
+def export(player: Player, asked: Exporting, path: Path, about: Mapping[str, Any]) -> ExportedRun:
     file = write(player.generator, path, noise(4, 0), about={**about, "bank": "running"})
-    return Program(file, "float32 noise (batch, 2)", {"shape": ["batch", 2]})
+    return ExportedRun(file, "float32 noise (batch, 2)", {"shape": ["batch", 2]})
 
 
 ASKS = ("banks", "num_images", "seed")

@@ -52,7 +52,7 @@ def evaluated(
     if place.path is not None:
         tell_former(place.path, prepared, console)
     with console.progress("cells") as bar:
-        meter = PartMeter(console, bar, prepared.parts)
+        meter = PartMeter(console, bar, prepared)
         results = prepared.compute(place.path, group, meter, meter.part)
     show(results, prepared, place, console)
     if place.path is not None:
@@ -66,8 +66,8 @@ def evaluated(
 class PartMeter:
     """Shows how far a table is: a bar in a terminal, and in a log a line for each shift or bank."""
 
-    def __init__(self, console: Console, bar: Progress, parts: Sequence[str]) -> None:
-        self.console, self.bar, self.labels = console, bar, list(parts)
+    def __init__(self, console: Console, bar: Progress, prepared: PreparedTable) -> None:
+        self.console, self.bar, self.labels, self.unit = console, bar, list(prepared.parts), prepared.unit
         self.task: TaskID = bar.add_task("evaluate", total=None, numbers="")
         self.started, self.cells, self.total = time.perf_counter(), 0.0, 0
 
@@ -82,7 +82,7 @@ class PartMeter:
             return
         seconds = time.perf_counter() - self.started
         left = seconds / self.cells * (self.total - self.cells) if self.cells else 0.0
-        place = f"{self.labels.index(label) + 1}/{len(self.labels)}"
+        place = f"{self.unit} {self.labels.index(label) + 1}/{len(self.labels)}"
         self.console.log("  ".join([place, label, *numbers, f"{left:.0f} s left"]))
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from renorm.cli.console import Console
-    from renorm.recipes import NamedModel, Program
+    from renorm.recipes import ExportedRun, NamedModel
 
 
 def write_folded(named: NamedModel, branch: str | None, path: Path, console: Console) -> nn.Module:
@@ -29,7 +29,7 @@ def write_exported(named: NamedModel, plain: nn.Module, path: Path, about: dict[
     tell_exported(write_program(named, plain, path, {**about, "command": console.invocation}), console)
 
 
-def tell_exported(program: Program, console: Console) -> None:
+def tell_exported(program: ExportedRun, console: Console) -> None:
     """Say what was exported, and what it takes."""
     key = program.file.path.suffix[1:]
     console.done("exported model", repr(program.file), key)

@@ -64,6 +64,11 @@ class MeasuredTable:
         """The banks."""
         return list(self.banks or self.protocol.banks)
 
+    @property
+    def unit(self) -> str:
+        """A bank."""
+        return "bank"
+
     def former(self, path: Path | None) -> Former:
         """What becomes of a table that is there already."""
         return read_former(path, self.protocol, [Shift(self.shift, seed=self.protocol.seed)])

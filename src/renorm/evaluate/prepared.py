@@ -32,6 +32,11 @@ class PreparedTable(Protocol):
         ...
 
     @property
+    def unit(self) -> str:
+        """What a part is, in a word."""
+        ...
+
+    @property
     def notes(self) -> Sequence[str]:
         """What is to be told before it takes its time."""
         ...

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from renorm.recipes.asked import Evaluation, Exporting
-from renorm.recipes.kind import RECIPES, USUAL, Kind, Opened, Program, kind_of
+from renorm.recipes.kind import RECIPES, USUAL, ExportedRun, Kind, Opened, kind_of
 from renorm.recipes.options import changed, option
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ __all__ = [
     "RECIPES",
     "USUAL",
     "Evaluation",
+    "ExportedRun",
     "Exporting",
     "Kind",
     "NamedModel",
     "Opened",
-    "Program",
     "changed",
     "config_of",
     "export_opened",

@@ -24,7 +24,7 @@ class Opened(Protocol):
         ...
 
 
-class Program(NamedTuple):
+class ExportedRun(NamedTuple):
     """What was exported of a run.
 
     Args:
@@ -65,7 +65,7 @@ class Kind(NamedTuple):
     asks: tuple[str, ...]
     evaluate: Callable[..., PreparedTable]
     exports: tuple[str, ...] = ()
-    export: Callable[[Any, Exporting, Path, Mapping[str, Any]], Program] | None = None
+    export: Callable[[Any, Exporting, Path, Mapping[str, Any]], ExportedRun] | None = None
 
 
 class Recipes(Mapping[str, Kind]):

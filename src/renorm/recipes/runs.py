@@ -10,7 +10,7 @@ import torch
 
 from renorm.evaluate import PreparedTable
 from renorm.recipes.asked import Evaluation, Exporting, check_known
-from renorm.recipes.kind import RECIPES, Program, kind_of, recipe_of
+from renorm.recipes.kind import RECIPES, ExportedRun, kind_of, recipe_of
 from renorm.train import Callback, Listener, Recipe, Run, check_trackers, tracking, train
 from renorm.version import __version__
 
@@ -135,7 +135,7 @@ def prepare_table(
 
 def export_opened(
     recipe: str, opened: Any, path: Path, asked: Exporting | None = None, *, model: str = "", command: str = ""
-) -> Program:
+) -> ExportedRun:
     """Write what a run opened as to a program that runs without renorm, compared with it before it is there.
 
     Args:

@@ -27,6 +27,7 @@ OTHERS: dict[str, Any] = {  # of every option a value that is not the default
     "norm": "sandwich",
     "share": ("statistics",),
     "sandwich_init": "published",
+    "no_ema": True,
     "sync_bn": True,
     "strong": "augmix",
     "num_ops": 1,

@@ -15,10 +15,10 @@ from renorm.recipes.classify.files import write_program
 from renorm.recipes.classify.named import NamedModel
 from renorm.recipes.classify.recipe import read
 from renorm.recipes.classify.score import views_of
-from renorm.recipes.kind import Program
+from renorm.recipes.kind import ExportedRun
 
 
-def export(named: NamedModel, asked: Exporting, path: Path, about: Mapping[str, Any]) -> Program:
+def export(named: NamedModel, asked: Exporting, path: Path, about: Mapping[str, Any]) -> ExportedRun:
     """Write one bank of a model as a program.
 
     Raises:

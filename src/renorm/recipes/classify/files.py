@@ -12,7 +12,7 @@ from torch import nn
 from renorm.export import Normalized, write
 from renorm.files import write_atomically
 from renorm.recipes.classify.named import NamedModel
-from renorm.recipes.kind import Program
+from renorm.recipes.kind import ExportedRun
 
 ROWS = 4  # of the batch that a program is compared on, besides a batch of 1
 
@@ -50,7 +50,7 @@ def input_of(named: NamedModel, normalize: bool) -> dict[str, Any]:
 
 def write_program(
     named: NamedModel, plain: nn.Module, path: Path, about: Mapping[str, Any], *, normalize: bool = False
-) -> Program:
+) -> ExportedRun:
     """Write a plain model with all that is needed to use it, compared with the model itself.
 
     Args:
@@ -65,4 +65,4 @@ def write_program(
     pixels = torch.rand(ROWS, 3, size, size, generator=torch.Generator().manual_seed(0))
     model = Normalized(plain, classifier.mean, classifier.std) if normalize else plain
     file = write(model, path, pixels if normalize else classifier.normalize(pixels), about={**about, **described})
-    return Program(file, f"float32 images (batch, 3, {size}, {size}): {described['input']}", described)
+    return ExportedRun(file, f"float32 images (batch, 3, {size}, {size}): {described['input']}", described)

@@ -56,6 +56,11 @@ class ClassifierTable(NamedTuple):
         return [shift.label for shift in self.shifts]
 
     @property
+    def unit(self) -> str:
+        """A shift."""
+        return "shift"
+
+    @property
     def notes(self) -> Sequence[str]:
         """What becomes of the images, what of which under how many shifts, and what labels are taken from."""
         protocol = self.protocol
