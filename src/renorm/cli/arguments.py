@@ -30,6 +30,7 @@ COMMANDS = (
     "compare",
     "adapt",
     "show",
+    "doctor",
     "recalibrate",
     "fold",
     "export",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -27,6 +27,13 @@ class Finding(NamedTuple):
     remedy: str
     sites: tuple[str, ...] = ()
     command: str = ""
+
+    @property
+    def headline(self) -> str:
+        """How grave it is, what, and where."""
+        more = f" and {len(self.sites) - 3} more" if len(self.sites) > 3 else ""
+        where = f" ({', '.join(self.sites[:3])}{more})" if self.sites else ""
+        return f"{self.gravity}: {self.what}{where}"
 
 
 @dataclass(frozen=True)
@@ -55,13 +62,5 @@ class Diagnosis:
         norms = ", ".join(f"{number} {name}" for name, number in self.norms.items()) or "none"
         lines = [f"norms: {norms}" + (f"; branches {', '.join(self.branches)}" if self.branches else "")]
         lines += [f"{name}: {text}" for name, text in self.verbs.items()]
-        lines += [
-            f"{each.gravity}: {each.what}{_at(each.sites)}. {each.text} Remedy: {each.remedy}" for each in self.findings
-        ]
+        lines += [f"{each.headline}. {each.text} Remedy: {each.remedy}" for each in self.findings]
         return "\n".join([*lines, *([] if self.findings else ["nothing is the matter"])])
-
-
-def _at(sites: Sequence[str]) -> str:
-    if not sites:
-        return ""
-    return f" ({', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''})"
