@@ -30,6 +30,7 @@ COMMANDS = (
     "compare",
     "adapt",
     "show",
+    "predict",
     "doctor",
     "recalibrate",
     "fold",

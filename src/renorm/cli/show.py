@@ -1,7 +1,8 @@
-"""``renorm show``: what a bank, or an adapter's file, is."""
+"""``renorm show``: what a run, a bank or a file of weights is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Show(Subcommand):
-    """Say what a bank is: what it was measured on, through which branch, its sites, its reference.
+    """Say what a run, a bank or a file of weights is.
 
     A bank holds what every normalization layer (a site) of a model uses for one kind of input: means and variances, perhaps
-    scales and offsets.
+    scales and offsets. Of a bank it is said what it was measured on, through which branch, its sites, its reference.
 
     Args:
-        file: A bank, .safetensors.
-        source: Another bank, as a rule that of the model before it was adapted; how far each site is from it is shown.
+        file: Folder of a run, a bank, or weights.
+        source: With a bank, another one, as a rule that of before adapting; how far each site is from it is shown.
     """
 
     file: Positional[Path]
@@ -39,12 +40,20 @@ class Show(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.banks import Bank
+        from renorm.models import described_weights, is_weights
+        from renorm.recipes import described_run
 
+        other = "run" if self.file.is_dir() else "weights" if is_weights(self.file) else ""
+        if other and self.source:
+            raise ValueError(f"--source with {self.file}, which is no bank: it would do nothing. Leave it out.")
+        if other:
+            about = described_run(self.file) if other == "run" else described_weights(self.file)
+            tell(about, console)
+            console.found(**{other: about})
+            return
         bank = Bank.load(self.file)
         about = described(bank)
-        width = max(map(len, about))
-        for name, value in about.items():
-            console.say(f"{name:{width}}  {value}")
+        tell(about, console)
         console.found(bank=about, sites={name: len(s.mean) for name, s in bank.sites.items()}, reference=bank.reference)
         if self.source:
             from renorm.report import bars
@@ -52,6 +61,13 @@ class Show(Subcommand):
             moved = Bank.load(self.source).distance(bank)
             console.show(bars.distances(moved, title=f"how far each site is from {self.source}"))
             console.found(distance=moved)
+
+
+def tell(about: Mapping[str, str], console: Console) -> None:
+    """Print names and what they are, in two columns."""
+    width = max(map(len, about))
+    for name, value in about.items():
+        console.say(f"{name:{width}}  {value}")
 
 
 def described(bank: Bank) -> dict[str, str]:

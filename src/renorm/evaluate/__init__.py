@@ -19,6 +19,7 @@ from renorm.evaluate.curve import Curve, curve_rows, forget_partial, make_curve,
 from renorm.evaluate.curve_points import CurvePlan, plan_curve
 from renorm.evaluate.former import Former, free_name, read_former
 from renorm.evaluate.judged import Judged, divide, judge
+from renorm.evaluate.labelled import Labelled, check_labelled, label_images
 from renorm.evaluate.measured import Measured, MeasuredTable
 from renorm.evaluate.methods import USUAL_METHODS, Method
 from renorm.evaluate.overview import check_standard, overview
@@ -44,6 +45,7 @@ __all__ = [
     "Former",
     "ImageSet",
     "Judged",
+    "Labelled",
     "MeasureDifference",
     "Measured",
     "MeasuredTable",
@@ -60,6 +62,7 @@ __all__ = [
     "TrainingImages",
     "check_alike",
     "check_classes",
+    "check_labelled",
     "check_standard",
     "check_table_name",
     "choose",
@@ -74,6 +77,7 @@ __all__ = [
     "judge",
     "known_reference",
     "label",
+    "label_images",
     "lacking",
     "listed",
     "logits",

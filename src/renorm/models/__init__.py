@@ -18,7 +18,7 @@ from renorm.models.samples import load_sample
 from renorm.models.stylizer import StyleMoments, Stylizer
 from renorm.models.supernet import Supernet, supernet
 from renorm.models.vgg import VGG
-from renorm.models.weight_files import is_safetensors, other_than_weights
+from renorm.models.weight_files import described_weights, is_safetensors, is_weights, other_than_weights
 from renorm.models.weights import load_weights, versioned
 from renorm.models.wideresnet import WideResNet
 
@@ -42,12 +42,14 @@ __all__ = [
     "WideResNet",
     "check_trusted",
     "create",
+    "described_weights",
     "discriminator",
     "fetching",
     "generator",
     "is_code",
     "is_name",
     "is_safetensors",
+    "is_weights",
     "library_of",
     "load_decoder",
     "load_encoder",

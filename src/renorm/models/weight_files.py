@@ -6,6 +6,7 @@ import argparse
 import pathlib
 import pickle
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from renorm.files import check_readable
+from renorm.models.checkpoints import states_in
 
 OURS = {  # what a file says of itself that holds something else, before the number of its format
     "renorm.bank": "a bank. Install it: renorm.install_(model, renorm.Bank.load(path)), on the command line --bank or --banks",
@@ -43,6 +45,42 @@ def read(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise no_state(path)
     return content
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a file holds weights, by its own word where renorm wrote it; what cannot be read is none."""
+    if not path.is_file():
+        return False
+    if not is_safetensors(path):
+        return path.suffix != ".safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            return other_than_weights(file.metadata() or {}) is None
+    except SafetensorError:
+        return False
+
+
+def described_weights(path: Path) -> dict[str, str]:
+    """What is in a file of weights, in words: of each state dict, how many tensors and numbers, of which types.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    content, found = read(path), {"what": "weights"}
+    for place, tensors in states_in(content):
+        types = Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values())
+        numbers = sum(t.numel() for t in tensors.values())
+        name = "/".join(place) or "tensors"
+        found[name] = f"{len(tensors)}, {numbers:,} numbers, {', '.join(f'{n} {kind}' for kind, n in types.items())}"
+        broken = [key for key, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+        if broken:
+            found[f"{name}, not finite"] = ", ".join(broken[:3]) + (
+                f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+            )
+    if is_safetensors(path):
+        with safe_open(path, "pt") as file:
+            found |= {name: value for name, value in (file.metadata() or {}).items() if len(value) < 200}
+    return found
 
 
 def is_safetensors(path: Path) -> bool:

@@ -10,7 +10,16 @@ from renorm.recipes.options import changed, option
 if TYPE_CHECKING:
     from renorm.recipes.classify.named import NamedModel, open_file, open_named, trust_code_of
     from renorm.recipes.pages import page_of_run, read_records
-    from renorm.recipes.runs import config_of, export_opened, fit, open_run, prepare, prepare_table, recipe_at
+    from renorm.recipes.runs import (
+        config_of,
+        described_run,
+        export_opened,
+        fit,
+        open_run,
+        prepare,
+        prepare_table,
+        recipe_at,
+    )
 
 __all__ = [
     "RECIPES",
@@ -23,6 +32,7 @@ __all__ = [
     "Opened",
     "changed",
     "config_of",
+    "described_run",
     "export_opened",
     "fit",
     "kind_of",
@@ -41,6 +51,7 @@ __all__ = [
 _MODULE_OF = {
     "NamedModel": "classify.named",
     "config_of": "runs",
+    "described_run": "runs",
     "export_opened": "runs",
     "fit": "runs",
     "open_file": "classify.named",

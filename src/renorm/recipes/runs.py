@@ -88,6 +88,36 @@ def description(recipe: Recipe, command: str = "") -> dict[str, Any]:
     return {"format": 1, "command": command, "versions": versions, **recipe.describe()}
 
 
+def described_run(path: Path) -> dict[str, str]:
+    """What a run is and how far it is, in words.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        ValueError: If a file of it is damaged, or it is of an unknown recipe.
+    """
+    run = Run(path)
+    about = run.config()
+    kind, history = kind_of(about), run.history()
+    options = {name: value for name, value in kind.options(about).items() if value not in (None, (), [], "")}
+    found = {
+        "what": f"a run of the recipe {recipe_of(about)}",
+        "command": about.get("command") or "not said",
+        "versions": ", ".join(f"{name} {each}" for name, each in about.get("versions", {}).items()) or "not said",
+        "options": ", ".join(f"{name} {_listed(value)}" for name, value in options.items()),
+        "epochs": f"{len(history)} in its metrics",
+        "checkpoint": "yes" if run.checkpoint.exists() else "none yet",
+        "banks": ", ".join(sorted(each.stem for each in run.banks.glob("*.safetensors"))) or "none yet",
+        "table": str(run.results) if run.results.exists() else "none yet",
+    }
+    if history:
+        found["last epoch"] = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items())
+    return found
+
+
+def _listed(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def open_run(path: Path, device: str | None = None) -> Any:
     """What a run of any recipe opens as, from its newest checkpoint.
 
