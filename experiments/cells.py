@@ -60,6 +60,8 @@ STUDIES = (  # the order is that of worth
     Study("split_claim", "cifar10-16px", SPLIT, 3, 0, CIFAR),
     Study("split_claim", "cifar10-16px", SHARED, 3, 0, CIFAR),
     Study("exchange", "cifar10-16px", MIXED, 3, 0, CIFAR),
+    Study("stylize", "", ("reconstruction", "pilot-1", "pilot-3", "pilot-10"), 1, 3, ("--data", "{pictures}")),
+    Study("stylize", "", ("adain", "sandwich-attached", "sandwich-detached"), 3, 3, ("--data", "{pictures}")),
     Study("split_claim", "cifar10-resnet20", (*SPLIT, *SHARED), 5, 144, CIFAR),
 )
 

@@ -8,17 +8,22 @@ if TYPE_CHECKING:
     from renorm.recipes.stylize.config import Config
     from renorm.recipes.stylize.manner import Manner
     from renorm.recipes.stylize.opened import StyleNetwork, open_encoder, open_network
+    from renorm.recipes.stylize.recipe import Stylization
+    from renorm.recipes.stylize.score import Judge, pair_numbers
     from renorm.recipes.stylize.styles import measured, read_pictures
     from renorm.recipes.stylize.written import stylize
 
 __all__ = [
     "Config",
+    "Judge",
     "Manner",
     "StyleNetwork",
     "Styling",
+    "Stylization",
     "measured",
     "open_encoder",
     "open_network",
+    "pair_numbers",
     "read_pictures",
     "styling",
     "stylize",
@@ -26,12 +31,15 @@ __all__ = [
 
 _MODULE_OF = {
     "Config": "config",
+    "Judge": "score",
     "Manner": "manner",
     "StyleNetwork": "opened",
     "Styling": "applied",
+    "Stylization": "recipe",
     "measured": "styles",
     "open_encoder": "opened",
     "open_network": "opened",
+    "pair_numbers": "score",
     "read_pictures": "styles",
     "stylize": "written",
     "styling": "applied",
