@@ -35,6 +35,7 @@ COMMANDS = (
     "recalibrate",
     "fold",
     "export",
+    "train-style",
     "stylize",
     "style",
     "corrupt",
@@ -87,7 +88,7 @@ def parse(arguments: Sequence[str]) -> Typed:
 
 def command_class(name: str) -> type[Subcommand]:
     """The class of a command, of which no other is imported."""
-    return getattr(import_module(f"renorm.cli.{name}"), name.capitalize())
+    return getattr(import_module(f"renorm.cli.{name.replace('-', '_')}"), name.title().replace("-", ""))
 
 
 def help_of_all(arguments: Sequence[str]) -> None:

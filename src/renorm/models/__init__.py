@@ -9,7 +9,7 @@ from renorm.models.densenet import DenseNet
 from renorm.models.discriminator import Discriminator, discriminator
 from renorm.models.download import fetching
 from renorm.models.encoder import Decoder, Encoder
-from renorm.models.encoder_weights import load_decoder, load_encoder
+from renorm.models.encoder_weights import load_decoder, load_encoder, wants_pictures
 from renorm.models.generator import Generator, generator
 from renorm.models.preact import PreActResNet
 from renorm.models.preprocessing import usual_preprocessing
@@ -60,5 +60,6 @@ __all__ = [
     "trust",
     "usual_preprocessing",
     "versioned",
+    "wants_pictures",
     "whole",
 ]

@@ -64,6 +64,16 @@ def load_encoder(source: str | Path, pictures: Iterable[Tensor] | None = None) -
     return encoder
 
 
+def wants_pictures(source: str | Path) -> bool:
+    """Whether an encoder has to be normalized on pictures: one of torchvision's.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read.
+    """
+    return str(source) == TORCHVISION or _has(tensors_of(Path(source)), IN_TORCHVISIONS)
+
+
 def load_decoder(path: str | Path) -> Decoder:
     """Read a decoder: a file with ``conv4_1`` ... ``conv1_1``, or the community's ``decoder.pth``.
 

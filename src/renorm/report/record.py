@@ -40,6 +40,7 @@ class Record:
         history: The records of its metrics.jsonl.
         banks: Of its branches, by name.
         data: Where the images of its table are now, if not where the table says.
+        path: Its folder.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Record:
     history: Sequence[Mapping[str, Any]] = ()
     banks: Mapping[str, Bank] = field(default_factory=dict)
     data: str | None = None
+    path: Path | None = None
 
     @property
     def seed(self) -> int | None:
@@ -92,7 +94,7 @@ def read_record(path: Path, options: Options = options_in, data: str | None = No
     order = list(config.get("branches") or ())
     files = sorted(run.banks.glob("*.safetensors"), key=lambda file: (*_place(file.stem, order), file.stem))
     banks = {file.stem: Bank.load(file) for file in files}
-    return Record(path.name, about, results, config, run.history(), banks, data)
+    return Record(path.name, about, results, config, run.history(), banks, data, path)
 
 
 def _place(name: str, order: Sequence[str]) -> tuple[int]:

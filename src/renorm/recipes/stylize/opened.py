@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from renorm.banks import Bank
 from renorm.models import Decoder, Stylizer, load_encoder
+from renorm.recipes.kind import recipe_of
 from renorm.recipes.stylize.config import Config
 from renorm.train import Run
 
@@ -29,9 +30,47 @@ class StyleNetwork:
     net: Stylizer
     about: Mapping[str, Any]
 
+    @property
+    def config(self) -> Config:
+        """How it was trained."""
+        return read_config(self.about)
+
     def banks(self) -> dict[str, Bank]:
         """None: styles are measured when they are asked for."""
         return {}
+
+
+def read_config(about: Mapping[str, Any]) -> Config:
+    """The configuration that a run's config.json, or the description in a checkpoint, holds.
+
+    Raises:
+        ValueError: If it has options that are not known here.
+    """
+    saved: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in about["config"].items()
+    }
+    if unknown := saved.keys() - {each.name for each in fields(Config)}:
+        raise ValueError(
+            f"the configuration has options that this renorm does not know ({', '.join(sorted(unknown))}): the one that wrote "
+            f"it, or a later one, is needed. Upgrade renorm."
+        )
+    return Config(**saved)
+
+
+def about_style(path: Path) -> dict[str, Any]:
+    """What a run of this recipe says of itself.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        ValueError: If it is of another recipe.
+    """
+    about = Run(path).config()
+    if recipe_of(about) != Config.recipe:
+        raise ValueError(
+            f"{path} is a run of the recipe {recipe_of(about)!r}: one of {Config.recipe!r} is needed here, as renorm "
+            f"train-style makes it, or an encoder's file with --decoder FILE. Name such a one."
+        )
+    return about
 
 
 def open_run(path: Path, device: str | None = None) -> StyleNetwork:
@@ -41,14 +80,8 @@ def open_run(path: Path, device: str | None = None) -> StyleNetwork:
         FileNotFoundError: If there is no run, or no checkpoint in it.
         ValueError: If it is damaged, or of another recipe.
     """
-    run = Run(path)
-    about = run.config()
-    if about.get("recipe") != Config.recipe:
-        raise ValueError(
-            f"{path} is a run of the recipe {about.get('recipe', 'classify')}: one of {Config.recipe} is needed. Name one that "
-            f"`renorm train-style` made, or an encoder's file with --decoder FILE."
-        )
-    net = Stylizer.of_tensors(run.load().weights[NETWORK])
+    about = about_style(path)
+    net = Stylizer.of_tensors(Run(path).load().weights[NETWORK])
     return StyleNetwork(net.to(on(device)), about)
 
 

@@ -15,14 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from renorm.data import Images, load, seeded
+from renorm.data import Images, load, seeded, splits_of
 from renorm.functional import adain, instance_moments, unbiased
-from renorm.models import Decoder, Encoder, Stylizer, load_decoder, load_encoder
+from renorm.models import Decoder, Encoder, Stylizer, load_decoder, load_encoder, wants_pictures
 from renorm.recipes.order import in_turn
 from renorm.recipes.stylize.config import Config
+from renorm.recipes.stylize.opened import NETWORK
 from renorm.train import Plan, Recipe, check_finite, inverse_decay, join
 
-NETWORK = "stylizer"
+SHOWN = 8  # held-out pairs that each record has numbers of
+NORMALIZED = 200  # contents that an encoder of torchvision is normalized on
 
 
 class Pairs(NamedTuple):
@@ -61,6 +63,7 @@ class Stylization(Recipe):
         config: What to train.
         contents: Pictures; by default they and ``styles`` are what the configuration names.
         styles: Others.
+        held: Contents and styles that are not trained on; by default those of the configuration, none where pictures are given.
         device: Where to train; by default on an accelerator if there is one.
 
     Raises:
@@ -68,13 +71,20 @@ class Stylization(Recipe):
     """
 
     def __init__(
-        self, config: Config, contents: Images | None = None, styles: Images | None = None, *, device: str | None = None
+        self,
+        config: Config,
+        contents: Images | None = None,
+        styles: Images | None = None,
+        *,
+        held: tuple[Images, Images] | None = None,
+        device: str | None = None,
     ) -> None:
         self.config, self.processes = config, join(device)
         self._check()
-        self.contents = (load(config.contents) if contents is None else contents).whole()
-        self.styles = (load(config.styles) if styles is None else styles).whole()
-        self.net = begun(config).to(self.processes.device)
+        self.contents = (read(config.contents, "train", config.holdout) if contents is None else contents).whole()
+        self.styles = (read(config.styles, "train", config.holdout) if styles is None else styles).whole()
+        self.held = held_out(config) if held is None and contents is None else held
+        self.net = begun(config, self.contents).to(self.processes.device)
         self.networks = {NETWORK: self.net}
         self.optimizers = {
             NETWORK: torch.optim.Adam([p for p in self.net.parameters() if p.requires_grad], config.rate)
@@ -83,6 +93,9 @@ class Stylization(Recipe):
 
     def _check(self) -> None:
         config = self.config
+        for name in ("contents", "styles", "encoder"):
+            if not getattr(config, name):
+                raise ValueError(f"no {name} were named. Training a style network needs them. Say --{name}.")
         if config.crop % 8 or not 16 <= config.crop <= config.size:
             raise ValueError(
                 f"a crop of {config.crop} from pictures of {config.size} was asked for. It has to be a multiple of 8, at least "
@@ -127,19 +140,62 @@ class Stylization(Recipe):
         found = {"loss": loss, **numbers}
         return {name: float(value.detach()) for name, value in found.items()} | affine_numbers(self.net)
 
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Losses of held-out pairs."""
+        if self.held is None:
+            return {}
+        pairs = list(held_pairs(self.held, self.config, SHOWN))
+        contents, styles = (torch.cat(x).to(self.processes.device) for x in zip(*pairs, strict=True))
+        found = losses(self.net, contents, styles)
+        return {f"held out/{name}": float(value) for name, value in found.items()}
+
     def describe(self) -> dict[str, Any]:
         """The configuration, and what opening the network needs."""
         return {"recipe": Config.recipe, "config": asdict(self.config), "widths": list(self.net.encoder.widths)}
 
 
-def begun(config: Config) -> Stylizer:
+def read(name: str, split: str, holdout: float) -> Images:
+    """Pictures of any size: a split of data that have some, else of a division."""
+    return load(name, split, holdout=0.0 if splits_of(name) else holdout, labels=False).whole()
+
+
+def held_out(config: Config) -> tuple[Images, Images] | None:
+    """Contents and styles that are not trained on; None where nothing is held out."""
+    names = (config.contents, config.styles)
+    if not config.holdout and not all(splits_of(name) for name in names):
+        return None
+    contents, styles = (read(name, "test", config.holdout) for name in names)
+    return contents, styles
+
+
+def held_pairs(held: tuple[Images, Images], config: Config, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first so many contents, beside styles in turn: of each a square, the same at every call. Shape: ``(1, 3, crop, "
+    "crop)``.
+    """
+    contents, styles = held
+    cut = Cut(config.size, config.crop)
+    for i in range(min(number, len(contents))):
+        k = i % len(styles)
+        yield (
+            seeded(cut, contents.pixels[i], "held out", "content", i)[None],
+            seeded(cut, styles.pixels[k], "held out", "style", k)[None],
+        )
+
+
+def begun(config: Config, contents: Images) -> Stylizer:
     """The network as training begins: the encoder's file, and a decoder of a file or of He's random weights."""
-    for name in ("contents", "styles", "encoder"):
-        if not getattr(config, name):
-            raise ValueError(f"no {name} were named. Training a style network needs them. Say --{name}.")
     torch.manual_seed(config.seed)
-    encoder = load_encoder(Path(config.encoder))
+    pictures = batches_of(contents, config) if wants_pictures(config.encoder) else None
+    encoder = load_encoder(config.encoder, pictures)
     return Stylizer(encoder, decoder_of(config, encoder), affine=config.affine)
+
+
+def batches_of(contents: Images, config: Config) -> Iterator[Tensor]:
+    """Squares of contents that an encoder is normalized on."""
+    cut = Cut(config.size, config.crop)
+    for i in in_turn(len(contents), 0, min(NORMALIZED, len(contents)), config.seed, "normalized").tolist():
+        yield seeded(cut, contents.pixels[i], config.seed, "normalized", i)[None]
 
 
 def decoder_of(config: Config, encoder: Encoder) -> Decoder:
