@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import renorm
+from renorm.adapt import step
+from renorm.adapt.memory import Memory, SiteRecord, record_of, weights_of
 from renorm.adapt.state import Distance
+from renorm.adapt.step import ADAPTED, CLASSES, Source, alikeness
 from renorm.adapt.stream import Adapter
+from renorm.functional import Moments
 from tests.banks.models import Unknown, randomize, small, unchanged
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -302,6 +306,25 @@ def test_images_of_one_class_count_for_few():
     assert single.effective_images == 16
     assert single.source_weight == 64 / 80
     assert shuffled.source_weight < 0.45
+
+
+def gathered(taken: Tensor) -> bool:
+    """Whether images that were taken for these of ten classes count as alike."""
+    source = {"bn": Source(torch.zeros(1), torch.ones(1), 1e-5)}
+
+    def record(values: Tensor) -> SiteRecord:
+        return record_of(Moments(values, torch.zeros_like(values), 1), 1.0)
+
+    records = {ADAPTED + "bn": record(torch.zeros(len(taken), 1)), CLASSES: record(torch.eye(10)[taken])}
+    return alikeness(Memory(weights_of(len(taken), 1.0), None, records), source) > 0
+
+
+def test_classes_of_a_shuffled_stream_gather_by_chance_only(monkeypatch: pytest.MonkeyPatch):
+    draws = torch.randint(10, (200, 64), generator=torch.Generator().manual_seed(0))
+    assert sum(map(gathered, draws)) <= 4
+    assert all(map(gathered, draws.sort(1).values[:, :16])), "sorted"
+    monkeypatch.setattr(step, "ALIKE", 0.0)
+    assert sum(map(gathered, draws)) > 60, "the naive rule must be caught by this test"
 
 
 def test_blocks_that_differ_count_for_few():

@@ -33,6 +33,7 @@ from renorm.routing import RowOrder
 
 # What a record is of: features behind adapted sites, the source's own features, or the classes images are taken for.
 ADAPTED, SOURCE, CLASSES = "adapted:", "source:", "classes:"
+ALIKE = 3.0  # standard errors by which classes of a shuffled stream may gather by chance
 
 
 class Source(NamedTuple):
@@ -268,11 +269,11 @@ def evidence(memory: Memory, kind: str, source: Mapping[str, Source]) -> tuple[T
         if record is not None:
             images, blocks = variation(record, memory.weights, site.unit)
             gap = ((record.mean - site.mean.double()).square() / site.unit).mean()
-            rows.append(torch.stack([gap, images, torch.maximum(images, blocks)]))
-    gap, images, most = torch.stack([row.to(rows[0].device) for row in rows]).cpu().unbind(1)
+            rows.append(torch.stack([gap, images, blocks]))
+    gap, images, blocks = torch.stack([row.to(rows[0].device) for row in rows]).cpu().unbind(1)
     apart = float(images.mean())
-    crowd = float(most.mean()) / apart if 0 < apart < math.inf else 1.0
-    return gap, most * memory.weights.crowding, crowd
+    crowd = max(1.0, float(blocks.mean()) / apart) if 0 < apart < math.inf else 1.0
+    return gap, torch.maximum(images, blocks) * memory.weights.crowding, crowd
 
 
 def looked(memory: Memory, source: Mapping[str, Source], samples: float) -> Evidence:
@@ -288,9 +289,9 @@ def alikeness(memory: Memory, source: Mapping[str, Source]) -> float:
 
     By the features: n images of which c stand for one, as the means of blocks vary c times as much as those of independent
     images would, :math:`(c - 1) / n`. By the classes that K scores take images for, as differences between classes are no
-    shift: how often two are of one class, beyond chance,
+    shift: how often two are of one class, beyond three standard errors of chance :math:`q = 1/K`,
 
-    .. math:: \frac{\sum_k p_k^2 - 1/K}{1 - 1/K}
+    .. math:: \frac{\sum_k p_k^2 - q - 3 \sqrt{2 q (1 - q)} / (n - 1)}{1 - q}
 
     It belongs to the stream, not to what its images look like: it outlasts a reset of the memory.
     """
@@ -301,7 +302,8 @@ def alikeness(memory: Memory, source: Mapping[str, Source]) -> float:
         return by_features
     pairs = float(classes.mean.square().sum() - crowding / (1 - crowding) * classes.spread.sum())  # of different images
     chance = 1 / len(classes.mean)
-    return max(by_features, (pairs - chance) / (1 - chance))
+    error = math.sqrt(2 * chance * (1 - chance)) * crowding / (1 - crowding)
+    return max(by_features, (pairs - chance - ALIKE * error) / (1 - chance))
 
 
 def worth(effective: float, alike: float, fewest: int) -> float:
