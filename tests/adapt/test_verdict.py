@@ -206,3 +206,25 @@ def test_the_last_line_says_what_to_do_and_what_needs_labels():
     assert "only labels tell" in advice("shifted", reference=True, moved=True)
     assert "pass them as the reference" in advice("shifted", reference=False, moved=True)
     assert "kept as asked" in advice(None, reference=False, moved=False)
+
+
+class Sizes(nn.Module):
+    """A layer that notes what it is given, and may refuse all but one width."""
+
+    def __init__(self, only: int | None) -> None:
+        super().__init__()
+        self.only, self.given = only, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.given.append((len(x), x.shape[-1]))
+        if self.only not in (None, x.shape[-1]):
+            raise ValueError(f"{x.shape[-1]} pixels were given")
+        return x
+
+
+@pytest.mark.parametrize(("only", "looked"), [(None, [(16, 32)]), (64, [(16, 32), (16, 64)])])
+def test_the_preparation_is_seen_in_the_middle_of_a_few_images(only: int | None, looked: list[tuple[int, int]]):
+    sizes = Sizes(only)
+    model = nn.Sequential(sizes, nn.BatchNorm2d(3)).eval()
+    renorm.adapt_(model, torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(0)), prior=16)
+    assert sizes.given == [*looked, (24, 64)]

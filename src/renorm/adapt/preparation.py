@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from renorm.adapt.evidence import compared, evidence, image_means
-from renorm.banks import Branch, Forward, SiteTensors, call, counted, observed
+from renorm.banks import Branch, Counted, Forward, SiteTensors, call, counted, observed
 from renorm.functional import Moments, all_merge, instance_moments, pool
 
 FAR = 6.0  # standard deviations at the first site that no corruption comes near, and other units exceed
@@ -24,6 +24,7 @@ DARKEST = 0.1  # of white: what the greatest value of images is above
 BEYOND = 2.0  # squared distances that differ by so many times their noise differ by more than chance
 EXCHANGED = 0.12  # mean logarithm of the gaps' ratio
 ALIKE = 0.2  # beyond chance, of pairs of images that are taken for one class
+WIDE = 64  # pixels: of images as large as this the middle tells as much, at a quarter of the cost
 FEW = 16  # images below which only values that are too large are told from a shift
 
 
@@ -128,7 +129,7 @@ def preparation(
     Where the images' range tells how they were prepared, each other preparation is tried, and is the right one if they are twice
     as near to the source by it at the first site, by means and deviations, in forwards that end there. Values beyond 12 that are
     six standard deviations away there are no corruption either. The order of colours: see :func:`exchanged`. Of a plain
-    batch the first site is shown 16 images.
+    batch the first site is shown 16 images, and of large ones the middle.
 
     Only batches of images, ``(N, 3, H, W)`` in floating point, are looked at; of fewer than 16 only values beyond 12.
 
@@ -149,9 +150,11 @@ def preparation(
     if samples < FEW and not large:
         return None
 
+    plain = images.batch if isinstance(images, Counted) and images.order is None else images
+
     def look(new: Tensor) -> FirstLook:
-        if images is x and group is None:  # a few tell, and the first layer of a small network is a tenth of it
-            return first_look(model, new[:FEW], targets, branch, forward=forward)
+        if plain is x and samples == len(x) and group is None:
+            return look_at_few(model, new[:FEW], targets, branch, forward=forward)
         batch = tree_map_only(Tensor, lambda t: new if t is x else t, images)
         return first_look(model, batch, targets, branch, group=group, forward=forward)
 
@@ -254,6 +257,23 @@ def ranges(x: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, Tensor, 
         dist.all_reduce(low, dist.ReduceOp.MIN, group=group)
         dist.all_reduce(high, dist.ReduceOp.MAX, group=group)
     return low, high, mean
+
+
+def look_at_few(
+    model: nn.Module,
+    few: Tensor,
+    targets: Mapping[str, SiteTensors],
+    branch: Branch,
+    *,
+    forward: Forward | None = None,
+) -> FirstLook:
+    """How far a few images are at the first site, by their middle where they are large: a first layer may be a tenth of all."""
+    height, width = few.shape[-2:]
+    if min(height, width) >= WIDE:
+        middle = few[..., height // 4 : height - height // 4, width // 4 : width - width // 4]
+        with suppress(Exception):  # a model that takes images of one size only
+            return first_look(model, middle, targets, branch, forward=forward)
+    return first_look(model, few, targets, branch, forward=forward)
 
 
 def first_look(
