@@ -16,7 +16,9 @@ from torch.testing import assert_close
 from renorm.data import Images
 from renorm.models import Cell, Supernet
 from renorm.recipes.search import Config
-from renorm.recipes.search.recipe import MIXTURE, WEIGHTS, CellSearch, cell_of, halves, second_order
+from renorm.recipes.search.ahead import second_order
+from renorm.recipes.search.mixture import cell_of
+from renorm.recipes.search.recipe import MIXTURE, WEIGHTS, CellSearch, halves
 from renorm.train import Run, train
 from tests.train.stopped import same, trained
 
@@ -116,7 +118,7 @@ def test_one_step_ahead_is_the_derivative_through_that_step(monkeypatch: pytest.
     ]
     expected = torch.autograd.grad(loss(ahead, pairs[1]), alpha)[0]
     net.load_state_dict(before)
-    monkeypatch.setattr("renorm.recipes.search.recipe.LOOK", 1e-5)  # of two images and channels every kink tells
+    monkeypatch.setattr("renorm.recipes.search.ahead.LOOK", 1e-5)  # of two images and channels every kink tells
     optimizer.param_groups[0]["lr"] = rate
     value, found = second_order(net, *losses(net, pairs), optimizer)
     assert value == pytest.approx(float(loss(ahead, pairs[1]).detach()))

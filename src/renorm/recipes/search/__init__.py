@@ -7,9 +7,10 @@ from renorm.recipes.search.asked import RankOptions
 from renorm.recipes.search.config import Config
 
 if TYPE_CHECKING:
+    from renorm.recipes.search.mixture import cell_of
     from renorm.recipes.search.opened import SearchRun, config_at, open_run
     from renorm.recipes.search.ranking import CEILING, Ranking, rank, sampled, training_batches
-    from renorm.recipes.search.recipe import CellSearch, cell_of
+    from renorm.recipes.search.recipe import CellSearch
     from renorm.recipes.search.score import in_words, prepare_ranking
 
 __all__ = [
@@ -34,7 +35,7 @@ _MODULE_OF = {
     "Ranking": "ranking",
     "CellSearch": "recipe",
     "SearchRun": "opened",
-    "cell_of": "recipe",
+    "cell_of": "mixture",
     "config_at": "opened",
     "in_words": "score",
     "open_run": "opened",

@@ -6,8 +6,7 @@ Architecture Search with Uniform Sampling*, ECCV 2020; Gong, Chen, Chen & Wang, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,17 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from renorm.data import CellTable, Images, seeded, view
-from renorm.layers import frozen_statistics
-from renorm.models import EDGES, OPERATIONS, Cell, Classifier, Supernet
+from renorm.data import Images, seeded, view
+from renorm.models import Cell, Classifier, Supernet
+from renorm.recipes.search.ahead import second_order
 from renorm.recipes.search.config import Config
+from renorm.recipes.search.mixture import mixture_numbers, predicted
 from renorm.recipes.search.opened import SUPERNET, images_of, supernet_of, table_of
 from renorm.recipes.search.together import together_
 from renorm.seeds import stable_seed
 from renorm.train import Key, Order, Plan, Recipe, check_finite, half_cosine, join
 
 WEIGHTS, MIXTURE = "weights", "mixture"
-LOOK = 0.01  # how far the network's weights are moved, in all, to differentiate a gradient by them
 
 
 class SearchBatch(NamedTuple):
@@ -187,18 +186,6 @@ class CellSearch(Recipe):
         return {"recipe": Config.recipe, "config": asdict(self.config), **images}
 
 
-@torch.no_grad()
-def predicted(classifier: Classifier, images: Images) -> tuple[Tensor, Tensor]:
-    """Of the mixture, whose conditions are the largest weights: the loss of each image, and whether it is right, ``(N,)``."""
-    losses, hits = [], []
-    for indices in torch.arange(len(images)).split(500):
-        pixels, labels = images.batch(indices)
-        y = classifier.model(classifier.normalize(pixels)).double().cpu()
-        losses.append(F.cross_entropy(y, labels, reduction="none"))
-        hits.append((y.argmax(1) == labels).double())
-    return torch.cat(losses), torch.cat(hits)
-
-
 def halves(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
     """Indices of two disjoint halves of so many images."""
     order = torch.randperm(num_images, generator=torch.Generator().manual_seed(stable_seed(seed, "halves")))
@@ -217,92 +204,3 @@ def optimizers(net: Supernet, config: Config) -> dict[str, torch.optim.Optimizer
         adam = torch.optim.Adam([net.alpha], config.mixture_rate, (0.5, 0.999), weight_decay=config.mixture_decay)
         found[MIXTURE] = adam
     return found
-
-
-def second_order(
-    net: Supernet,
-    seen: Callable[[], Tensor],
-    held: Callable[[], Tensor],
-    optimizer: torch.optim.Optimizer,
-    everywhere: Callable[[Sequence[Tensor]], Sequence[Tensor]] = tuple,
-) -> tuple[float, Tensor]:
-    r"""The held-out loss one step ahead, and its gradient by the mixture's weights.
-
-    .. math:: w' = w - r (m b + \nabla_w L_t + \lambda w), \quad v = \nabla_{w'} L_v(w'), \quad \epsilon = 0.01 / |v|
-
-    .. math:: \nabla_\alpha L_v(w') - r\, \frac{\nabla_\alpha L_t(w + \epsilon v) - \nabla_\alpha L_t(w - \epsilon v)}{2 \epsilon}
-
-    Its forwards move no statistics, and the network's weights are given back bit for bit.
-
-    Args:
-        net: As it is, w.
-        seen: Gives :math:`L_t` by the net as it is then; all forwards have one draw.
-        held: Gives :math:`L_v`.
-        optimizer: Of the weights: its rate r, momentum m, buffers b and decay :math:`\lambda`.
-        everywhere: The means of tensors over all processes.
-
-    Reference: Liu, Simonyan & Yang, *DARTS*, ICLR 2019, equation 8.
-    """
-    weights, rate = list(net.weights()), optimizer.param_groups[0]["lr"]
-
-    def gradient(loss_of: Callable[[], Tensor], of: list[Any]) -> Sequence[Tensor]:
-        """The loss, and its gradients."""
-        loss = loss_of()
-        found = torch.autograd.grad(loss, of, materialize_grads=True, allow_unused=True)
-        return everywhere([loss.detach(), *found])
-
-    with frozen_statistics(net):
-        _, *slope = gradient(seen, weights)
-        with moved(weights, _ahead(optimizer, dict(zip(weights, slope, strict=True))), -rate):
-            loss, own, *v = gradient(held, [net.alpha, *weights])
-        length = torch.stack([t.square().sum() for t in v]).sum().sqrt()
-        step = LOOK / float(length)
-        with moved(weights, v, step):
-            _, ahead = gradient(seen, [net.alpha])
-        with moved(weights, v, -step):
-            _, behind = gradient(seen, [net.alpha])
-    return float(loss), own - rate * (ahead - behind) / (2 * step)
-
-
-def _ahead(optimizer: torch.optim.Optimizer, slopes: Mapping[nn.Parameter, Tensor]) -> list[Tensor]:
-    """Where a step of the weights would go, in the order of the slopes."""
-    found = {}
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            buffer = optimizer.state.get(p, {}).get("momentum_buffer")
-            slope = slopes[p] + group["weight_decay"] * p.detach()
-            found[p] = slope if buffer is None else group["momentum"] * buffer + slope
-    return [found[p] for p in slopes]
-
-
-@contextmanager
-def moved(parameters: Sequence[nn.Parameter], directions: Sequence[Tensor], factor: float) -> Iterator[None]:
-    """Move parameters for a block; afterwards they are what they were, not what rounding makes of the way back."""
-    before = [p.detach().clone() for p in parameters]
-    try:
-        with torch.no_grad():
-            for p, direction in zip(parameters, directions, strict=True):
-                p.add_(direction, alpha=factor)
-        yield
-    finally:
-        with torch.no_grad():
-            for p, value in zip(parameters, before, strict=True):
-                p.copy_(value)
-
-
-def mixture_numbers(net: Supernet, table: CellTable | None) -> dict[str, float]:
-    """The weight of each operation on each edge, their mean entropy in nats, and the cell of the largest weights."""
-    weights = net.alpha.detach().double().cpu().softmax(1)
-    names = [f"weight/{end}<-{start}/{operation}" for end, start in EDGES for operation in OPERATIONS]
-    numbers = dict(zip(names, weights.flatten().tolist(), strict=True))
-    numbers["entropy"] = float(-(weights * weights.log()).sum(1).mean())
-    numbers["free_edges"] = float(net.found.free_edges)
-    if table is not None:
-        numbers |= {"table/accuracy": table.accuracy(net.found) / 100, "table/percentile": table.percentile(net.found)}
-    return numbers
-
-
-def cell_of(record: Mapping[str, float]) -> Cell:
-    """The cell that a record of an epoch found."""
-    rows = [[record[f"weight/{end}<-{start}/{operation}"] for operation in OPERATIONS] for end, start in EDGES]
-    return Cell.numbered([max(range(len(row)), key=row.__getitem__) for row in rows])

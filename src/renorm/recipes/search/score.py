@@ -23,6 +23,7 @@ from renorm.recipes.search.asked import (
     RankOptions,
 )
 from renorm.recipes.search.config import Config
+from renorm.recipes.search.mixture import mixture_numbers, predicted
 from renorm.recipes.search.opened import SearchRun, table_of
 from renorm.recipes.search.ranking import (
     CEILING,
@@ -34,7 +35,7 @@ from renorm.recipes.search.ranking import (
     training_batches,
     usual_ways,
 )
-from renorm.recipes.search.recipe import halves, mixture_numbers, predicted
+from renorm.recipes.search.recipe import halves
 
 MIXTURE, FOUND = "mixture", "found"
 CELLS = "cells"  # what a ranking's numbers are over

@@ -8,9 +8,9 @@ from typing import Any
 
 from renorm.models import EDGES, OPERATIONS, Cell
 from renorm.recipes.search.asked import RECALIBRATED, TABLE, TRAINED
+from renorm.recipes.search.mixture import cell_of
 from renorm.recipes.search.opened import read
 from renorm.recipes.search.ranking import sampled
-from renorm.recipes.search.recipe import cell_of
 from renorm.recipes.search.score import CELLS, in_words
 from renorm.report import Chart, Command, Head, Record, Section, cells
 from renorm.report.sections import run
