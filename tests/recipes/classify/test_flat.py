@@ -34,6 +34,7 @@ OTHERS: dict[str, Any] = {  # of every option a value that is not the default
     "magnitude": 3,
     "crop": "padded",
     "cutout": 0.1,
+    "stylized": "out",
     "mix": "exchange+cutmix",
     "mix_across": True,
     "exchange_weight": 0.7,

@@ -7,12 +7,13 @@ from typing import get_args
 from renorm.data import VIEWS as DATA_VIEWS
 from renorm.data import Images
 from renorm.recipes.classify.adversarial import check_attack
-from renorm.recipes.classify.config import PRETRAINED, VIEW, Averaging, Config, Precision
+from renorm.recipes.classify.config import PRETRAINED, STYLIZED, VIEW, Averaging, Config, Precision
 from renorm.recipes.classify.domains import check_domains
 from renorm.recipes.classify.mixing import check_mix, check_partners
+from renorm.recipes.classify.stored import check_stored
 from renorm.routing import check_names
 
-VIEWS = (*DATA_VIEWS, VIEW)
+VIEWS = (*DATA_VIEWS, VIEW, STYLIZED)
 
 
 def check(config: Config, images: Images, processes: int = 1) -> None:
@@ -32,6 +33,7 @@ def check(config: Config, images: Images, processes: int = 1) -> None:
     check_partners(config, processes)
     check_attack(config)
     check_domains(config, processes)
+    check_stored(config)
     if not images.classes or int(images.labels.min()) < 0:
         raise ValueError(
             f"{images.name} has no labels: training needs a class for every image. Put images into one folder per class, "

@@ -21,6 +21,7 @@ ROWS = 256  # of a step
 VIEW = "adv"  # of images that are attacked
 BASE = "weak"  # the view that is attacked where no other branch has one
 DOMAINS = "domains"
+STYLIZED = "stylized"  # the view of images that renorm stylize made
 USUAL = "weak"  # the view of an image that follows its domain
 
 Norm = Literal["split", "sandwich", "shared"]
@@ -97,6 +98,8 @@ class Augmentation:
             ImageNet; ``auto`` takes the latter above 96 pixels.
         cutout: Side of the square cut out of the strong view, as a share of the image's; by default 0.5, but 0 with
             resized crops.
+        stylized: What the view stylized shows, cut as in the weak view: a copy of the data that renorm stylize made, whose images
+            are paired with these by path.
     """
 
     strong: StrongPolicy = "randaugment"
@@ -104,6 +107,7 @@ class Augmentation:
     magnitude: int | None = None
     crop: CropName = "auto"
     cutout: float | None = None
+    stylized: str | None = None
 
 
 @dataclass(frozen=True)
@@ -392,7 +396,7 @@ class Config:
 
         how = self.augmentation
         return view(
-            name,
+            BASE if name == STYLIZED else name,
             size,
             digits=self.source.data == "digits",
             policy=how.strong,

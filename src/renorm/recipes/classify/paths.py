@@ -17,6 +17,7 @@ def located(config: Config) -> Config:
         config,
         source=replace(source, data=data or source.data, test=test),
         network=replace(network, model=model, weights=weights),
+        augmentation=replace(config.augmentation, stylized=_whole(config.augmentation.stylized)),
     )
 
 
@@ -27,6 +28,7 @@ def typed(config: Config, whole: Config) -> dict[str, str]:
         "test": (config.source.test, whole.source.test),
         "model": (config.network.model, whole.network.model),
         "weights": (config.network.weights, whole.network.weights),
+        "stylized": (config.augmentation.stylized, whole.augmentation.stylized),
     }
     return {name: given for name, (given, found) in pairs.items() if given is not None and given != found}
 

@@ -30,6 +30,7 @@ from renorm.recipes.classify.domains import resolved, rows, trained_on
 from renorm.recipes.classify.mixing import Stacking, branch_per_row, generator_of, mix_of, own_share, per_row
 from renorm.recipes.classify.paths import located, typed
 from renorm.recipes.classify.start import begin, synchronized
+from renorm.recipes.classify.stored import stored_views
 from renorm.recipes.classify.views import Batch, ViewedImages, loader
 from renorm.routing import Stacked, route, stack, unstack
 from renorm.seeds import stable_seed
@@ -97,7 +98,7 @@ class Classification(Recipe):
         self.network = network if config.computing.shard else self.processes.parallel(network)
         self.classifier = Classifier(self.evaluated, start.mean, start.std)
         self.views = config.views_by_branch(self.size)
-        self.data = ViewedImages(images, self.views, config.seed)
+        self.data = ViewedImages(images, self.views, config.seed, stored_views(self.located, images))
         self._seen = 0  # images since the statistics of all processes were alike
         if not self.processes.main:
             torch.manual_seed(stable_seed(config.seed, "rank", self.processes.rank))  # dropout of its own
@@ -235,9 +236,8 @@ class Classification(Recipe):
         images = config.average.images if config.average else len(self.images)
         number = max(1, min(images, len(self.images)) // config.examples)
         order = Order(len(self.images), config.examples, config.seed, MEASURING)
-        data = ViewedImages(self.images, self.views, config.seed)
         mine = list(islice(order, processes.rank, number, processes.count))
-        for batch in loader(data, mine, config.computing.num_workers):
+        for batch in loader(self.data, mine, config.computing.num_workers):
             yield batch.views, batch.labels, batch.keys, tuple(branches)
 
     def _forward(self, model: nn.Module, batch: tuple[Tensor, Tensor, list[Key], tuple[str, ...]]) -> Tensor:

@@ -13,10 +13,20 @@ from renorm.train import Key, Keys, Order, Share
 
 
 class ViewedImages(Dataset[tuple[Tensor, int]]):
-    """Item (epoch, index) is that example's views of that epoch, uint8 ``(K, 3, H, W)``, and its label."""
+    """Item (epoch, index) is that example's views of that epoch, uint8 ``(K, 3, H, W)``, and its label.
 
-    def __init__(self, images: Images, views: Mapping[str, View], seed: int) -> None:
+    Args:
+        images: What most views show.
+        views: By branch.
+        seed: Of what they draw.
+        stored: What those of some branches show in place of the images, in their order.
+    """
+
+    def __init__(
+        self, images: Images, views: Mapping[str, View], seed: int, stored: Mapping[str, Images] | None = None
+    ) -> None:
         self.images, self.views, self.seed = images.whole(), dict(views), seed
+        self.stored = dict(stored or {})
 
     def __len__(self) -> int:
         return len(self.images)
@@ -24,7 +34,8 @@ class ViewedImages(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         epoch, index = key
         image, label = self.images.pixels[index], int(self.images.labels[index])  # a whole image is not copied first
-        views = [seeded(view, image, self.seed, epoch, index, name) for name, view in self.views.items()]
+        shown = {name: self.stored[name].pixels[index] if name in self.stored else image for name in self.views}
+        views = [seeded(view, shown[name], self.seed, epoch, index, name) for name, view in self.views.items()]
         return torch.stack(views), label
 
 
