@@ -39,6 +39,7 @@ ROOMS = (  # each imports earlier ones only
     "evaluate",
     "export",
     "train",
+    "testing",
     "report",
     "recipes",
     "cli",

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from renorm.layers import Site
-from tests.laws import LAWS, SUBJECTS, Naive, Subject
+from renorm.testing import Subject
+from tests.laws import KINDS, LAWS, SUBJECTS, Naive
 
 Law = Callable[[Subject], None]
 
@@ -28,5 +29,10 @@ def final(kind: type[Site]) -> set[type[Site]]:
     return set().union(*map(final, kind.__subclasses__())) or {kind}
 
 
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_subject_is_of_its_class(name: str):
+    assert type(SUBJECTS[name].fresh()[0]) is KINDS[name.partition(",")[0]]
+
+
 def test_every_class_of_site_is_a_subject():
-    assert {subject.kind for subject in SUBJECTS.values()} == final(Site)
+    assert {*KINDS.values()} == final(Site)

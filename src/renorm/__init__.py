@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         routing,
         shifts,
         surgery,
+        testing,
         train,
     )
     from renorm.adapt import Adaptation, Adapter, Recentring, Reference, Tent, adapt_, prediction_time, recenter_
@@ -87,6 +88,7 @@ __all__ = [
     "split_",
     "stack",
     "surgery",
+    "testing",
     "train",
     "unstack",
     "using",
@@ -112,6 +114,7 @@ _ROOMS = (
     "routing",
     "shifts",
     "surgery",
+    "testing",
     "train",
 )
 _ROOM_OF = {

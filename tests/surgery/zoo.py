@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import renorm
+from renorm.testing import randomize_
+
+__all__ = ["randomize_"]
 
 TIMM = ("resnet18", "efficientnet_b0", "regnety_002", "densenet121", "mobilenetv3_small_100", "resnext26ts")
 CHANNELS = 5
@@ -117,23 +120,6 @@ CASES = [  # a sandwich of a norm of unknown class is refused
     for norm, case in NORMS.items()
     if case.known or name == "split"
 ]
-
-
-def randomize_(model: nn.Module, seed: int = 0) -> Any:
-    """Statistics and affines that differ between layers and channels."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in model.modules():
-            buffers = dict(module.named_buffers(recurse=False))
-            mean, var = buffers.get("running_mean"), buffers.get("running_var")
-            if mean is not None and var is not None:
-                mean.copy_(0.3 * torch.randn(mean.shape, generator=generator))
-                var.copy_(0.5 + torch.rand(var.shape, generator=generator))
-                if "num_batches_tracked" in buffers:
-                    buffers["num_batches_tracked"].fill_(13)
-                for p in module.parameters():
-                    p.copy_(p + 0.2 * torch.randn(p.shape, generator=generator))
-    return model
 
 
 def around(norm: nn.Module) -> nn.Sequential:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from renorm.testing import numbers, same, trained
 from renorm.train import Recipe, Run, half_cosine
 from tests.recipes.game import Config, Game
-from tests.train.stopped import numbers, same, trained
 
 
 def played(folder: Path, stop: int = 0) -> Run:

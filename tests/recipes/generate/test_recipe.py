@@ -16,8 +16,8 @@ from renorm.data import Images
 from renorm.layers import sites_of
 from renorm.recipes.generate import Config
 from renorm.recipes.generate.recipe import CRITIC, GENERATOR, TABLES, Generation, calling, hinge, made_by
+from renorm.testing import same, trained
 from renorm.train import Event, Run, train
-from tests.train.stopped import same, trained
 
 SMALL = Config(
     "made", width=2, critic_width=2, latent=4, steps=4, each=2, batch=3, generated=4, critic_steps=2, measured=8

@@ -19,8 +19,8 @@ from renorm.recipes.search import Config
 from renorm.recipes.search.ahead import second_order
 from renorm.recipes.search.mixture import cell_of
 from renorm.recipes.search.recipe import MIXTURE, WEIGHTS, CellSearch, halves
+from renorm.testing import same, trained
 from renorm.train import Run, train
-from tests.train.stopped import same, trained
 
 SMALL = Config(data="made", width=2, cells=1, norm="sandwich", epochs=2, horizon=None, batch=4)
 

@@ -18,7 +18,7 @@ from renorm.models import Decoder, Encoder
 from renorm.recipes.order import in_turn
 from renorm.recipes.stylize import Config
 from renorm.recipes.stylize.recipe import NETWORK, Cut, Stylization, losses, style_loss
-from tests.train.stopped import same, trained
+from renorm.testing import same, trained
 
 WIDTHS = (2, 2, 3, 3, 4, 4, 4, 4, 6)
 
