@@ -51,7 +51,6 @@ def test_an_epoch_tells_its_mixture_and_its_cell(renorm_command: Command, folder
         "--table",
         folder / "table.csv",
         "--stop-when-collapsed",
-        "6",
         "--out",
         tmp_path / "run",
         "--json",
@@ -102,6 +101,9 @@ def test_a_ranking_tells_what_orders_cells_and_goes_on(renorm_command: Command, 
     assert rows["trained", "tau"]["low"] < rows["trained", "tau"]["value"] < rows["trained", "tau"]["high"]
     assert rows["trained", "tau"]["count"] == 30
     assert ("batch", "mean accuracy") in rows
+    first = json.loads(result.out)["first"]
+    assert first.keys() == {"trained", "batch"}
+    assert f"first by batch: {Cell.parse(first['batch'])}" in result.err
     compared = renorm_command("compare", folder / "paths", folder / "paths", "--banks", "trained", "recalibrated:96")
     assert re.search(r"mean accuracy +\S+ +\S+ +[+-]\S+ +[+-]\S+ to", compared.out), compared.out
 

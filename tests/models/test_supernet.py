@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import renorm
 from renorm.layers import Site
-from renorm.models import Cell, CellNetwork, Supernet, create
+from renorm.models import Cell, CellNetwork, Supernet, create, supernet
 from renorm.models.supernet import NORMS, MixedCell
 
 PATH = Cell.parse("|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|")
@@ -88,6 +88,12 @@ def test_logits_loss_and_gradients_are_the_authors(norm, total, first, last, los
 def test_supernets_have_the_authors_parameters(norm: str, full: int, small: int):
     count = lambda net: sum(p.numel() for p in net.weights())  # noqa: E731
     assert (count(Supernet(10, norm=norm)), count(net_of(norm))) == (full, small)
+
+
+def test_a_supernet_is_made_by_its_sizes_in_order_and_folds_a_string():
+    net = supernet(7, 4, 1, norm="sandwich")
+    assert net.sizes == {"width": 4, "cells": 1, "in_channels": 3}
+    assert net.fold(str(PATH), statistics=False).linear.out_features == 7
 
 
 @pytest.mark.parametrize(

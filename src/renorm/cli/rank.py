@@ -36,11 +36,15 @@ class Rank(Subcommand):
         """Run the command."""
         from renorm.cli.evaluation import Place, evaluated
         from renorm.evaluate import check_table_name
-        from renorm.recipes.search import open_run, prepare_ranking
+        from renorm.recipes.search import accuracies, first_cells, open_run, prepare_ranking
 
         if self.out is not None:
             check_table_name(self.out)
         opened = open_run(self.run_folder, self.common.device)
         about = {"model": str(self.run_folder), "command": console.invocation}
         prepared = prepare_ranking(opened, self.options, **about)
-        evaluated(prepared, Place(str(self.run_folder), self.out), console)
+        results = evaluated(prepared, Place(str(self.run_folder), self.out), console)
+        first = {bank: str(cell) for bank, cell in first_cells(accuracies(results), self.options.seed).items()}
+        for bank, cell in first.items():
+            console.log(f"first by {bank}: {cell}")
+        console.found(first=first)

@@ -45,6 +45,7 @@ class Search(Subcommand):
         recipe = trained(config, folder, console, tell, resume=self.resume, device=self.common.device, words=words)
         if config.mixes:
             table(recipe, folder, 0, console)
+            console.found(cell=str(recipe.networks["supernet"].found))
         else:
             console.say(f"rank its cells: renorm rank {folder}")
         recipe.processes.leave()

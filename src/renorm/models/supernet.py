@@ -106,15 +106,17 @@ class Supernet(Stages):
         mixture = self.alpha.softmax(1)
         return self.classified(x, lambda module, z: module(z, mixture, next(conditions)))
 
-    def fold(self, cell: Cell, *, statistics: bool = True) -> CellNetwork:
+    def fold(self, cell: Cell | str, *, statistics: bool = True) -> CellNetwork:
         """The network of one cell alone, of plain layers, that computes what this one does along its path.
 
         Args:
+            cell: which one, or its string.
             statistics: take the running statistics too. Without them the network is to be measured, or trained.
 
         Raises:
             ValueError: there are no running statistics, or no image has passed a norm under the condition of this cell.
         """
+        cell = Cell.parse(cell) if isinstance(cell, str) else cell
         plain = CellNetwork(cell, self.linear.out_features, **self.sizes).to(self.alpha)
         own, given = self.state_dict(), plain.state_dict()
         plain.load_state_dict({key: own.get(key, value) for key, value in given.items()})
@@ -237,9 +239,9 @@ class MixedCell(nn.Module):
                 _write_statistics_(norm, row, into, f"{key}, condition {row} of {plain.cell}")
 
 
-def supernet(num_classes: int = 10, **options: Any) -> Supernet:
+def supernet(num_classes: int = 10, width: int = 16, cells: int = 5, **options: Any) -> Supernet:
     """A :class:`Supernet`, by the name of what it is; takes its arguments."""
-    return Supernet(num_classes, **options)
+    return Supernet(num_classes, width=width, cells=cells, **options)
 
 
 def _mixed(module: nn.Module) -> MixedCell:

@@ -184,12 +184,12 @@ def test_norms_and_biases_do_not_decay():
 
 @pytest.mark.parametrize("stop", [0, 2])
 def test_a_collapsed_search_stops_at_the_end_of_its_epoch_and_does_not_go_on(tmp_path: Path, stop: int):
-    config = replace(SMALL, epochs=4, stop_when_collapsed=1)
+    config = replace(SMALL, epochs=4, stop_when_collapsed=True, collapsed_edges=1)
     recipe = search(config)
     edges = recipe.net.found.free_edges
     run = Run(tmp_path / "run")
     run.start(recipe.describe())
-    recipe.config = replace(config, stop_when_collapsed=edges + stop)
+    recipe.config = replace(config, collapsed_edges=edges + stop)
     train(recipe, run)
     assert len(run.history()) == (4 if stop else 1)
     train(recipe, run, resume=True)
@@ -204,7 +204,9 @@ def test_what_cannot_be_searched_is_refused():
     ):
         search(norm="conditional", statistics="condition")
     with pytest.raises(ValueError, match=r"--mixture-rate, --stop-when-collapsed with --method paths.*--method darts"):
-        search(method="paths", stop_when_collapsed=5, mixture_rate=0.1)
+        search(method="paths", stop_when_collapsed=True, mixture_rate=0.1)
+    with pytest.raises(ValueError, match=r"--collapsed-edges 4 without --stop-when-collapsed"):
+        search(collapsed_edges=4)
     with pytest.raises(
         ValueError, match=r"--column cifar100 is of 100 classes, and the images are of 3.*leave --table out"
     ):

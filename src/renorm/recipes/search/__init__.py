@@ -9,9 +9,9 @@ from renorm.recipes.search.config import Config
 if TYPE_CHECKING:
     from renorm.recipes.search.mixture import cell_of
     from renorm.recipes.search.opened import SearchRun, config_at, open_run
-    from renorm.recipes.search.ranking import CEILING, Ranking, rank, sampled, training_batches
+    from renorm.recipes.search.ranking import CEILING, Ranking, first_cells, rank, sampled, training_batches
     from renorm.recipes.search.recipe import CellSearch
-    from renorm.recipes.search.score import in_words, prepare_ranking
+    from renorm.recipes.search.score import accuracies, in_words, prepare_ranking
 
 __all__ = [
     "CEILING",
@@ -20,8 +20,10 @@ __all__ = [
     "RankOptions",
     "Ranking",
     "SearchRun",
+    "accuracies",
     "cell_of",
     "config_at",
+    "first_cells",
     "in_words",
     "open_run",
     "prepare_ranking",
@@ -35,8 +37,10 @@ _MODULE_OF = {
     "Ranking": "ranking",
     "CellSearch": "recipe",
     "SearchRun": "opened",
+    "accuracies": "score",
     "cell_of": "mixture",
     "config_at": "opened",
+    "first_cells": "ranking",
     "in_words": "score",
     "open_run": "opened",
     "prepare_ranking": "score",

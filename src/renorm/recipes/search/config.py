@@ -36,7 +36,8 @@ class Config:
         clip: Largest norm of their gradient.
         mixture_rate: Rate of the weights of operations (Adam).
         mixture_decay: Their weight decay.
-        stop_when_collapsed: Stop when so many of the found cell's six edges have no parameters; 0 goes on.
+        stop_when_collapsed: Stop at the end of the epoch in which the found cell has collapsed.
+        collapsed_edges: When that is: of its six edges so many have no parameters, as skip, pool and none.
         save_every: Steps between checkpoints; 0 saves at the end of each epoch only.
         trackers: Where the numbers of each epoch go too, as in ``renorm train``.
         seed: Of the weights, the halves, the order, augmentation and draws.
@@ -62,7 +63,8 @@ class Config:
     clip: float = 5.0
     mixture_rate: float = 3e-4
     mixture_decay: float = 1e-3
-    stop_when_collapsed: int = 0
+    stop_when_collapsed: bool = False
+    collapsed_edges: int = 5
     save_every: int = 0
     trackers: tuple[str, ...] = ()
     seed: int = 0
@@ -73,12 +75,17 @@ class Config:
         Raises:
             ValueError: If there is one.
         """
-        mixture = ("mixture_rate", "mixture_decay", "stop_when_collapsed")
+        mixture = ("mixture_rate", "mixture_decay", "stop_when_collapsed", "collapsed_edges")
         given = [name for name in mixture if getattr(self, name) != getattr(Config, name)]
         if given and not self.mixes:
             raise ValueError(
                 f"{', '.join(option(name, True) for name in given)} with --method paths: only a mixture has weights that "
                 "learn, and a cell that can collapse. Leave it out, or train --method darts."
+            )
+        if self.collapsed_edges != Config.collapsed_edges and not self.stop_when_collapsed:
+            raise ValueError(
+                f"--collapsed-edges {self.collapsed_edges} without --stop-when-collapsed: it would do nothing. Add that, or "
+                "leave it out."
             )
         if self.mixes and self.statistics != "batch":
             raise ValueError(

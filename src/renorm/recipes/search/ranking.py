@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -86,6 +86,16 @@ def sampled(number: int, seed: int) -> tuple[Cell, ...]:
     while len(found) < number:
         found.setdefault(Cell.uniform(generator))
     return tuple(found)
+
+
+def first_cells(accuracy: Mapping[str, Tensor], seed: int) -> dict[str, Cell]:
+    """The cell that each way puts first, of the cells that :func:`sampled` draws by a seed.
+
+    Args:
+        accuracy: Of each way, ``(M,)``.
+        seed: Of the draw.
+    """
+    return {way: sampled(len(values), seed)[int(values.argmax())] for way, values in accuracy.items()}
 
 
 def rank(

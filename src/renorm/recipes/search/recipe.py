@@ -166,8 +166,8 @@ class CellSearch(Recipe):
     @property
     def finished(self) -> bool:
         """Whether the found cell has collapsed to edges without parameters, where that is to stop it."""
-        limit = self.config.stop_when_collapsed
-        return bool(limit) and self.net.found.free_edges >= limit
+        config = self.config
+        return config.stop_when_collapsed and self.net.found.free_edges >= config.collapsed_edges
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from renorm.data import CellTable, Images, sample
-from renorm.evaluate import ImageSet, Measured, MeasuredTable, Protocol, fingerprint, versions
+from renorm.evaluate import ImageSet, Measured, MeasuredTable, Protocol, Results, fingerprint, versions
 from renorm.metrics import RankAgreement, better_third, bootstrap
 from renorm.recipes.asked import Evaluation
 from renorm.recipes.search.asked import (
@@ -38,7 +38,7 @@ from renorm.recipes.search.ranking import (
 from renorm.recipes.search.recipe import halves
 
 MIXTURE, FOUND = "mixture", "found"
-CELLS = "cells"  # what a ranking's numbers are over
+CELLS, ACCURACY = "cells", "mean accuracy"  # what a ranking's numbers are over, and the measure that has one for each
 MADE = {
     TRAINED: "running statistics as training left them, those of a cell's conditions where norms have some",
     BATCH: "statistics of the judged images themselves, which sees other images to predict",
@@ -137,7 +137,7 @@ def numbers_of(found: Ranking, bank: str, seed: int) -> dict[str, Measured]:
             "best cell in the table": Measured(float(found.truth.max()) / 100, 1),
         }
     values = found.values(bank)
-    numbers = {"parameters" if bank == PARAMETERS else "mean accuracy": _mean(values, seed)}
+    numbers = {"parameters" if bank == PARAMETERS else ACCURACY: _mean(values, seed)}
     numbers |= _by_third(found, lambda better: found.agreement(bank, seed, better=better))
     best = found.truth[found.cells.index(found.best(bank))]
     numbers["best cell in the table"] = Measured(float(best) / 100, 1)
@@ -146,6 +146,11 @@ def numbers_of(found: Ranking, bank: str, seed: int) -> dict[str, Measured]:
     if bank in found.moved:
         numbers["distance from trained"] = _mean(found.moved[bank], seed)
     return numbers
+
+
+def accuracies(results: Results) -> dict[str, Tensor]:
+    """Of each bank that evaluates cells, how accurate each of them is."""
+    return {bank: values for (bank, _, _), values in results.values.get(ACCURACY, {}).items() if bank in results.banks}
 
 
 def _by_third(found: Ranking, agreement: Callable[[bool], RankAgreement], more: str = "") -> dict[str, Measured]:

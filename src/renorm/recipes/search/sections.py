@@ -10,8 +10,8 @@ from renorm.models import EDGES, OPERATIONS, Cell
 from renorm.recipes.search.asked import RECALIBRATED, TABLE, TRAINED
 from renorm.recipes.search.mixture import cell_of
 from renorm.recipes.search.opened import read
-from renorm.recipes.search.ranking import sampled
-from renorm.recipes.search.score import CELLS, in_words
+from renorm.recipes.search.ranking import first_cells, sampled
+from renorm.recipes.search.score import CELLS, accuracies, in_words
 from renorm.report import Chart, Command, Head, Record, Section, cells
 from renorm.report.sections import run
 
@@ -117,12 +117,12 @@ def training(record: Record) -> Section | None:
 def orders(record: Record) -> Section | None:
     """Accuracies by shared weights against those in the table, before and after measuring."""
     truth = record.results.values.get("accuracy in the table", {}).get((TABLE, CELLS, 0))
-    accuracies = {key[0]: values for key, values in record.results.values.get("mean accuracy", {}).items()}
-    shown = [bank for bank in (TRAINED, _most(list(accuracies))) if bank in accuracies]
+    found = accuracies(record.results)
+    shown = [bank for bank in (TRAINED, _most(list(found))) if bank in found]
     if truth is None or not shown:
         return None
     taus = {bank: _in_words(record, bank) for bank in shown}
-    values = {bank: (100 * accuracies[bank]).tolist() for bank in shown}
+    values = {bank: (100 * found[bank]).tolist() for bank in shown}
     drawn = cells.orders((100 * truth).tolist(), values, sampled(len(truth), record.results.protocol.seed), taus)
     chart = Chart("orders", drawn, "accuracy by shared weights against accuracy in the table")
     return Section("How shared weights order cells", ORDER_NOTE, [chart], run.source(record.results.protocol))
@@ -171,11 +171,8 @@ def best(record: Record) -> Cell | None:
     """The cell that was found, or that is ranked first by the most images."""
     if read(record.about).mixes:
         return cell_of(record.history[-1]) if record.history else None
-    accuracies = {key[0]: values for key, values in record.results.values.get("mean accuracy", {}).items()}
-    bank = _most(list(accuracies))
-    if bank not in accuracies:
-        return None
-    return sampled(len(accuracies[bank]), record.results.protocol.seed)[int(accuracies[bank].argmax())]
+    found = accuracies(record.results)
+    return first_cells(found, record.results.protocol.seed).get(_most(list(found)))
 
 
 def by_epoch(history: Sequence[Mapping[str, Any]], key: str, factor: float = 1) -> dict[int, float]:
