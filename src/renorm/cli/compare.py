@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from renorm.cli.console import Console
     from renorm.evaluate import Results
 
+SHOWN = 5
+
 
 @dataclass(frozen=True)
 class Compare(Subcommand):
@@ -31,6 +33,8 @@ class Compare(Subcommand):
         shifts: Names of shifts to compare; by default all that both have.
         ignore: Fields that may differ all the same: scale, rounding, view, attack, seed,
             normalization.
+        assert_equal: Instead see that two runs, or two tables, are the same to the last bit, say of two versions of the code; the
+            exit status is 1 where they are not.
     """
 
     a: Positional[Path]
@@ -38,6 +42,7 @@ class Compare(Subcommand):
     banks: tuple[str, str] | None = None
     shifts: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    assert_equal: bool = False
 
     @property
     def computes(self) -> bool:
@@ -46,11 +51,32 @@ class Compare(Subcommand):
 
     def run(self, console: Console) -> None:
         """Run the command."""
+        if self.assert_equal:
+            self.equal(console)
+            return
         a, b = read(self.a), read(self.b)
         if a.only() and b.only():
             self.accuracies(a, b, console)
         else:
             self.measures(a, b, console)
+
+    def equal(self, console: Console) -> None:
+        """Say that the two are equal, or refuse them with what differs."""
+        from renorm.recipes import unlike
+
+        if self.banks or self.shifts or self.ignore:
+            raise ValueError(
+                "--assert-equal with --banks, --shifts or --ignore: it looks at everything there is. Leave one or the other out."
+            )
+        found = unlike(self.a, self.b)
+        if found:
+            more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            raise ValueError(
+                f"{self.a} and {self.b} are not equal: {'; '.join(found[:SHOWN])}{more}. They must be the same to the last bit. "
+                "Look at the first difference, or leave --assert-equal out to compare what they are worth."
+            )
+        console.say(f"{self.a} and {self.b} are equal, bit for bit")
+        console.found(a=self.a, b=self.b, equal=True)
 
     def tell(self, a: Results, b: Results, found: Sequence[Any], console: Console) -> None:
         """Say what is compared, and what differs that may."""

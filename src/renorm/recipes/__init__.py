@@ -9,6 +9,7 @@ from renorm.recipes.options import changed, option
 
 if TYPE_CHECKING:
     from renorm.recipes.classify.named import NamedModel, open_file, open_named, trust_code_of
+    from renorm.recipes.equality import unlike
     from renorm.recipes.pages import page_of_run, read_records
     from renorm.recipes.runs import (
         config_of,
@@ -46,6 +47,7 @@ __all__ = [
     "read_records",
     "recipe_at",
     "trust_code_of",
+    "unlike",
 ]
 
 _MODULE_OF = {
@@ -63,6 +65,7 @@ _MODULE_OF = {
     "read_records": "pages",
     "recipe_at": "runs",
     "trust_code_of": "classify.named",
+    "unlike": "equality",
 }
 
 
