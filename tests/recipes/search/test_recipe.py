@@ -205,6 +205,9 @@ def test_what_cannot_be_searched_is_refused():
         search(norm="conditional", statistics="condition")
     with pytest.raises(ValueError, match=r"--mixture-rate, --stop-when-collapsed with --method paths.*--method darts"):
         search(method="paths", stop_when_collapsed=True, mixture_rate=0.1)
+    odd = Images("made", torch.zeros(24, 3, 10, 8, dtype=torch.uint8), torch.arange(24) % 3, ["a", "b", "c"])
+    with pytest.raises(ValueError, match=r"10 x 8 pixels: multiples of 4 are needed.*Add --size 8"):
+        CellSearch(SMALL, odd, made(9, 1), device="cpu")
     with pytest.raises(ValueError, match=r"--collapsed-edges 4 without --stop-when-collapsed"):
         search(collapsed_edges=4)
     with pytest.raises(

@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 from renorm.recipes.options import option
 
 SearchMethod = Literal["darts", "darts-second", "paths"]
+CellNorm = Literal["affine-free", "affine", "conditional", "sandwich"]
+EvaluatedBy = Literal["batch", "shared", "condition"]
 
 
 @dataclass(frozen=True)
@@ -16,18 +18,21 @@ class Config:
 
     Args:
         data: Images, by a name or a path as in ``renorm train``.
+        download: Fetch ``cifar10`` or ``cifar100`` if it is not there.
         size: Side in pixels that they are scaled to, a multiple of 4; by default their own.
         table: File with the benchmark's accuracies, as ``renorm.data.nasbench201`` reads it; without one nothing says how good
             what is found really is.
         column: Which of its data sets: ``cifar10``, ``cifar100`` or ``imagenet16-120``.
         method: ``darts`` trains the mixture and its weights in turns; ``darts-second`` looks one step of the network ahead;
             ``paths`` trains one cell a step, each that connects anything equally often.
-        norm: Of the cells: ``affine-free``, ``affine``, ``conditional``, ``sandwich``.
-        statistics: What these evaluate by: ``batch``, ``shared`` or ``condition``; see ``renorm.models.Supernet``.
+        norm: Of the cells: ``affine-free``; ``affine``; ``conditional``, an affine for each set of operations that lead to where
+            its edge starts; ``sandwich``, a shared affine and on top of it one for each.
+        statistics: What these evaluate by: the ``batch``; running statistics that all ``shared``; those of each ``condition``.
+            Only single paths have running statistics.
         width: Channels of the first stage.
         cells: Cells of each stage.
         epochs: Passes over the first half of the images; the schedule of rates has ``horizon`` of them.
-        horizon: Epochs after which the network's rate is lowest; by default all.
+        horizon: Epochs after which the network's rate is lowest; None for all.
         batch: Images of a step, of either half.
         rate: Highest rate of the network's weights (SGD with Nesterov momentum), which falls as half a cosine, epoch by epoch.
         floor: Lowest.
@@ -45,12 +50,13 @@ class Config:
 
     recipe: ClassVar[str] = "search"
     data: str = "cifar10"
+    download: bool = False
     size: int | None = None
     table: str | None = None
     column: str = "cifar10"
     method: SearchMethod = "darts"
-    norm: str = "affine-free"
-    statistics: str = "batch"
+    norm: CellNorm = "affine-free"
+    statistics: EvaluatedBy = "batch"
     width: int = 16
     cells: int = 5
     epochs: int = 35

@@ -58,7 +58,8 @@ class SearchRun:
 
 def images_of(config: Config, split: str) -> Images:
     """The images of a split; of those without splits four fifths, or the rest."""
-    return load(config.data, split, size=config.size, holdout=0.0 if splits_of(config.data) else HOLDOUT)
+    holdout = 0.0 if splits_of(config.data) else HOLDOUT
+    return load(config.data, split, size=config.size, holdout=holdout, download=config.download)
 
 
 def supernet_of(config: Config, num_classes: int, generator: Generator | None = None) -> Supernet:

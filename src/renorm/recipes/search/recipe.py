@@ -60,6 +60,7 @@ class CellSearch(Recipe):
         self.images = images_of(config, "train") if images is None else images
         self.test = images_of(config, "test") if test is None else test
         self.table = table_of(config.table, config.column, len(self.images.classes))
+        _check_sides(self.images)
         self.first, self.second = halves(len(self.images), config.seed)
         if min(len(self.first), len(self.second)) < config.batch:
             raise ValueError(
@@ -184,6 +185,15 @@ class CellSearch(Recipe):
         """The configuration, and what opening the network needs."""
         images = {"classes": self.images.classes, "mean": list(self.images.mean), "std": list(self.images.std)}
         return {"recipe": Config.recipe, "config": asdict(self.config), **images}
+
+
+def _check_sides(images: Images) -> None:
+    height, width = images[0][0].shape[-2:]
+    if height % 4 or width % 4:
+        raise ValueError(
+            f"the images of {images.name} have {height} x {width} pixels: multiples of 4 are needed, as both sides are halved "
+            f"twice. Add --size {4 * max(2, round(min(height, width) / 4))}."
+        )
 
 
 def halves(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
