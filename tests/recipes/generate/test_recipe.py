@@ -15,7 +15,8 @@ import renorm
 from renorm.data import Images
 from renorm.layers import sites_of
 from renorm.recipes.generate import Config
-from renorm.recipes.generate.recipe import CRITIC, GENERATOR, TABLES, Generation, calling, hinge, made_by
+from renorm.recipes.generate.network import TABLES, calling, made_by
+from renorm.recipes.generate.recipe import CRITIC, GENERATOR, Generation, hinge
 from renorm.testing import same, trained
 from renorm.train import Event, Run, train
 

@@ -7,7 +7,7 @@ normalization*, WACV 2022, section 4.1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -20,13 +20,12 @@ from renorm.data import Images, load
 from renorm.layers import sites_of
 from renorm.models import Discriminator, Generator, discriminator, generator
 from renorm.recipes.generate.config import Config
+from renorm.recipes.generate.network import TABLES, calling, converted, made_by
 from renorm.recipes.order import in_turn
-from renorm.routing import route
 from renorm.seeds import stable_seed
-from renorm.surgery import sandwich_, split_
 from renorm.train import Average, Checkpoint, Plan, Recipe, check_finite, constant, join
 
-GENERATOR, TABLES, CRITIC, AVERAGE = "generator", "tables", "discriminator", "average"
+GENERATOR, CRITIC, AVERAGE = "generator", "discriminator", "average"
 MEASURING = -1  # the step whose noise averaged weights are measured on: none that is trained on
 
 
@@ -169,19 +168,6 @@ class Generation(Recipe):
         return {"recipe": Config.recipe, "config": asdict(self.config), **about}
 
 
-def converted(plain: Generator, classes: list[str], config: Config) -> Generator:
-    """A generator whose blocks know classes, as the configuration has it; its other weights are as they were."""
-    if config.norm == "shared":
-        return plain
-    drawn = torch.Generator().manual_seed(stable_seed(config.seed, TABLES))
-    options: Any = {"sites": plain.sites, "init": "published", "generator": drawn}
-    if config.norm == "sandwich":
-        sandwich_(plain, classes, **options)
-    else:
-        split_(plain, classes, share="statistics", **options)
-    return plain
-
-
 def optimizers(made: Generator, critic: Discriminator, config: Config) -> dict[str, torch.optim.Optimizer]:
     """Adam of each network, and of the classes' own affines where their rate is another."""
 
@@ -195,19 +181,6 @@ def optimizers(made: Generator, critic: Discriminator, config: Config) -> dict[s
     rest = {id(p) for p in own}
     found[TABLES] = adam(own, config.rate * config.table_factor)
     return {GENERATOR: adam([p for p in made.parameters() if id(p) not in rest], config.rate), **found}
-
-
-def made_by(model: nn.Module, z: Tensor, labels: Tensor) -> Tensor:
-    """Pictures of classes; those of a generator without classes have none."""
-    with route(model, labels, check=False) if any(True for _ in sites_of(model)) else nullcontext():
-        return model(z)
-
-
-def calling(model: nn.Module) -> dict[str, Any]:
-    """How measuring calls a generator on noise with labels."""
-    forward: Any = lambda net, batch: net(batch[0])  # noqa: E731
-    by_label: Any = (lambda batch: batch[1]) if any(True for _ in sites_of(model)) else None
-    return {"forward": forward, "route": by_label}
 
 
 def hinge(real: Tensor, made: Tensor) -> Tensor:
