@@ -7,7 +7,7 @@ from renorm.metrics.frechet import frechet
 from renorm.metrics.gradients import LayerGradients, compare_gradients, mean_gradients
 from renorm.metrics.inception import inception_score
 from renorm.metrics.intervals import Interval, bootstrap, bootstrap_columns, over_runs, paired_difference
-from renorm.metrics.kid import kid
+from renorm.metrics.kid import kid, kid_parts
 from renorm.metrics.neighbours import Neighbours, neighbours
 from renorm.metrics.ranking import RankAgreement, better_third, kendall, rank_agreement, rank_difference, spearman
 
@@ -33,6 +33,7 @@ __all__ = [
     "joined",
     "kendall",
     "kid",
+    "kid_parts",
     "mean_gradients",
     "neighbours",
     "nll",

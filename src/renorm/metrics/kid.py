@@ -1,5 +1,6 @@
 """How far apart two sets of features are under a polynomial kernel."""
 
+import torch
 from torch import Tensor
 
 from renorm.metrics.features import two_sets
@@ -31,6 +32,38 @@ def kid(a: Tensor, b: Tensor) -> float:
     a, b = two_sets(a, b, fewest=2)
     between = _sum_of_kernels(a, b) / (len(a) * len(b))
     return _mean_within(a) + _mean_within(b) - 2 * between
+
+
+def kid_parts(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    r"""What each image of two sets adds to :func:`kid`, which is the mean over one set plus the mean over the other.
+
+    .. math:: p_i = \frac{1}{n-1} \sum_{j \ne i} k(a_i, a_j) - \frac1m \sum_j k(a_i, b_j)
+
+    and likewise of the second set. Twice the deviations of these from their mean are, to first order, those of the distance: an
+    image is in as many pairs on the left as on the right. From them come intervals, and differences on the same images.
+
+    Shape: ``(N, D), (M, D)`` to ``(N,), (M,)``, in float64.
+
+    Raises:
+        ValueError: As :func:`kid`.
+
+    Example:
+        >>> a = torch.tensor([[-1.0], [1.0]])
+        >>> kid_parts(a, a)
+        (tensor([-4., -4.], dtype=torch.float64), tensor([-4., -4.], dtype=torch.float64))
+    """
+    a, b = two_sets(a, b, fewest=2)
+    return _parts(a, b), _parts(b, a)
+
+
+def _parts(x: Tensor, other: Tensor) -> Tensor:
+    with_itself = _kernel(x.square().sum(1), x.shape[1])
+    return (_kernels_of_each(x, x) - with_itself) / (len(x) - 1) - _kernels_of_each(x, other) / len(other)
+
+
+def _kernels_of_each(x: Tensor, other: Tensor) -> Tensor:
+    """Sum of kernels of each image with all of another set."""
+    return torch.cat([_kernel(block @ other.T, x.shape[1]).sum(1) for block in x.split(max(1, PAIRS // len(other)))])
 
 
 def _mean_within(x: Tensor) -> float:

@@ -79,6 +79,9 @@ class Evaluation:
         seed: Of the draw, the shifts and the intervals.
         alexnet: Whose errors of AlexNet the mean corruption error is relative to: imagenet, cifar10 or cifar100; by default
             those of the data, if these are among them.
+        features: Of a generator: whose features pictures are compared in: own, a small classifier that is trained on the run's
+            images once and kept in its folder, the default; efficientnet-lite0; the folder of a classifier's run; or timm:NAME,
+            torchvision:NAME.
         attacks: What the attacks among the shifts may do.
     """
 
@@ -94,6 +97,7 @@ class Evaluation:
     prior: float | Literal["auto"] = "auto"
     seed: int = 0
     alexnet: str | None = None
+    features: str | None = None
     attacks: ThreatOptions = field(default_factory=ThreatOptions)
 
     def check(self) -> None:

@@ -88,7 +88,7 @@ class Recipes(Mapping[str, Kind]):
         return len(self.modules)
 
 
-RECIPES = Recipes({name: f"renorm.recipes.{name}.kind" for name in ("classify", "search", "stylize")})
+RECIPES = Recipes({name: f"renorm.recipes.{name}.kind" for name in ("classify", "generate", "search", "stylize")})
 USUAL = "classify"  # of files from before they said it
 
 

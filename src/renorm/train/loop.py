@@ -126,6 +126,7 @@ def _finish_epoch(recipe: Recipe, run: Run, progress: Progress, seconds: float) 
     record = {"epoch": progress.step // recipe.plan.steps, "step": progress.step, **_rates(recipe, progress.step - 1)}
     record |= progress.means | recipe.validate() | {"seconds": round(seconds, 3)}
     if recipe.processes.main:
+        recipe.illustrate(run.path, int(record["epoch"]))
         run.log(record)
         progress.metrics_bytes = run.metrics.stat().st_size
     progress.sums.clear()

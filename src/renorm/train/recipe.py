@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -86,6 +87,9 @@ class Recipe(ABC):
     def validate(self) -> dict[str, float]:
         """Numbers of the networks as they are, at the end of an epoch; all processes call it together."""
         return {}
+
+    def illustrate(self, folder: Path, epoch: int) -> None:  # noqa: B027 nothing to show is usual
+        """Write pictures of what there is at the end of an epoch into the folder of the run; the main process calls it."""
 
     def weights(self) -> Mapping[str, Mapping[str, Tensor]]:
         """The tensors of each network that are used later, where averages are kept those."""

@@ -9,23 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from renorm.banks import recalibrate_
+from renorm.banks import evaluating, recalibrate_
 from renorm.data import Images, load
+from renorm.files import write_atomically
 from renorm.layers import sites_of
 from renorm.models import Discriminator, Generator, discriminator, generator
 from renorm.recipes.generate.config import Config
 from renorm.recipes.generate.network import TABLES, calling, converted, made_by
+from renorm.recipes.generate.opened import AVERAGE, CRITIC, GENERATOR
+from renorm.recipes.generate.sample import noise, pixels
+from renorm.recipes.generate.sheets import COLUMNS, ROWS, SAMPLES, by_class, png
 from renorm.recipes.order import in_turn
 from renorm.seeds import stable_seed
 from renorm.train import Average, Checkpoint, Plan, Recipe, check_finite, constant, join
 
-GENERATOR, CRITIC, AVERAGE = "generator", "discriminator", "average"
 MEASURING = -1  # the step whose noise averaged weights are measured on: none that is trained on
 
 
@@ -144,6 +148,15 @@ class Generation(Recipe):
         numbers = range(max(1, config.measured // config.generated))
         batches = (self.noise(config.generated, MEASURING, number) for number in numbers)
         recalibrate_(self.average.model, batches, **calling(self.average.model))
+
+    def illustrate(self, folder: Path, epoch: int) -> None:
+        """A sheet of every class, of the same noise each time."""
+        model = self.generator if self.average is None else self.average.model
+        labels = torch.arange(min(ROWS, len(self.images.classes))).repeat_interleave(COLUMNS)
+        z = noise(len(labels), self.config.latent, self.config.seed)
+        with evaluating(model), torch.no_grad():
+            made = pixels(made_by(model, z.to(self.processes.device), labels.to(self.processes.device)))
+        write_atomically(folder / SAMPLES / f"epoch-{epoch:04}.png", png(by_class(made, labels)))
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """Of both networks, and of the average."""

@@ -1,0 +1,32 @@
+"""Generating as the rest of renorm knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from renorm.recipes.generate.config import Config
+from renorm.recipes.generate.opened import open_run, read
+from renorm.recipes.generate.recipe import Generation
+from renorm.recipes.generate.score import prepare
+from renorm.recipes.kind import Kind
+
+if TYPE_CHECKING:
+    from renorm.report import Head, Record, Section
+
+
+def options(about: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a run."""
+    return asdict(read(about))
+
+
+def show(record: Record) -> tuple[Head, list[Section]]:
+    """What a run's page shows; drawing is imported only then."""
+    from renorm.recipes.generate import sections
+
+    return sections.show(record)
+
+
+ASKS = ("banks", "num_images", "seed", "features")
+KIND = Kind(Config, read, Generation, open_run, options, show, ASKS, prepare)

@@ -1,0 +1,135 @@
+"""A trained generator with the statistics that it can be sampled by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from renorm.banks import Bank
+from renorm.models import Generator, generator
+from renorm.recipes.generate.config import Config
+from renorm.recipes.generate.network import converted
+from renorm.recipes.kind import recipe_of
+from renorm.train import Run, checkpoint
+
+GENERATOR, CRITIC, AVERAGE = "generator", "discriminator", "average"
+RUNNING, RECALIBRATED = "running", "recalibrated"
+STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class GeneratorRun:
+    """What a run opens as.
+
+    Args:
+        model: The generator, of averaged weights where there is an average, in evaluation mode.
+        config: How it was trained.
+        classes: Names of its classes.
+        stored: Statistics that its checkpoint holds: ``running``, those that training left, and ``recalibrated``, those that were
+            measured for averaged weights.
+        path: Folder of the run.
+    """
+
+    model: Generator
+    config: Config
+    classes: tuple[str, ...]
+    stored: Mapping[str, Bank]
+    path: Path
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.model.parameters()).device
+
+    @property
+    def known(self) -> bool:
+        """Whether it knows classes."""
+        return self.config.norm != "shared"
+
+    def banks(self) -> Mapping[str, Bank]:
+        """The statistics by how they came about: all classes have them in common."""
+        return self.stored
+
+    def numbers(self, names: tuple[str, ...] = ()) -> list[int]:
+        """The classes of some names, or all.
+
+        Raises:
+            ValueError: If there is no such class.
+        """
+        if unknown := [name for name in names if name not in self.classes]:
+            raise ValueError(
+                f"no class {unknown[0]!r}: the generator has {', '.join(self.classes)}. Name some of these."
+            )
+        return [self.classes.index(name) for name in names or self.classes]
+
+
+def read(about: Mapping[str, Any]) -> Config:
+    """The configuration that a run's config.json, or the description in a checkpoint, holds.
+
+    Raises:
+        ValueError: If it has options that are not known here.
+    """
+    saved: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in about["config"].items()
+    }
+    if unknown := saved.keys() - {each.name for each in fields(Config)}:
+        raise ValueError(
+            f"the configuration has options that this renorm does not know ({', '.join(sorted(unknown))}): the one that wrote "
+            "it, or a later one, is needed. Upgrade renorm."
+        )
+    return Config(**saved)
+
+
+def config_at(path: Path) -> Config:
+    """How the run in a folder was started.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        ValueError: If it is of another recipe.
+    """
+    about = Run(path).config()
+    if recipe_of(about) != Config.recipe:
+        raise ValueError(
+            f"{path} is a run of the recipe {recipe_of(about)!r}: one of {Config.recipe!r} is needed here, as renorm "
+            "train-generator makes it. Name such a run."
+        )
+    return read(about)
+
+
+def open_run(path: Path, device: str | None = None) -> GeneratorRun:
+    """The generator of a run, from its newest checkpoint.
+
+    Args:
+        path: The folder.
+        device: Where it computes; by default on a GPU if there is one.
+
+    Raises:
+        FileNotFoundError: If there is no run, or no checkpoint in it.
+        ValueError: If it is of another recipe, or damaged.
+    """
+    config, about = config_at(path), Run(path).config()
+    plain = generator(config.model, about["size"], width=config.width, latent=config.latent)
+    model = converted(plain, about["classes"], config).eval()
+    weights = Run(path).load().weights
+    stored = {RUNNING: _bank(model, weights[GENERATOR] if AVERAGE not in weights else left(weights))}
+    if AVERAGE in weights:
+        stored[RECALIBRATED] = _bank(model, weights[AVERAGE])
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return GeneratorRun(model, config, tuple(about["classes"]), stored, path)
+
+
+def left(weights: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Averaged weights with the statistics that training left."""
+    trained = {key: value for key, value in weights[GENERATOR].items() if key.endswith(STATISTICS)}
+    return {**weights[AVERAGE], **trained}
+
+
+def _bank(model: Generator, weights: Mapping[str, Tensor]) -> Bank:
+    """The statistics among weights, which the model has from now on."""
+    checkpoint.load_into(model, weights)
+    return Bank.of(model)
