@@ -24,8 +24,7 @@ from pathlib import Path
 import torch
 
 from renorm.recipes import Evaluation, fit, open_run, prepare, prepare_table
-from renorm.recipes.generate import Config
-from renorm.recipes.generate.features import train_own
+from renorm.recipes.generate import Config, train_own
 from renorm.train import checkpoint
 
 ARMS = {

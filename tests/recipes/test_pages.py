@@ -21,7 +21,9 @@ def test_the_kind_gives_head_and_sections(tmp_path: Path):
 
 def test_an_unknown_recipe_is_refused(tmp_path: Path):
     run = written(tmp_path / "run", {**record().about, "recipe": "bake"})
-    with pytest.raises(ValueError, match=r"recipe 'bake': one of classify, search is needed. Upgrade renorm"):
+    with pytest.raises(
+        ValueError, match=r"recipe 'bake': one of classify, generate, search, stylize is needed. Upgrade renorm"
+    ):
         page_of_run(run)
     with pytest.raises(ValueError, match="recipe 'bake'"):
         read_records([run])

@@ -54,7 +54,8 @@ def test_a_run_goes_on_from_python_to_the_same_bits_and_with_nothing_else(tmp_pa
 def test_opening_a_run_follows_its_recipe(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"recipe": "compose"}))
     with pytest.raises(
-        ValueError, match=r"recipe 'compose': one of classify, generate, search, stylize is needed. Upgrade renorm, or train"
+        ValueError,
+        match=r"recipe 'compose': one of classify, generate, search, stylize is needed. Upgrade renorm, or train",
     ):
         open_run(tmp_path)
     assert kind_of({}).recipe is Classification  # runs from before they said it

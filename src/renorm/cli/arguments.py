@@ -24,6 +24,8 @@ from renorm.cli.options import Subcommand
 COMMANDS = (
     "demo",
     "train",
+    "train-generator",
+    "sample",
     "search",
     "rank",
     "evaluate",

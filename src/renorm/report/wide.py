@@ -63,5 +63,5 @@ class WideTable:
             table.add_column(heading, justify="right", vertical="bottom", overflow="fold", width=self.width(column))
         for number, (name, cells) in enumerate(self.rows, 1):
             last = number == len(self.rows) - self.apart
-            table.add_row(name, *(cells[column] for column in columns), end_section=last)
+            table.add_row(Text(name), *(cells[column] for column in columns), end_section=last)
         return table

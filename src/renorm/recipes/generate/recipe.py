@@ -85,6 +85,12 @@ class Generation(Recipe):
                 f"batch. Start one."
             )
 
+    @property
+    def grey(self) -> bool:
+        """Whether all of the first images have three equal channels."""
+        shown, _ = self.images.batch(range(min(100, len(self.images))))
+        return bool((shown == shown[:, :1]).all())
+
     def rates(self, step: int) -> Mapping[str, float]:
         """Constants; of the classes' own affines a multiple of the generator's."""
         config = self.config

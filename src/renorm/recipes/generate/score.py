@@ -10,7 +10,6 @@ from renorm import metrics
 from renorm.data import Images, load, sample, splits_of
 from renorm.evaluate import ImageSet, Measured, MeasuredTable, Protocol, fingerprint, versions
 from renorm.files import write_atomically
-from renorm.metrics.neighbours import K
 from renorm.recipes.asked import Evaluation
 from renorm.recipes.generate.config import Config
 from renorm.recipes.generate.features import OWN, Looked, Space, space_of
@@ -113,7 +112,7 @@ def numbers(space: Space, real: Looked, made: Looked, labels: Tensor, seed: int 
     if space.agrees:
         found[f"agreement{where}"] = _mean((made.logits.argmax(1) == labels).double(), seed)
     found[f"Frechet{where}"] = Measured(metrics.frechet(real.features, made.features), count)
-    near = metrics.neighbours(real.features, made.features)._asdict() if count > K else {}
+    near = metrics.neighbours(real.features, made.features)._asdict()
     found |= {f"{name}{where}": Measured(value, count) for name, value in near.items()}
     return found | {f"IS{where}": Measured(metrics.inception_score(made.logits), count)}
 

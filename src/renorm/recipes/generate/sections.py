@@ -10,9 +10,7 @@ from renorm.recipes.generate.opened import read
 from renorm.recipes.generate.score import REAL, in_words
 from renorm.recipes.generate.sheets import SAMPLES, sheet_of
 from renorm.report import Chart, Gallery, Head, Picture, Record, Section, figures
-from renorm.report.colors import LINES
 from renorm.report.sections import run
-from renorm.report.training import Learned
 
 SHEETS_NOTE = (
     "A row for each class, at most ten, from the same noise in every sheet: what differs is the statistics that they were made "
@@ -62,15 +60,12 @@ def epochs(record: Record) -> Section | None:
 
 
 def losses(record: Record) -> Section | None:
-    """Both losses by epoch."""
+    """Both losses by step."""
     names = [key for key in (record.history[-1] if record.history else ()) if key.startswith("loss/")]
-    lines = [
-        Learned(name.partition("/")[2], color, {each["epoch"]: each[name] for each in record.history}, True)
-        for name, color in zip(names, LINES, strict=False)
-    ]
+    lines = {name.partition("/")[2]: {str(each["step"]): each[name] for each in record.history} for name in names}
     if not lines:
         return None
-    chart = Chart("losses", figures.curves(lines, "hinge loss"), "hinge losses by epoch")
+    chart = Chart("losses", figures.by_place(lines, "hinge loss", "step", width=figures.WIDTH), "hinge losses by step")
     return Section("Training", LOSSES_NOTE, [chart], run.trained(record))
 
 
