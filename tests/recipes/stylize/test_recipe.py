@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from renorm.data import Images
+from renorm.data import Images, load
 from renorm.functional import adain
 from renorm.models import Decoder, Encoder
 from renorm.recipes.order import in_turn
 from renorm.recipes.stylize import Config
-from renorm.recipes.stylize.recipe import NETWORK, Cut, Stylization, losses, style_loss
+from renorm.recipes.stylize.recipe import NETWORK, Cut, Stylization, losses, reconstruction, style_loss
 from renorm.testing import same, trained
 
 WIDTHS = (2, 2, 3, 3, 4, 4, 4, 4, 6)
@@ -113,6 +114,23 @@ def test_all_examples_are_seen_before_any_again():
     assert sorted(shown[:10].tolist()) == sorted(shown[10:].tolist()) == list(range(10))
     assert not torch.equal(shown[:10], shown[10:])
     assert not torch.equal(in_turn(10, 0, 10, 0, "a"), in_turn(10, 0, 10, 0, "b"))
+
+
+def test_a_decoder_that_does_not_fit_its_encoder_is_told(data_folder: Path):
+    encoder, decoder = (
+        str(data_folder / f"weights/vgg19-quarter-{name}.safetensors") for name in ("encoder", "decoder")
+    )
+    photos = load(data_folder / "photos/photos.parquet", size=96).subset(range(3))
+    config = Config("made", "made", encoder, decoder, size=96, crop=96)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = Stylization(config, photos, photos, device="cpu").net
+    pictures = torch.stack([photos[i][0] for i in range(3)]) / 255
+    assert 18 < reconstruction(net, pictures) < 25
+    with torch.no_grad():
+        net.encoder.get_parameter("conv4_1.weight").mul_(3)
+        net.encoder.get_parameter("conv4_1.bias").mul_(3)
+    assert reconstruction(net, pictures) < 15
 
 
 def test_what_cannot_be_trained_is_refused(config: Config):

@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from renorm.data import Images, load, seeded, splits_of
 from renorm.functional import adain, instance_moments, unbiased
 from renorm.models import Decoder, Encoder, Stylizer, load_decoder, load_encoder, wants_pictures
+from renorm.notice import notice
 from renorm.recipes.order import in_turn
 from renorm.recipes.stylize.config import Config
 from renorm.recipes.stylize.opened import NETWORK
 from renorm.train import Plan, Recipe, check_finite, inverse_decay, join
 
 SHOWN = 8  # held-out pairs that each record has numbers of
+LEAST = 15.0  # dB of a decoder that fits its encoder
 NORMALIZED = 200  # contents that an encoder of torchvision is normalized on
 
 
@@ -85,6 +87,8 @@ class Stylization(Recipe):
         self.styles = (read(config.styles, "train", config.holdout) if styles is None else styles).whole()
         self.held = held_out(config) if held is None and contents is None else held
         self.net = begun(config, self.contents).to(self.processes.device)
+        if config.decoder is not None:
+            self._tell_reconstruction()
         self.networks = {NETWORK: self.net}
         self.optimizers = {
             NETWORK: torch.optim.Adam([p for p in self.net.parameters() if p.requires_grad], config.rate)
@@ -104,6 +108,19 @@ class Stylization(Recipe):
         if self.processes.count > 1:
             raise ValueError(
                 f"{self.processes.count} processes were started. A style network trains in one. Start one."
+            )
+
+    def _tell_reconstruction(self) -> None:
+        """Say so where the decoder does not give back what the encoder saw, which otherwise looks like bad training."""
+        cut, config = Cut(self.config.size, self.config.crop), self.config
+        shown = [
+            seeded(cut, self.contents.pixels[i], config.seed, "shown", i) for i in range(min(3, len(self.contents)))
+        ]
+        found = reconstruction(self.net, torch.stack(shown).to(self.processes.device))
+        if not found >= LEAST:
+            notice(
+                f"{config.decoder} gives contents back at {found:.1f} dB; decoders of this encoder do at 18 to 23. It may be "
+                f"of another encoder, or of one of another scale."
             )
 
     def rates(self, step: int) -> Mapping[str, float]:
@@ -211,6 +228,13 @@ def decoder_of(config: Config, encoder: Encoder) -> Decoder:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
     return decoder
+
+
+@torch.no_grad()
+def reconstruction(net: Stylizer, pictures: Tensor) -> float:
+    """How well pictures come back without a style: the peak signal-to-noise ratio in dB."""
+    y = net.decoder(net.encoder(pictures)).clamp(0, 1)
+    return float(-10 * F.mse_loss(y, pictures).log10())
 
 
 def losses(net: Stylizer, contents: Tensor, styles: Tensor, *, attach: bool = False) -> dict[str, Tensor]:
