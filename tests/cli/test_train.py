@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import renorm
 from renorm.cli.train import default_folder
 from renorm.cli.training import TOGETHER
 from renorm.evaluate import read_results
-from renorm.recipes import open_run
+from renorm.recipes import open_run, unlike
 from renorm.recipes.classify import configured
 from renorm.train import Run
 from tests.cli.conftest import TRAIN, Command, some_classes
@@ -174,9 +175,12 @@ def test_a_run_of_its_own_mix_has_a_folder_of_its_own():
     assert folders == {f"runs/digits-resnet20-split-weak-strong{mix}-0" for mix in ("", "-exchange", "-cutmix")}
 
 
-def launched(folder: Path, *options: object, number: int = 2) -> subprocess.Popen[str]:
+ALONE = ("--standalone", "--nproc-per-node", 2)
+
+
+def launched(folder: Path, *options: object, how: tuple[object, ...] = ALONE) -> subprocess.Popen[str]:
     arguments = [*TRAIN, "--batch", 100, "--out", folder, "--table-images", 0, *options]
-    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", number, "-m", "renorm", *arguments]
+    command = ["torch.distributed.run", *how, "-m", "renorm", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(
         [sys.executable, "-m", *map(str, command)],
@@ -197,6 +201,28 @@ def test_torchrun_trains_one_run_on_two_processes(tmp_path: Path, options: tuple
     assert len(Run(tmp_path / "run").history()) == 1
     assert Run(tmp_path / "run").config()["command"].startswith("torchrun --nproc-per-node 2 -m renorm train")
     assert open_run(tmp_path / "run").classifier.branches == ("weak", "strong")
+
+
+@pytest.mark.slow
+def test_two_machines_train_the_run_that_one_does(tmp_path: Path):
+    """Two launches that know each other by an address are two machines to them; here both are at home."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = ("--master-addr", "127.0.0.1", "--master-port", free.getsockname()[1])
+    launches = [
+        launched(tmp_path / "two", how=("--nnodes", 2, "--node-rank", node, "--nproc-per-node", 1, *address))
+        for node in (0, 1)
+    ]
+    for run in launches:
+        _, err = run.communicate(timeout=300)
+        assert run.returncode == 0, err
+    assert (
+        Run(tmp_path / "two").config()["command"].startswith("torchrun --nnodes 2 --nproc-per-node 1 -m renorm train")
+    )
+    one = launched(tmp_path / "one")
+    _, err = one.communicate(timeout=300)
+    assert one.returncode == 0, err
+    assert unlike(tmp_path / "one", tmp_path / "two") == []
 
 
 @pytest.mark.slow

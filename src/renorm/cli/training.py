@@ -48,11 +48,9 @@ def trained(
     if not recipe.processes.main:
         console.leave_to_others()
     tell(recipe, console)
-    count = recipe.processes.count
-    launch = "" if count == 1 else f"torchrun --nproc-per-node {count} -m "
     with console.progress("steps") as bar:
         meter = Meter(console, bar, recipe, words)
-        command = f"{launch}{console.invocation}"
+        command = f"{recipe.processes.launch}{console.invocation}"
         run = fit(recipe, folder, resume=resume, command=command, callback=meter, listener=meter.epoch)
     console.done("checkpoint", run.checkpoint)
     if run.banks.exists():

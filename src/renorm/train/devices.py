@@ -55,6 +55,15 @@ class Processes:
         """Whether this is the one that writes files."""
         return self.rank == 0
 
+    @property
+    def launch(self) -> str:
+        """What starts so many, before the name of the program; empty for one."""
+        if self.count == 1:
+            return ""
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        nodes = f"--nnodes {self.count // local} " if local < self.count else ""
+        return f"torchrun {nodes}--nproc-per-node {local} -m "
+
     @contextmanager
     def main_first(self) -> Iterator[None]:
         """Let the main process run the block before the others, which then find what it fetched."""
