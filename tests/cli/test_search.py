@@ -79,8 +79,14 @@ def test_the_page_of_a_mixture_draws_what_was_found(folder: Path):
     ):
         assert f"<!-- {chart}" in page
     assert re.search(r"Found after 1 epochs: \|.*of whose 6 edges have no parameters; .* in the table", page)
+    assert {"found cell, in the table", "edges without parameters", "mixture, test images"} <= words(page)
     line = re.search(r"<pre>(renorm train --model .*)</pre>", page)
     assert line is None or shlex.split(line[1])[3].startswith("cell:|")  # none where it leads nowhere
+
+
+def words(page: str) -> set[str]:
+    """What stands between tags."""
+    return {text.strip() for text in re.findall(r">([^<>]+)<", page)}
 
 
 def test_the_page_of_a_ranking_shows_it_before_and_after(folder: Path):
@@ -89,6 +95,7 @@ def test_the_page_of_a_ranking_shows_it_before_and_after(folder: Path):
         assert f"<!-- {chart}" in page
     assert re.search(r"Measuring each cell's statistics through its own path orders cells .*: tau [+-]0\.\d\d \[", page)
     assert "renorm train --model 'cell:|" in page
+    assert {"tau by trained", "tau by recalibrated:96", "tau by parameters", "two cells of one graph"} <= words(page)
 
 
 def test_a_ranking_tells_what_orders_cells_and_goes_on(renorm_command: Command, folder: Path):

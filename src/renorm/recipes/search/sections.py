@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from renorm.models import EDGES, OPERATIONS, Cell
-from renorm.recipes.search.asked import RECALIBRATED, TABLE, TRAINED
+from renorm.recipes.search.asked import PARAMETERS, RECALIBRATED, TABLE, TRAINED
 from renorm.recipes.search.mixture import cell_of
 from renorm.recipes.search.opened import read
-from renorm.recipes.search.ranking import first_cells, sampled
+from renorm.recipes.search.ranking import CEILING, first_cells, sampled
 from renorm.recipes.search.score import CELLS, accuracies, in_words
-from renorm.report import Chart, Command, Head, Record, Section, cells
+from renorm.report import Chart, Command, Head, Record, Section
+from renorm.report import cells as drawing
 from renorm.report.sections import run
 
 GRAPH_NOTE = "Nodes from left to right; a node is the sum of the edges that end in it. Dotted edges give nothing."
@@ -36,7 +37,7 @@ def head(record: Record) -> Head:
     """The beginning of the page."""
     config = read(record.about)
     what = "Ranking cells" if not config.mixes else "Searching a cell"
-    return Head(f"{what} on {config.data}", in_words(config), findings(record), run.cards(record))
+    return Head(f"{what} on {config.data}", in_words(config), findings(record), cards(record))
 
 
 def findings(record: Record) -> list[str]:
@@ -48,6 +49,22 @@ def findings(record: Record) -> list[str]:
     if "table/accuracy" in last:
         words += f"; {100 * last['table/accuracy']:.2f} % in the table, better than {last['table/percentile']:.0f} % of all cells"
     return [f"{words}." if cell.connected else f"{words}. It leads nowhere, so it guesses."]
+
+
+def cards(record: Record) -> list[tuple[str, str]]:
+    """A few numbers: of what was found, or of how well cells are ordered."""
+    if not read(record.about).mixes:
+        taus = {row.bank: row.value for row in record.results.only("tau")}
+        shown = [bank for bank in (TRAINED, _most(list(taus)), PARAMETERS) if bank in taus]
+        return [*((f"tau by {bank}", f"{taus[bank]:.2f}") for bank in shown), ("two cells of one graph", f"{CEILING}")]
+    last = record.history[-1]
+    found = [
+        ("edges without parameters", f"{last['free_edges']:.0f} of 6"),
+        ("mixture, test images", f"{last['test/mixture']:.1%}"),
+    ]
+    if "table/accuracy" in last:
+        found = [("found cell, in the table", f"{last['table/accuracy']:.2%}"), *found]
+    return found
 
 
 def _gain(record: Record) -> str:
@@ -71,7 +88,7 @@ def found(record: Record) -> Section | None:
     if not read(record.about).mixes or not record.history:
         return None
     cell = cell_of(record.history[-1])
-    chart = Chart("cell", cells.graph(cell), f"the cell {cell}")
+    chart = Chart("cell", drawing.graph(cell), f"the cell {cell}")
     return Section("The cell", GRAPH_NOTE, [chart], run.trained(record))
 
 
@@ -83,7 +100,7 @@ def softmax(record: Record) -> Section | None:
         f"{start} to {end}": {o: by_epoch(record.history, f"weight/{end}<-{start}/{o}") for o in OPERATIONS}
         for end, start in EDGES
     }
-    chart = Chart("weights", cells.weights(edges), "weights of the operations on each edge by epoch")
+    chart = Chart("weights", drawing.weights(edges), "weights of the operations on each edge by epoch")
     return Section("Which operation wins", WEIGHTS_NOTE, [chart], run.trained(record))
 
 
@@ -94,7 +111,7 @@ def accuracy(record: Record) -> Section | None:
     if not drawn:
         return None
     chart = Chart(
-        "accuracy", cells.by_epoch(drawn, "accuracy in %"), f"accuracy of the {' and the '.join(drawn)} by epoch"
+        "accuracy", drawing.by_epoch(drawn, "accuracy in %"), f"accuracy of the {' and the '.join(drawn)} by epoch"
     )
     return Section("How good it is", ACCURACY_NOTE, [chart], run.trained(record))
 
@@ -110,7 +127,7 @@ def training(record: Record) -> Section | None:
     if not drawn:
         return None
     axis = "cross-entropy in nats"
-    chart = Chart("training-loss", cells.by_epoch(drawn, axis), f"{axis} by epoch")
+    chart = Chart("training-loss", drawing.by_epoch(drawn, axis), f"{axis} by epoch")
     return Section("Training", "", [chart], run.trained(record))
 
 
@@ -123,7 +140,7 @@ def orders(record: Record) -> Section | None:
         return None
     taus = {bank: _in_words(record, bank) for bank in shown}
     values = {bank: (100 * found[bank]).tolist() for bank in shown}
-    drawn = cells.orders((100 * truth).tolist(), values, sampled(len(truth), record.results.protocol.seed), taus)
+    drawn = drawing.orders((100 * truth).tolist(), values, sampled(len(truth), record.results.protocol.seed), taus)
     chart = Chart("orders", drawn, "accuracy by shared weights against accuracy in the table")
     return Section("How shared weights order cells", ORDER_NOTE, [chart], run.source(record.results.protocol))
 
@@ -140,7 +157,7 @@ def images(record: Record) -> Section | None:
         return None
     trained = rows[TRAINED].value if TRAINED in rows else None
     chart = Chart(
-        "images", cells.by_images(found, trained), "tau by the number of images that each path is measured on"
+        "images", drawing.by_images(found, trained), "tau by the number of images that each path is measured on"
     )
     return Section("How many images it needs", IMAGES_NOTE, [chart], run.source(record.results.protocol))
 
