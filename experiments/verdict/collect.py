@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from renorm.adapt import evidence
+from renorm.adapt.preparation import middle
 from renorm.banks import SiteTensors, observed, site_tensors
 from renorm.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
@@ -37,7 +38,7 @@ class Enough(Exception):  # noqa: N818 (no error: it ends a forward at the first
 
 
 def first_site(model: nn.Module, x: Tensor) -> Tensor:
-    """Each image's mean and variance at the first site. Shape: ``(N, C, 2)``."""
+    """Mean and variance at the first site of each image's middle. Shape: ``(N, C, 2)``."""
     found = []
 
     def observe(name: str, site: SiteTensors, y: Tensor) -> None:
@@ -48,7 +49,7 @@ def first_site(model: nn.Module, x: Tensor) -> Tensor:
     for part in x.split(16):
         try:
             with observed(model, site_tensors(model, None), None, observe):
-                model(part)
+                model(middle(part))
         except Enough:
             pass
     return torch.cat(found)

@@ -27,7 +27,7 @@ def main() -> None:
     torch.set_num_threads(1)
     net = network("resnet20", given.data)
     cut = nn.Sequential(net.model.get_submodule("conv1"), net.model.get_submodule("bn1")).eval()
-    data = load(str(net.data), split="test")
+    data = load(str(net.data))
     for size in (16, 32):
         blocks = alarms = 0
         for seed in range(given.orders):

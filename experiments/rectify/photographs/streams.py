@@ -41,7 +41,7 @@ class Stream(NamedTuple):
 
 def streams(net: Network) -> Iterator[tuple[str, Callable[[], Stream]]]:
     """Shuffled, sorted by class, one by one, slowly worse, and switching between corruptions and back."""
-    data = load(str(net.data), split="test")
+    data = load(str(net.data))
     pixels, labels = data.batch(range(COUNT))
     labels = torch.as_tensor(labels)
 

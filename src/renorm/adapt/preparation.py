@@ -24,7 +24,7 @@ DARKEST = 0.1  # of white: what the greatest value of images is above
 BEYOND = 2.0  # squared distances that differ by so many times their noise differ by more than chance
 EXCHANGED = 0.12  # mean logarithm of the gaps' ratio
 ALIKE = 0.2  # beyond chance, of pairs of images that are taken for one class
-WIDE = 64  # pixels: of images as large as this the middle tells as much, at a quarter of the cost
+WIDE = 64  # pixels: images as large as this are looked at in the middle, at a quarter of the cost
 FEW = 16  # images below which only values that are too large are told from a shift
 
 
@@ -259,6 +259,14 @@ def ranges(x: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, Tensor, 
     return low, high, mean
 
 
+def middle(few: Tensor) -> Tensor:
+    """The middle of large images, which tells as much; small ones whole. Shape: ``(N, 3, H, W)`` to ``(N, 3, H', W')``."""
+    height, width = few.shape[-2:]
+    if min(height, width) < WIDE:
+        return few
+    return few[..., height // 4 : height - height // 4, width // 4 : width - width // 4]
+
+
 def look_at_few(
     model: nn.Module,
     few: Tensor,
@@ -267,12 +275,9 @@ def look_at_few(
     *,
     forward: Forward | None = None,
 ) -> FirstLook:
-    """How far a few images are at the first site, by their middle where they are large: a first layer may be a tenth of all."""
-    height, width = few.shape[-2:]
-    if min(height, width) >= WIDE:
-        middle = few[..., height // 4 : height - height // 4, width // 4 : width - width // 4]
-        with suppress(Exception):  # a model that takes images of one size only
-            return first_look(model, middle, targets, branch, forward=forward)
+    """How far a few images are at the first site, by their middle: a first layer may be a tenth of a network."""
+    with suppress(Exception):  # a model that takes images of one size only
+        return first_look(model, middle(few), targets, branch, forward=forward)
     return first_look(model, few, targets, branch, forward=forward)
 
 
