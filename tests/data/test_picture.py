@@ -41,6 +41,33 @@ def test_every_order_of_two_bytes_is_scaled(mode: str):
     np.testing.assert_array_equal(np.asarray(rgb(picture))[..., 0], np.round(RAMP.astype(np.uint16) / 257))
 
 
+def tiff(values: bytes, bits: int, white: int, kind: int = 1) -> bytes:
+    """Two grey pixels; ``white`` is what 0 means: 0 white, 1 black. Pillow writes none of these."""
+    tags = {256: 2, 257: 1, 258: bits, 259: 1, 262: white, 273: 134, 277: 1, 278: 1, 279: len(values), 339: kind}
+    entries = b"".join(tag.to_bytes(2, "little") + b"\3\0\1\0\0\0" + n.to_bytes(4, "little") for tag, n in tags.items())
+    return b"II*\0\x08\0\0\0" + len(tags).to_bytes(2, "little") + entries + bytes(4) + values
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (tiff(np.array([0, 257 * 64], "<u2").tobytes(), 16, white=1), [0, 64]),
+        (tiff(np.array([0, 257 * 64], "<u2").tobytes(), 16, white=0), [255, 191]),
+        (tiff(bytes([0x80, 0x0F, 0xFF]), 12, white=1), [128, 255]),
+        (tiff(np.array([0, 0.2], "<f4").tobytes(), 32, white=0, kind=3), [255, 204]),
+    ],
+    ids=["16 bits", "16 bits, white is 0", "12 bits", "floats, white is 0"],
+)
+def test_what_tiff_says_of_its_values_is_heeded(data: bytes, expected: list[int]):
+    assert pixels(data)[0, :, 0].tolist() == expected
+
+
+def test_a_transparent_value_of_sixteen_bits_is_white():
+    values = np.array([[0, 257 * 64]], np.uint16)
+    data = encoded(Image.fromarray(values), "PNG", transparency=257 * 64)
+    assert pixels(data)[0, :, 0].tolist() == [0, 255]
+
+
 def test_sixteen_bits_of_colour_are_scaled():
     torch_free = require("zlib")
 

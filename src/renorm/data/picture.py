@@ -111,7 +111,8 @@ NARROW |= {"La": "LA", "RGBa": "RGBA"}
 
 def _sixteen_bits(image: Any) -> Any:
     values = np.asarray(image).astype(np.uint32)
-    return _grey((values + 128) // 257)  # 65535 is white
+    white = 2 ** _tag(image, BITS, 16) - 1
+    return _grey(image, (values * 255 + white // 2) // white)
 
 
 def _whole_numbers(image: Any) -> Any:
@@ -127,11 +128,25 @@ def _floats(image: Any) -> Any:
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):
         raise UnreadableImageError(f"it holds floats from {low:g} to {high:g}; 0, black, to 1, white, are read")
-    return _grey((values * 255).round())
+    return _grey(image, (values * 255).round())
 
 
-def _grey(values: Any) -> Any:
-    return require("PIL.Image").fromarray(values.astype(np.uint8)).convert("RGB")
+def _grey(image: Any, values: Any) -> Any:
+    """Values from 0 to 255 as RGB, of an image whose white may be 0 as X-rays', or that shows one value as nothing."""
+    values = values.astype(np.uint8)
+    values = 255 - values if _tag(image, PHOTOMETRIC, 1) == 0 else values
+    clear = image.info.get("transparency")
+    values = values if clear is None else np.where(np.asarray(image) == clear, np.uint8(255), values)
+    return require("PIL.Image").fromarray(values).convert("RGB")
+
+
+BITS, PHOTOMETRIC = 258, 262  # of TIFF's tags; Pillow heeds neither in its modes wider than 8 bits
+
+
+def _tag(image: Any, number: int, usual: int) -> int:
+    """The first number of a tag of TIFF."""
+    found = getattr(image, "tag_v2", {}).get(number, usual)
+    return int(found[0] if isinstance(found, tuple) else found)
 
 
 WIDE: dict[str, Callable[[Any], Any]] = {
