@@ -119,6 +119,31 @@ def test_the_average_of_torchs_own_class_is_taken(tmp_path: Path):
     assert "n_averaged beside it: left out" in told
 
 
+def test_averages_without_counters_and_of_a_callback_are_taken(tmp_path: Path):
+    counted = {key: value for key, value in AVERAGED.items() if not key.endswith("num_batches_tracked")}
+    state, told = read(saved({"model": RAW, "model_ema": counted}, tmp_path))
+    assert_close({key: state[key] for key in counted}, counted, rtol=0, atol=0)
+    assert "model_ema, are taken" in told
+    callbacks = {"EMA": {"ema_state_dict": behind("net.", AVERAGED)}, "other": behind("net.", AVERAGED)}
+    lightning = {"state_dict": behind("net."), "callbacks": callbacks, "pytorch-lightning_version": "2.4"}
+    state, told = read(saved(lightning, tmp_path))
+    assert_close(state, dict(AVERAGED), rtol=0, atol=0)
+    assert "callbacks/EMA/ema_state_dict/net, are taken" in told
+
+
+@pytest.mark.parametrize(
+    "averages",
+    [dict(net(2).named_parameters()), {"decay": 0.9, "shadow_params": list(net(2).parameters())}],
+    ids=["parameters alone", "a list"],
+)
+def test_averages_that_cannot_be_taken_are_told(averages: dict[str, Any], tmp_path: Path):
+    path = saved({"model": RAW, "ema": averages}, tmp_path)
+    state, told = read(path)
+    assert_close(state, dict(RAW), rtol=0, atol=0)
+    assert "what it calls ema is not taken, as it lacks tensors of the model or names them otherwise; model is" in told
+    assert read(path, ema=False)[1] == ""
+
+
 def test_averaged_weights_within_one_state_dict(tmp_path: Path):
     path = saved({"state_dict": behind("model.") | behind("ema_model.module.", AVERAGED)}, tmp_path)
     assert_close(read(path)[0], dict(AVERAGED), rtol=0, atol=0)

@@ -34,6 +34,9 @@ def broken():
 def nothing():
     return 3
 
+def script():
+    raise SystemExit(0)
+
 made, number = Net(), 3
 """
 
@@ -82,6 +85,7 @@ def test_code_makes_a_network(place: str, function: str, nets: Path):
             RuntimeError,
             r"nets.py:broken fails \(KeyError: 'width'\)\. Code that makes .* Call it by itself",
         ),
+        ("nets.py:script", RuntimeError, r"nets.py:script fails \(SystemExit: 0\)\. Code that makes"),
         ("nets.py:nothing", ValueError, r"nothing gives a int\. A torch.nn.Module is needed\. Let it return"),
         ("bad.py:make", RuntimeError, r"bad.py:make fails \(ModuleNotFoundError: No module named 'not_there'\)"),
         ("none.py:make", FileNotFoundError, r"names the file none.py, which is not there\. Check the path"),

@@ -42,7 +42,17 @@ class Candidate(NamedTuple):
     @property
     def averaged(self) -> bool:
         """Whether its place is called EMA, as scripts call exponential moving averages of the weights."""
-        return any("ema" in re.split(r"[^a-z]+", part.lower()) for part in (*self.place, self.prefix))
+        return any(map(is_average, (*self.place, self.prefix)))
+
+
+def is_average(name: str) -> bool:
+    """Whether a name says EMA.
+
+    Example:
+        >>> is_average("state_dict_ema"), is_average("modelEma"), is_average("schema")
+        (True, True, False)
+    """
+    return "ema" in (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name))
 
 
 def states_in(
@@ -64,17 +74,34 @@ def states_in(
 def candidates(content: Mapping[str, Any], own: Collection[str]) -> list[Candidate]:
     """The states that have most of a model's keys, behind one prefix each; none where no key is the model's.
 
-    A Lightning checkpoint says which of its dicts is the model's state.
+    A Lightning checkpoint says which of its dicts is the model's state; beside it are averages that callbacks keep.
     """
-    if "pytorch-lightning_version" in content:
-        content = {"state_dict": content.get("state_dict", {})}
+    lightning = "pytorch-lightning_version" in content
     found: list[tuple[int, Candidate]] = []
     for place, tensors in states_in(content):
+        if lightning and place[:1] != ("state_dict",) and not any(map(is_average, place)):
+            continue
         keys = {key: WRAPPERS.sub("", key) for key in tensors}
         counts = Counter(prefix for key in keys.values() for prefix in prefixes(key, own))
         found += [(count, _behind(place, prefix, tensors, keys)) for prefix, count in counts.items()]
     most = max((count for count, _ in found), default=0)
     return [state for count, state in found if count == most]
+
+
+def averages_in(content: Any, place: str = "") -> Iterator[str]:
+    """The outermost places of a checkpoint that are called EMA and have tensors in them, under whatever names."""
+    entries = content.items() if isinstance(content, Mapping) else ()
+    for key, value in entries:
+        here = f"{place}/{key}" if place else str(key)
+        if is_average(str(key)) and _holds_tensors(value):
+            yield here
+        else:
+            yield from averages_in(value, here)
+
+
+def _holds_tensors(value: Any) -> bool:
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return any(isinstance(each, Tensor) or _holds_tensors(each) for each in inside)
 
 
 def prefixes(key: str, own: Collection[str]) -> Iterator[str]:
@@ -104,18 +131,24 @@ def meant(found: Sequence[Candidate], ema: bool) -> Candidate | None:
     return found[0] if len(found) == 1 else None
 
 
-def told(state: Candidate, found: Sequence[Candidate], left: str) -> list[str]:
+def told(state: Candidate, found: Sequence[Candidate], left: str, averages: Sequence[str] = ()) -> list[str]:
     """What was chosen that nobody asked for.
 
     Args:
         state: What was taken.
         found: What there was to choose from.
         left: A few of the keys beside it, in words.
+        averages: Places of averaged weights that could not be chosen.
     """
     others, lines = [other.name for other in found if other is not state], []
     if others and state.averaged:
         of = f"of {state.name} and {', '.join(others)} the averaged weights, {state.name}, are taken"
         lines.append(f"{of}, as timm does (--no-ema, ema=False: the others)")
+    if averages and not any(other.averaged for other in found):
+        lines.append(
+            f"what it calls {', '.join(averages)} is not taken, as it lacks tensors of the model or names them otherwise; "
+            f"{state.name} is"
+        )
     if state.prefix:
         lines.append(f"the prefix {state.prefix!r} of its keys is taken off")
     elif state.wrapped:

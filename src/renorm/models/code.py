@@ -79,7 +79,7 @@ def by_code(name: str, num_classes: int | None, options: Mapping[str, Any]) -> n
         _check_takes(name, make, given)
         try:
             made = make(**given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _fails(name, error) from error
     if not isinstance(made, nn.Module):
         raise ValueError(
@@ -111,7 +111,7 @@ def _module(name: str, place: str) -> ModuleType:
             f"no network is called {name!r}: there is no module {error.name} here, nor a library of that name. A name that "
             "create knows is needed, or code: package.module:function, file.py:function. Check it, or install the package."
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a guard parses this command's options, and exits
         raise _fails(name, error) from error
 
 
@@ -166,7 +166,7 @@ def _check_takes(name: str, make: Any, given: Mapping[str, Any]) -> None:
         )
 
 
-def _fails(name: str, error: Exception) -> RuntimeError:
+def _fails(name: str, error: BaseException) -> RuntimeError:
     first = (str(error).splitlines() or [""])[0]
     return RuntimeError(
         f"{name} fails ({type(error).__name__}: {first}). Code that makes a network is needed. Call it by itself to see where."

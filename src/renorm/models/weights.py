@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, TypeVar
 from torch import Tensor, nn
 
 from renorm.banks import unwrap
-from renorm.models.checkpoints import WRAPPERS, Candidate, candidates, meant, states_in, told
+from renorm.models.checkpoints import WRAPPERS, Candidate, averages_in, candidates, meant, states_in, told
 from renorm.models.weight_files import no_state, read
 from renorm.notice import Notice
 
 M = TypeVar("M", bound=nn.Module)
+COUNTER = "num_batches_tracked"
 MISMATCH = re.compile(r"size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\) .*?torch\.Size\(\[(.*?)\]\)")
 
 
@@ -39,12 +40,13 @@ def load_weights(model: M, path: str | Path, *, ema: bool = True) -> M:
     """
     path, inner = Path(path), unwrap(model)
     content = read(path)
-    found = candidates(content, {WRAPPERS.sub("", key) for key in inner.state_dict()})
+    own = {WRAPPERS.sub("", key) for key in inner.state_dict()}
+    found = candidates(content, {key for key in own if not key.endswith(COUNTER)} or own)  # averages often lack these
     state = meant(found, ema) if found else _of_another(path, content)
     if state is None:
         raise _several(path, found, ema)
     _load(inner, path, state.tensors)
-    lines = told(state, found, some(state.left))
+    lines = told(state, found, some(state.left), list(averages_in(content)) if ema else ())
     if lines:
         warnings.warn(f"{path}: {'; '.join(lines)}.", Notice, stacklevel=2)
     return model
@@ -141,7 +143,7 @@ def versioned(model: nn.Module, tensors: Mapping[str, Tensor]) -> OrderedDict[st
     state, own = OrderedDict(tensors), model.state_dict()
     if hasattr(tensors, "_metadata"):
         vars(state)["_metadata"] = vars(tensors)["_metadata"]
-    elif all(key in state for key in own if key.endswith("num_batches_tracked")):
+    elif all(key in state for key in own if key.endswith(COUNTER)):
         vars(state)["_metadata"] = vars(own)["_metadata"]
     return state
 
