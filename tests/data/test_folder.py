@@ -22,6 +22,13 @@ def test_one_subfolder_per_class(tmp_path: Path):
     assert [(int(image[0, 0, 0]), label) for image, label in images] == [(1, 0), (2, 1)]
 
 
+def test_which_of_two_levels_is_taken_for_classes_is_told(tmp_path: Path):
+    for name in ("entrenamiento/dog", "entrenamiento/cat", "prueba/dog", "prueba/cat"):
+        write_image(tmp_path / name / "1.png")
+    with pytest.warns(Notice, match=r"entrenamiento, prueba are taken for the classes, not .* \(cat, dog\)\. If those"):
+        assert load(tmp_path).classes == ["entrenamiento", "prueba"]
+
+
 def test_a_flat_folder_has_no_labels(tmp_path: Path):
     for i in range(3):
         write_image(tmp_path / f"{i}.png")

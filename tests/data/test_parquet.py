@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from renorm.data import Encoded, Images, ParquetImages, load
 from renorm.extras import require
 from renorm.models import create, load_weights
+from renorm.notice import Notice
 from tests.data.pictures import picture, structs, write_parquet
 
 
@@ -35,6 +36,42 @@ def test_labels_without_names_as_names_or_missing(
     images = load(write_parquet(tmp_path / "x.parquet", columns))
     assert images.labels.tolist() == numbers
     assert images.classes == classes
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "numbers", "classes"),
+    [
+        (["ant", "bee", "cat"], ["cat", "bee"], [2, 1], ["ant", "bee", "cat"]),
+        ([0, 1, 2], [1, 0], [1, 0], ["0", "1", "2"]),
+    ],
+)
+def test_classes_are_those_of_all_splits(
+    train: list, test: list, numbers: list[int], classes: list[str], tmp_path: Path
+):
+    write_parquet(tmp_path / "train.parquet", {"image": structs([1] * 3), "label": train})
+    write_parquet(tmp_path / "test.parquet", {"image": structs([1] * 2), "label": test})
+    images = load(tmp_path, "test")
+    assert images.labels.tolist() == numbers
+    assert images.classes == load(tmp_path, "train").classes == classes
+
+
+def test_files_that_number_their_classes_otherwise_are_refused(tmp_path: Path):
+    columns = {"image": structs([1]), "label": [0]}
+    for name, classes in (("train", ["ant", "bee"]), ("test", ["bee", "cat"])):
+        write_parquet(tmp_path / f"{name}.parquet", columns, {"label": classes})
+    with pytest.raises(ValueError, match=r"call the classes of the column 'label' .* their numbers mean other classes"):
+        load(tmp_path, "test")
+    write_parquet(tmp_path / "test.parquet", {"image": structs([1]), "label": ["bee"]})
+    write_parquet(tmp_path / "train.parquet", columns)
+    with pytest.raises(ValueError, match=r"holds names in one file \(bee\) and numbers in another"):
+        load(tmp_path, "test")
+
+
+def test_columns_that_may_be_classes_are_told(tmp_path: Path):
+    path = write_parquet(tmp_path / "x.parquet", {"image": structs([1]), "Label": [0], "target": [0]})
+    with pytest.warns(Notice, match=r"no column of classes, called label, .* its columns Label, target are not read"):
+        assert load(path).labels.tolist() == [-1]
+    assert load(path, labels=False).labels.tolist() == [-1]  # no notice where none was asked for
 
 
 def test_plain_binary_columns(tmp_path: Path):

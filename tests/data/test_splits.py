@@ -152,3 +152,4 @@ def test_words_of_names():
         *(None, None),
     ]
     assert kinds_of_folders(["x_train", "y_test"]) == {}
+    assert [kind_of(name) for name in ("train_站", "trainé", "train_2", "тест")] == [None, None, "train", None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -11,9 +11,12 @@ from unicodedata import normalize
 import torch
 from torch import Tensor
 
+from renorm.data.listing import few
 from renorm.extras import require
+from renorm.notice import notice
 
 LABELS = ("label", "labels", "fine_label", "cls")  # the third is CIFAR-100's, the last webdataset's
+READ = ("domain", "corruption", "severity")  # columns that mean something else
 IMAGES = ("image", "img")  # where there are several
 
 
@@ -66,31 +69,76 @@ def label_name(schema: Any) -> str | None:
     return next((name for name in LABELS if name in schema.names), None)
 
 
+def tell_unlabelled(schema: Any, column: str, path: Path) -> None:
+    """Tell that no column is taken for classes where some could have been meant.
+
+    Args:
+        schema: Without a column of classes.
+        column: Of the images.
+        path: Of the data.
+    """
+    types = require("pyarrow").types
+    kinds = (types.is_integer, types.is_boolean, types.is_string, types.is_large_string, types.is_dictionary)
+    fields = [each for each in schema if each.name not in (column, *READ)]
+    others = [each.name for each in fields if any(could_be(each.type) for could_be in kinds)]
+    if others:
+        notice(
+            f"{path} has no column of classes, called {', '.join(LABELS)}: its images are without labels, and its column"
+            f"{'s' if len(others) > 1 else ''} {few(others)} {'are' if len(others) > 1 else 'is'} not read."
+        )
+
+
 def has_paths(schema: Any, column: str) -> bool:
     """Whether images have the names of files."""
     kind = schema.field(column).type
     return require("pyarrow").types.is_struct(kind) and kind.get_field_index("path") >= 0
 
 
-def categories(table: Any, name: str | None, path: Path) -> tuple[Tensor, list[str]]:
-    """A column of classes as int64 numbers and their names; -1 and no names where there is no such column."""
+def categories(table: Any, name: str | None, path: Path, beside: Sequence[Any] = ()) -> tuple[Tensor, list[str]]:
+    """A column of classes as int64 numbers and their names; -1 and no names where there is no such column.
+
+    Args:
+        table: It has the column.
+        name: Of the column, or None.
+        path: Of the data, for messages.
+        beside: Tables of the data's other parts, whose classes are counted together with these.
+
+    Raises:
+        ValueError: The column holds something else than numbers of classes or their names, or both.
+    """
     if name is None:
         return torch.full((len(table),), -1), []
+    values = _values(table, name, path)
+    every = [*values, *(value for other in beside for value in _values(other, name, path))]
+    words = {value for value in every if isinstance(value, str)}
+    if not words:
+        numbers = [-1 if value is None else value for value in every]
+        found, names = _numbered(numbers, class_names(table.schema, name), name, path)
+        return found[: len(values)], names
+    if any(isinstance(value, int) for value in every):
+        raise ValueError(
+            f"the column {name!r} of {path} holds names in one file ({min(words)}) and numbers in another. One of both is "
+            "needed, to tell which classes are the same. Write them alike."
+        )
+    names = sorted(words)
+    number = {value: i for i, value in enumerate(names)}
+    return torch.tensor([number.get(value, -1) for value in values]), names
+
+
+def _values(table: Any, name: str, path: Path) -> list[Any]:
+    """The numbers or names of a column, and None where there is none."""
     types, column = require("pyarrow").types, table.column(name)
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     values = column.to_pylist()
     if types.is_string(column.type) or types.is_large_string(column.type):
-        values = [None if value is None else normalize("NFC", value) for value in values]
-        names = sorted({value for value in values if value is not None})
-        number = {value: i for i, value in enumerate(names)}
-        return torch.tensor([number.get(value, -1) for value in values]), names
+        return [None if value is None else normalize("NFC", value) for value in values]
     if not types.is_integer(column.type):
         raise ValueError(
             f"the column {name!r} of {path} holds {column.type}. Whole numbers or names are needed. "
             "Write one class per image, or leave the column out."
         )
-    return _numbered([-1 if value is None else value for value in values], class_names(table, name), name, path)
+    return values
 
 
 def _numbered(values: list[int], names: list[str], name: str, path: Path) -> tuple[Tensor, list[str]]:
@@ -109,10 +157,25 @@ def _numbered(values: list[int], names: list[str], name: str, path: Path) -> tup
     return numbers, names
 
 
-def class_names(table: Any, name: str) -> list[str]:
+def check_alike(schemas: Mapping[Path, Any], name: str) -> None:
+    """Refuse files that name the classes of a column otherwise: their numbers would mean other classes.
+
+    Raises:
+        ValueError: So it is.
+    """
+    named = {tuple(names): file for file, schema in schemas.items() if (names := class_names(schema, name))}
+    if len(named) > 1:
+        (one, first), (other, second) = list(named.items())[:2]
+        raise ValueError(
+            f"{first} and {second} call the classes of the column {name!r} {few(one)} and {few(other)}: the same names in the "
+            "same order are needed, as their numbers mean other classes. Write them with one list, or load them one by one."
+        )
+
+
+def class_names(schema: Any, name: str) -> list[str]:
     """What Hugging Face's metadata call the classes of a column; nothing where they say nothing that is understood."""
     try:
-        found = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+        found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     except ValueError:
         return []
     for key in ("info", "features", name, "names"):

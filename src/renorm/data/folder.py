@@ -15,7 +15,7 @@ from renorm.data.blobs import Files
 from renorm.data.decode import undecoded
 from renorm.data.formats import KINDS
 from renorm.data.images import Images
-from renorm.data.listing import counted, has_images, loose, subfolders, walk
+from renorm.data.listing import counted, few, has_images, loose, subfolders, walk
 from renorm.data.origin import Origin
 from renorm.data.splits import check_whole, choose, indices_of, kind_of, kinds_of_folders
 from renorm.notice import notice
@@ -128,8 +128,24 @@ def _labelled(place: SplitFolder, names: list[str]) -> tuple[list[str], Tensor]:
     classes = sorted({normalize("NFC", each.name) for root in place.roots for each in subfolders(root)})
     number = {name: i for i, name in enumerate(classes)}
     numbers = torch.tensor([number[normalize("NFC", name.partition("/")[0])] for name in names])
+    _tell_deeper(place.root, names)
     _check_filled(place.root, {normalize("NFC", name.partition("/")[0]) for name in names})
     return classes, numbers
+
+
+def _tell_deeper(root: Path, names: Sequence[str]) -> None:
+    """Tell which folders are taken for classes where the folders in all of them have the same names, and may be meant."""
+    below: dict[str, set[str]] = {}
+    for name in names:
+        first, *rest = name.split("/")
+        below.setdefault(first, set()).add(rest[0] if len(rest) > 1 else "")
+    common = set.intersection(*below.values())
+    if len(below) > 1 and len(common) > 1 and "" not in set.union(*below.values()):
+        upper = sorted(below)
+        notice(
+            f"{root}: {few(upper)} are taken for the classes, not the folders in each of them ({few(sorted(common))}). If those "
+            f"are the classes, load one of the upper ones, as {root / upper[0]}, or call them train and test."
+        )
 
 
 def _check_some(root: Path, names: list[str], left_out: Counter[str]) -> None:

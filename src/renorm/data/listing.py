@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from renorm.data.formats import HEIC, is_image, is_left_behind
@@ -71,3 +71,13 @@ def counted(left_out: Counter[str]) -> str:
         parts.append(f"{number:,} {name}{f' ({REMEDIES[suffix]})' if suffix in REMEDIES else ''}")
     more = sum(left_out.values()) - sum(number for _, number in left_out.most_common(6))
     return ", ".join([*parts, *([f"{more:,} others"] if more else [])])
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many there are if there are more.
+
+    Example:
+        >>> few(["ant", "bee", "cat", "dog"]), few(["ant", "bee"])
+        ('ant, bee, cat, ... (4)', 'ant, bee')
+    """
+    return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")

@@ -11,7 +11,16 @@ from typing import Any
 
 from torch import Tensor
 
-from renorm.data.columns import categories, concatenate, has_paths, image_name, label_name
+from renorm.data.columns import (
+    categories,
+    check_alike,
+    class_names,
+    concatenate,
+    has_paths,
+    image_name,
+    label_name,
+    tell_unlabelled,
+)
 from renorm.data.decode import undecoded
 from renorm.data.formats import is_left_behind
 from renorm.data.images import Images
@@ -34,18 +43,35 @@ def load_parquet(path: Path, split: str | None, *, holdout: float = 0.0, labels:
     if not sum(open_parquet(file).metadata.num_rows for file in files):
         raise ValueError(f"{files[0]} has no rows. A Parquet file with images is needed. Take it out or replace it.")
     column, label = image_name(schema, path), label_name(schema) if labels else None
+    if labels and label is None:
+        tell_unlabelled(schema, column, path)
     wanted = [name for name in (f"{column}.path" if has_paths(schema, column) else None, label, "domain") if name]
     tables = [read_columns(file, wanted) for file in files]
     blobs = ParquetImages(files, column)
     table = concatenate(tables, path)
     with undamaged(path):
-        numbers, classes = categories(table if len(table) else range(len(blobs)), label, path)
+        beside = _beside(path, files, label) if label else []
+        numbers, classes = categories(table if len(table) else range(len(blobs)), label, path, beside)
         indices = indices_of(numbers, split, 0.0 if divided else holdout)
         names = file_names(table, column, indices)
         name = f"{path} ({split or 'train'})" if divided else str(path)
         origin = Origin("", labels=f"the column {label}" if label else "")
         images = Images(name, undecoded(blobs, indices), numbers[indices], classes, files=names, origin=origin)
         return with_domains(images, table, path, indices) if "domain" in table.column_names else images
+
+
+def _beside(path: Path, files: Sequence[Path], label: str) -> list[Any]:
+    """The classes of the data's other files, as those of all splits are numbered together.
+
+    Raises:
+        ValueError: the files call their classes otherwise.
+    """
+    every = parquet_files(path)
+    schemas = {file: open_parquet(file).schema_arrow for file in (*files, *every)}
+    check_alike(schemas, label)
+    if class_names(schemas[files[0]], label):
+        return []
+    return [read_columns(file, [label]) for file in every if file not in files and label in schemas[file].names]
 
 
 def files_of(path: Path, split: str | None, holdout: float) -> tuple[list[Path], bool]:

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from unicodedata import normalize
 
 import torch
 from torch import Tensor
@@ -36,6 +37,10 @@ BESIDE = frozenset(  # words that say nothing of which split it is
         *("csv", "json", "jsonl", "parquet", "arrow", "text", "imagefolder", "webdataset", "of"),
     )
 )
+
+
+# A capital and small letters, capitals, or letters of scripts that have neither: 训练 is a word.
+WORD = re.compile(r"[A-Z]?(?:(?![A-Z])[^\W\d_])+|[A-Z]+(?![a-z])")
 
 
 def kind_of(name: str) -> str | None:
@@ -81,7 +86,7 @@ def kinds_of_folders(names: Iterable[str]) -> dict[str, str]:
 
 def _read(name: str) -> tuple[list[str], tuple[str, ...]]:
     """The splits that a name mentions, and what else it says."""
-    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+    words = [word.lower() for word in re.findall(WORD, normalize("NFC", name))]
     kinds = list(dict.fromkeys(WORDS[word] for word in words if word in WORDS))
     return kinds, tuple(word for word in words if word not in WORDS and word not in BESIDE)
 
