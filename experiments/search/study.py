@@ -85,10 +85,11 @@ class Line:
     end: float
 
     def __call__(self, event: Event) -> None:
-        if self.recipe.config.mixes and event.step % self.setting.each == 0:
+        ended = event.step >= self.setting.steps or time.monotonic() > self.end
+        if self.recipe.config.mixes and (ended or event.step % self.setting.each == 0):
             with self.file.open("a") as file:
                 file.write(json.dumps({"step": event.step, **self.now()}) + "\n")
-        if event.step >= self.setting.steps or time.monotonic() > self.end:
+        if ended:
             raise EnoughError
 
     def now(self) -> dict[str, Any]:

@@ -188,7 +188,15 @@ def _banks(
     net: Supernet, cell: Cell, plain: nn.Module, ways: Sequence[str], training: Callable[[int | None], Iterator[Tensor]]
 ) -> dict[str, Bank]:
     banks = {way: measure(plain, training(measured_on(way))) for way in ways if way not in (TRAINED, BATCH)}
-    return banks | ({TRAINED: Bank.of(net.fold(cell))} if TRAINED in ways else {})
+    return banks | ({TRAINED: _left(net, cell)} if TRAINED in ways else {})
+
+
+def _left(net: Supernet, cell: Cell) -> Bank:
+    """What training left a cell."""
+    try:
+        return Bank.of(net.fold(cell))
+    except ValueError as error:
+        raise ValueError(f"{error} To rank cells, train longer, or leave {TRAINED!r} out.") from error
 
 
 @torch.no_grad()
