@@ -18,6 +18,7 @@ env: $(STAMP) ## make .venv with everything to develop, test and compare
 demo: env ## the whole story on the embedded digits, in a minute
 	$(BIN)/renorm demo
 
+test: export PYTHONDONTWRITEBYTECODE = # tests start many processes, which would each compile what the first has
 test: env ## the default test suite; `make test ARGS="-m slow"` for the long ones
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 

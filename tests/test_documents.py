@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,12 +45,16 @@ def execute(document: Path) -> None:
                 raise
 
 
-def seeded(build: Any, **instead: Any) -> Any:
-    """``build`` with the arguments that ask for trained weights replaced, so that it needs no network."""
+SIZE = 96  # of the images that timm's models say they want, so that pages are quick
+
+
+def seeded(build: Any, more: Mapping[str, Any], **instead: Any) -> Any:
+    """``build`` with the arguments that ask for trained weights replaced, so that it needs no network, and ``more`` with them."""
 
     def built(*args: Any, **options: Any) -> Any:
         torch.manual_seed(0)
-        return build(*args, **(options | {name: value for name, value in instead.items() if name in options}))
+        found = {name: value for name, value in instead.items() if name in options}
+        return build(*args, **(options | found | (more if found else {})))
 
     return built
 
@@ -59,10 +63,11 @@ def seeded(build: Any, **instead: Any) -> Any:
 def seeded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """timm and torchvision give seeded random weights where trained ones are asked for."""
     timm = importlib.import_module("timm")
-    monkeypatch.setattr(timm, "create_model", seeded(timm.create_model, pretrained=False))
+    small = {"pretrained_cfg_overlay": {"input_size": (3, SIZE, SIZE)}}
+    monkeypatch.setattr(timm, "create_model", seeded(timm.create_model, small, pretrained=False))
     models = importlib.import_module("torchvision.models")
     for name in ["get_model", *models.list_models(module=models)]:
-        monkeypatch.setattr(models, name, seeded(getattr(models, name), weights=None, pretrained=False))
+        monkeypatch.setattr(models, name, seeded(getattr(models, name), {}, weights=None, pretrained=False))
 
 
 @pytest.fixture
@@ -96,7 +101,11 @@ def _photographs() -> Any:
     return importlib.import_module("sklearn.datasets").load_sample_images().images
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+SLOW = ("real-network.md",)
+RUN = [pytest.param(path, marks=[pytest.mark.slow] * (path.name in SLOW)) for path in DOCUMENTS]
+
+
+@pytest.mark.parametrize("document", RUN, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
 def test_python_blocks_run(document: Path, photos: Path, samples: None, seeded_weights: None):
     execute(document)
 

@@ -16,7 +16,7 @@ from renorm.data import load
 from renorm.functional import Moments, merge, moments
 from renorm.models import create, load_weights
 
-COUNT, BATCH = 600, 100
+COUNT, BATCH = 300, 100
 
 
 class Real(NamedTuple):
@@ -28,7 +28,7 @@ class Real(NamedTuple):
 
 @pytest.fixture(scope="module")
 def real(data_folder: Path) -> Real:
-    """The network and 600 test images, clean and with noise."""
+    """The network and 300 test images, clean and with noise."""
     pytest.importorskip("pyarrow")
     data = load(data_folder / "cifar10" / "test.parquet", "test").subset(range(COUNT))
     model = load_weights(create("resnet20"), data_folder / "weights" / "cifar10-resnet20.safetensors").eval()

@@ -229,9 +229,9 @@ def accuracy(images: Images, weights: Path) -> float:
     return correct / len(images)
 
 
-def test_the_real_network_on_the_first_2000_real_images(data_folder: Path):
-    images = load(data_folder / "cifar10", "test").subset(range(2000))
-    assert_close(accuracy(images, data_folder / "weights" / "cifar10-resnet20.safetensors"), 0.82, rtol=0, atol=0.005)
+def test_the_real_network_on_the_first_500_real_images(data_folder: Path):
+    images = load(data_folder / "cifar10", "test").subset(range(500))
+    assert_close(accuracy(images, data_folder / "weights" / "cifar10-resnet20.safetensors"), 0.812, rtol=0, atol=0.005)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A run from Python: prepared, trained, gone on with, opened by its recipe."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,16 @@ from renorm import Bank
 from renorm.recipes import RECIPES, config_of, fit, kind_of, open_run, prepare
 from renorm.recipes.classify import Classification, Config, configured, options_of
 from renorm.train import Event, Run
+from tests.cli.conftest import few_digits
 from tests.test_imports import loaded_after
 
-CONFIG = configured(model="resnet8", branches=("weak", "clean"), epochs=1, batch=512, save_every=2)
+CONFIG = configured(model="resnet8", branches=("weak", "clean"), epochs=1, batch=128, save_every=2)
+
+
+@pytest.fixture(autouse=True)
+def few() -> Iterator[None]:
+    with few_digits():
+        yield
 
 
 def test_a_run_from_python_is_what_the_command_makes(tmp_path: Path):

@@ -117,7 +117,7 @@ OTHER_CELLS = {("weak", "fog", 1): 0.5}
             r"no cell in common: a has banks .*; b has banks weak.*Evaluate all",
         ),
         (
-            [A, with_protocol(B, data=None)],
+            [A, replace(B, results=replace(B.results, protocol=Protocol()))],
             (),
             r"table of b does not say how it was made.*results.safetensors.*Copy it",
         ),

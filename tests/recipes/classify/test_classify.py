@@ -144,8 +144,8 @@ def test_shared_statistics_and_affine_are_as_asked():
 
 
 def test_bf16_trains():
-    losses = trace(double=False, batch=64, precision="bf16")
-    assert losses[-1] < losses[0]
+    losses = trace(double=False, batch=32, precision="bf16")
+    assert sum(losses[-3:]) < sum(losses[:3])
 
 
 def test_a_source_without_splits_is_divided(tmp_path: Any):

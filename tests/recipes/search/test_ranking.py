@@ -44,7 +44,7 @@ def batches(few: int | None = None) -> Iterator[Tensor]:
 def test_the_order_of_cells_does_not_matter_and_the_supernet_stays():
     net = trained()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    one, other = (rank(net, cells, TABLE, JUDGED, batches, batch=12) for cells in (CELLS, CELLS[::-1]))
+    one, other = (rank(net, cells, TABLE, JUDGED, batches, batch=12) for cells in (CELLS[:8], CELLS[7::-1]))
     assert one.accuracy.keys() == {"trained", "recalibrated", "batch"}
     for way, found in one.accuracy.items():
         assert torch.equal(found, other.accuracy[way].flip(0)), way
@@ -75,14 +75,14 @@ def test_each_way_is_what_its_name_says():
 
 
 def test_an_order_is_told_with_its_interval_over_all_cells_and_the_better_third():
-    found = rank(trained("affine", "batch"), sampled(120, 1), of(sampled(120, 1)), JUDGED, batches, batch=24)
+    found = rank(trained("affine", "batch"), sampled(90, 1), of(sampled(90, 1)), JUDGED, batches, batch=24)
     assert found.accuracy.keys() == {"recalibrated", "batch"}
     assert not found.moved
     better = found.gain("recalibrated", "batch").kendall
     assert better.value == pytest.approx(tau_of(found, "recalibrated") - tau_of(found, "batch"))
     tau = found.agreement("recalibrated").kendall
     assert tau.low < tau.value < tau.high
-    assert found.agreement("parameters", better=True).num_ranked == 40
+    assert found.agreement("parameters", better=True).num_ranked == 30
     assert found.best("batch") in found.cells
 
 
