@@ -2,14 +2,17 @@
 
     python experiments/search/study.py ranking RUNS --data CIFAR10 --table nasbench201.parquet --seeds 0 1 2
     python experiments/search/study.py collapse RUNS --data CIFAR10 --table nasbench201.parquet --seeds 0 1 2 3 4
-    python experiments/search/study.py published RUNS --data CIFAR10 --table nasbench201.parquet --minutes 10 --arms sandwich
-affine
+    python experiments/search/study.py published RUNS --data CIFAR10 --table nasbench201.parquet --minutes 10 --seeds 0
+    python experiments/search/study.py published-ranking RUNS --data CIFAR10 --table nasbench201.parquet --minutes 6 --cells 100
+
 `ranking`: CIFAR-10 scaled to 8 pixels, supernets of 8 channels and one cell a stage, 10,000 uniform paths of 64 images, 500 cells
 drawn by seed 0 for all arms, judged on 2,000 test images; statistics are measured on 1,024 training images, and on fewer.
 `ranking-deeper` has three cells a stage and 4 channels. `collapse`: 4 channels, three cells a stage, first-order DARTS at 30
-times the published rate of the mixture, 400 steps. `published`: the size and rates of the papers, at 32 pixels, for a GPU: after
-so many minutes it writes what it has, and it can be gone on with. Stop any whenever you like and start it again: networks go on
-from checkpoints."""
+times the published rate of the mixture, 400 steps. `published` and `published-ranking`: the size and rates of the papers at 32
+pixels, for a GPU; after `--minutes` an arm's training ends, and its table is of what there is then.
+
+Stop any whenever you like and start it again: networks go on from checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +70,7 @@ SETTINGS = {
     "ranking": Setting({**UNIFORM, "width": 8, "cells": 1}, PATHS, 10_000),
     "ranking-deeper": Setting({**UNIFORM, "width": 4, "cells": 3}, PATHS, 10_000),
     "collapse": Setting({"width": 4, "cells": 3, "mixture_rate": 1e-2, "save_every": 100}, MIXTURES, 400),
+    "published-ranking": Setting({**UNIFORM, "width": 16, "cells": 5}, PATHS, 10_000, 32, None),
     "published": Setting({"width": 16, "cells": 5, "save_every": 100}, MIXTURES, 35 * 390, 32, None, 39),
 }
 

@@ -20,7 +20,7 @@ from renorm.recipes.search.ahead import second_order
 from renorm.recipes.search.mixture import cell_of
 from renorm.recipes.search.recipe import MIXTURE, WEIGHTS, CellSearch, halves
 from renorm.testing import same, trained
-from renorm.train import Run, train
+from renorm.train import Processes, Run, train
 
 SMALL = Config(data="made", width=2, cells=1, norm="sandwich", epochs=2, horizon=None, batch=4)
 
@@ -196,7 +196,7 @@ def test_a_collapsed_search_stops_at_the_end_of_its_epoch_and_does_not_go_on(tmp
     assert len(run.history()) == (4 if stop else 1)
 
 
-def test_what_cannot_be_searched_is_refused():
+def test_what_cannot_be_searched_is_refused(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ValueError, match=r"a half. A step takes 64 of each.*Lower --batch"):
         search(batch=64)
     with pytest.raises(
@@ -208,6 +208,10 @@ def test_what_cannot_be_searched_is_refused():
     odd = Images("made", torch.zeros(24, 3, 10, 8, dtype=torch.uint8), torch.arange(24) % 3, ["a", "b", "c"])
     with pytest.raises(ValueError, match=r"10 x 8 pixels: multiples of 4 are needed.*Add --size 8"):
         CellSearch(SMALL, odd, made(9, 1), device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr("renorm.recipes.search.recipe.join", lambda device: Processes(torch.device("cpu"), 0, 5))
+        with pytest.raises(ValueError, match=r"--batch 4 for 5 processes.*fewer processes"):
+            search()
     with pytest.raises(ValueError, match=r"--collapsed-edges 4 without --stop-when-collapsed"):
         search(collapsed_edges=4)
     with pytest.raises(

@@ -67,6 +67,11 @@ class CellSearch(Recipe):
                 f"{len(self.images)} images were given, {len(self.second)} to a half. A step takes {config.batch} of each. "
                 f"Lower --batch, or use more images."
             )
+        if config.batch < self.processes.count:
+            raise ValueError(
+                f"--batch {config.batch} for {self.processes.count} processes: each needs an image of every step. Raise it, or "
+                f"start fewer processes."
+            )
         generator = torch.Generator().manual_seed(stable_seed(config.seed, "supernet"))
         torch.manual_seed(config.seed)
         self.net = supernet_of(config, len(self.images.classes), generator).to(self.processes.device)
