@@ -59,7 +59,12 @@ class Exported:
 
 
 def write(
-    model: nn.Module, path: str | PathLike[str], probe: Tensor, *, about: Mapping[str, Any] | None = None
+    model: nn.Module,
+    path: str | PathLike[str],
+    probe: Tensor,
+    *,
+    about: Mapping[str, Any] | None = None,
+    signature: Signature = LOGITS,
 ) -> Exported:
     """Write a plain model for batches of any size, in evaluation mode, as ``.pt2`` (torch.export) or ``.onnx``.
 
@@ -72,6 +77,7 @@ def write(
         probe: an input of two or more rows, which says the shape and type of all others.
         about: what the file says of itself: ``renorm.json`` among a program's extra files, ``renorm.KEY`` among ONNX's
             metadata.
+        signature: what its input and output are called: those of a classifier, or ``PICTURES``.
 
     Raises:
         ValueError: another suffix, a model with branches, one that is sharded, scripted or quantized, a probe of one row, a
@@ -95,7 +101,7 @@ def write(
             f"a probe of {len(probe)} rows: two or more are needed, so that the batch's size is seen to be free. "
             "Repeat it: torch.cat([probe, probe])."
         )
-    error, tensors = write_checked(model, path, [(probe,), (probe[:1],)], LOGITS, about or {})
+    error, tensors = write_checked(model, path, [(probe,), (probe[:1],)], signature, about or {})
     return Exported(path, (1, len(probe)), error, tensors)
 
 

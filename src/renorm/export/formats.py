@@ -48,6 +48,7 @@ def _dim(name: str, step: int) -> Any:
 
 
 LOGITS = Signature(("images",), "logits", ({0: ("batch", 1)},))
+PICTURES = Signature(("noise",), "pictures", ({0: ("batch", 1)},))
 
 
 class File(NamedTuple):

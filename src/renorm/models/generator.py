@@ -54,7 +54,7 @@ class Generator(nn.Module):
                 f"noise of shape {tuple(z.shape)} was given. A generator takes (N, {self.latent}), a row for each picture. "
                 f"Draw it by torch.randn(n, generator.latent)."
             )
-        x = self.features(self.linear(z).view(len(z), -1, START, START))
+        x = self.features(self.linear(z).unflatten(1, (-1, START, START)))
         return self.to_rgb(F.relu(self.norm(x))).tanh()
 
     def features(self, x: Tensor) -> Tensor:

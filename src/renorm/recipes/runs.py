@@ -77,7 +77,10 @@ def fit(
 
         train(recipe, run, resume=resume, callback=callback if main else None, listener=heard)
     if main:
-        for name, bank in kind_of(run.config()).open(run.path, str(recipe.processes.device)).banks().items():
+        opened = kind_of(run.config()).open(
+            run.path, str(recipe.processes.device)
+        )  # banks are hashed while it is there
+        for name, bank in opened.banks().items():
             bank.save(run.banks / f"{name}.safetensors")
     return run
 

@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 from renorm.train.checkpoint import Checkpoint, load_into
 from renorm.train.devices import Processes
 
+REMEDY = "Lower --rate, lengthen --warmup, or train with --precision no."
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -105,8 +107,13 @@ class Recipe(ABC):
             load_into(network, saved.weights[name])
 
 
-def check_finite(loss: float, rate: float) -> None:
+def check_finite(loss: float, rate: float, remedy: str = REMEDY) -> None:
     """Stop before a loss that is no number reaches the weights.
+
+    Args:
+        loss: Of a step.
+        rate: At which it was taken.
+        remedy: What may help.
 
     Raises:
         FloatingPointError: If the loss is infinite or NaN.
@@ -114,5 +121,5 @@ def check_finite(loss: float, rate: float) -> None:
     if not math.isfinite(loss):
         raise FloatingPointError(
             f"the loss became {loss} at a learning rate of {rate:.3g}: a finite loss is needed, and training "
-            "has stopped; the last checkpoint is kept. Lower --rate, lengthen --warmup, or train with --precision no."
+            f"has stopped; the last checkpoint is kept. {remedy}"
         )

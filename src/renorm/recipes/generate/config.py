@@ -35,6 +35,10 @@ class Config:
         average_from: Step at which averaging begins.
         measured: Pictures that the averaged generator's statistics are measured on.
         save_every: Steps between checkpoints within a record; 0 saves with each record only.
+        precision: Of forwards: ``bf16`` computes convolutions in half the bits; spectral norms and losses stay in 32.
+        memory_format: Of pictures in memory; ``channels_last`` is usual on a GPU.
+        compile: Compile both networks, which takes a minute and then is faster.
+        sync_bn: Normalize by the pictures of all processes together; several processes need it.
         trackers: Where the numbers of each record go too, as in ``renorm train``.
         seed: Of the weights, the order, noise and labels.
     """
@@ -61,5 +65,9 @@ class Config:
     average_from: int = 0
     measured: int = 2048
     save_every: int = 0
+    precision: Literal["no", "bf16"] = "no"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compile: bool = False
+    sync_bn: bool = False
     trackers: tuple[str, ...] = ()
     seed: int = 0

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from renorm.recipes.generate.config import Config
+from renorm.recipes.generate.exported import export
 from renorm.recipes.generate.opened import open_run, read
 from renorm.recipes.generate.recipe import Generation
 from renorm.recipes.generate.score import prepare
@@ -29,4 +30,4 @@ def show(record: Record) -> tuple[Head, list[Section]]:
 
 
 ASKS = ("banks", "num_images", "seed", "features")
-KIND = Kind(Config, read, Generation, open_run, options, show, ASKS, prepare)
+KIND = Kind(Config, read, Generation, open_run, options, show, ASKS, prepare, ("branch", "bank"), export)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,26 +16,38 @@ from renorm.routing import route
 from renorm.seeds import stable_seed
 from renorm.surgery import sandwich_, split_
 
+Call = Callable[[Tensor], Tensor]
 TABLES = "tables"  # the classes' own affines
 
 
 def converted(plain: Generator, classes: list[str], config: Config) -> Generator:
-    """A generator whose blocks know classes, as the configuration has it; its other weights are as they were."""
-    if config.norm == "shared":
-        return plain
+    """A generator whose blocks know classes, as the configuration has it; its other weights are as they were.
+
+    Where norms are to use the pictures of all processes, those that know no classes become sites too.
+    """
     drawn = torch.Generator().manual_seed(stable_seed(config.seed, TABLES))
-    options: Any = {"sites": plain.sites, "init": "published", "generator": drawn}
+    sync = "world" if config.sync_bn else None
+    options: Any = {"sites": plain.sites, "init": "published", "generator": drawn, "sync": sync}
     if config.norm == "sandwich":
         sandwich_(plain, classes, **options)
-    else:
+    elif config.norm == "conditional":
         split_(plain, classes, share="statistics", **options)
+    elif sync:
+        split_(plain, classes, share=("statistics", "affine"), sync=sync)
     return plain
 
 
-def made_by(model: nn.Module, z: Tensor, labels: Tensor) -> Tensor:
-    """Pictures of classes; those of a generator without classes have none."""
+def made_by(model: nn.Module, z: Tensor, labels: Tensor, call: Call | None = None) -> Tensor:
+    """Pictures of classes; those of a generator without classes have none.
+
+    Args:
+        model: The generator.
+        z: Noise.
+        labels: Of each picture.
+        call: The same in another form, say compiled.
+    """
     with route(model, labels, check=False) if any(True for _ in sites_of(model)) else nullcontext():
-        return model(z)
+        return (model if call is None else call)(z)
 
 
 def calling(model: nn.Module) -> dict[str, Any]:

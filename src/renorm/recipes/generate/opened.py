@@ -116,20 +116,22 @@ def open_run(path: Path, device: str | None = None) -> GeneratorRun:
     plain = generator(config.model, about["size"], width=config.width, latent=config.latent)
     model = converted(plain, about["classes"], config).eval()
     weights = Run(path).load().weights
-    stored = {RUNNING: _bank(model, weights[GENERATOR] if AVERAGE not in weights else left(weights))}
-    if AVERAGE in weights:
-        stored[RECALIBRATED] = _bank(model, weights[AVERAGE])
+    checkpoint.load_into(model, weights.get(AVERAGE, weights[GENERATOR]))
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    stored = {RUNNING: _left(model, weights[GENERATOR])}
+    if AVERAGE in weights:
+        stored[RECALIBRATED] = Bank.of(model)
     return GeneratorRun(model, config, tuple(about["classes"]), stored, path)
 
 
-def left(weights: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Averaged weights with the statistics that training left."""
-    trained = {key: value for key, value in weights[GENERATOR].items() if key.endswith(STATISTICS)}
-    return {**weights[AVERAGE], **trained}
-
-
-def _bank(model: Generator, weights: Mapping[str, Tensor]) -> Bank:
-    """The statistics among weights, which the model has from now on."""
-    checkpoint.load_into(model, weights)
-    return Bank.of(model)
+@torch.no_grad()
+def _left(model: Generator, trained: Mapping[str, Tensor]) -> Bank:
+    """The statistics that training left, for a model that keeps its own."""
+    statistics = {key: t for key, t in model.named_buffers() if key.endswith(STATISTICS)}
+    own = {key: t.clone() for key, t in statistics.items()}
+    for key, t in statistics.items():
+        t.copy_(trained[key])
+    found = Bank.of(model)
+    for key, t in statistics.items():
+        t.copy_(own[key])
+    return found

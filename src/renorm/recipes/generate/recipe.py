@@ -28,8 +28,10 @@ from renorm.recipes.generate.sample import noise, pixels
 from renorm.recipes.generate.sheets import COLUMNS, ROWS, SAMPLES, by_class, png
 from renorm.recipes.order import in_turn
 from renorm.seeds import stable_seed
-from renorm.train import Average, Checkpoint, Plan, Recipe, check_finite, constant, join
+from renorm.train import Average, Checkpoint, Plan, Recipe, autocast, check_finite, constant, join
 
+BACKEND = "inductor"  # of compiled networks
+REMEDY = "Lower --rate and --critic-rate, or train with --precision no."
 MEASURING = -1  # the step whose noise averaged weights are measured on: none that is trained on
 
 
@@ -65,12 +67,21 @@ class Generation(Recipe):
         )
         torch.manual_seed(stable_seed(config.seed, CRITIC))  # whatever the generator has drawn
         self.critic = discriminator(config.model, len(names), size, width=config.critic_width)
-        for network in (self.generator, self.critic):
-            network.to(self.processes.device)
         self.networks = {GENERATOR: self.generator, CRITIC: self.critic}
+        for network in self.networks.values():
+            network.to(self.processes.device, memory_format=self.format)  # pyright: ignore[reportCallIssue]
+        self.calls: dict[str, Any] = {
+            name: torch.compile(network, backend=BACKEND) if config.compile else network
+            for name, network in self.networks.items()
+        }
         self.optimizers = optimizers(self.generator, self.critic, config)
         self.average = Average(self.generator, config.average) if config.average else None
         self.plan = Plan(-(-config.steps // config.each), config.each, config.save_every, config.trackers)
+
+    @property
+    def format(self) -> torch.memory_format:
+        """Of pictures in memory."""
+        return torch.channels_last if self.config.memory_format == "channels_last" else torch.contiguous_format
 
     def _check(self) -> None:
         labels, classes = self.images.labels, len(self.images.classes)
@@ -79,10 +90,16 @@ class Generation(Recipe):
                 f"{self.images.name} has {classes} classes and {int((labels < 0).sum())} images without one. A conditional "
                 f"generator needs two classes at least, and the class of each image. Use labelled images."
             )
-        if self.processes.count > 1:
+        config, count = self.config, self.processes.count
+        if count > 1 and not config.sync_bn:
             raise ValueError(
-                f"{self.processes.count} processes were started. A generator trains in one: its norms would see a part of each "
-                f"batch. Start one."
+                f"{count} processes were started: each would normalize by its part of a batch, and its generator would be "
+                f"another. They must use the statistics of all together. Add --sync-bn, or start one process."
+            )
+        if config.batch % count or config.generated % count:
+            raise ValueError(
+                f"--batch {config.batch} and --generated {config.generated} with {count} processes: each takes an equal part. "
+                f"Make both multiples of {count}."
             )
 
     @property
@@ -102,44 +119,80 @@ class Generation(Recipe):
         config = self.config
         for number in range(first, self.plan.steps):
             step, count = epoch * self.plan.steps + number, config.critic_steps * config.batch
-            pixels, labels = self.images.batch(in_turn(len(self.images), step * count, count, config.seed))
-            shape = (config.critic_steps, config.batch)
-            yield Batch((pixels / 127.5 - 1).unflatten(0, shape), labels.unflatten(0, shape), count, step)
+            which = in_turn(len(self.images), step * count, count, config.seed).view(config.critic_steps, config.batch)
+            pixels, labels = self.images.batch(self._mine(which.T).T.flatten())
+            yield Batch(
+                (pixels / 127.5 - 1).unflatten(0, (config.critic_steps, -1)),
+                labels.unflatten(0, (config.critic_steps, -1)),
+                count,
+                step,
+            )
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Some steps of the discriminator, then one of the generator."""
         losses = []
         for number, (images, labels) in enumerate(zip(batch.images, batch.labels, strict=True)):
-            real = images.to(self.processes.device), labels.to(self.processes.device)
-            losses.append(self._judge(*real, *self.noise(len(images), batch.step, number)))
+            real = self.placed(images), labels.to(self.processes.device)
+            losses.append(self._judge(*real, *self.noise(self.config.batch, batch.step, number)))
         made = self.noise(self.config.generated, batch.step, self.config.critic_steps)
         with constants(self.critic):
-            loss = -self.critic(made_by(self.generator, *made), made[1]).mean()
-            self._descend([name for name in self.optimizers if name != CRITIC], loss)
+            with autocast(self.config.precision, self.processes.device):
+                loss = (
+                    -self.calls[CRITIC](made_by(self.generator, *made, self.calls[GENERATOR]), made[1]).float().mean()
+                )
+            mean = self._descend([name for name in self.optimizers if name != CRITIC], loss)
         if self.average and batch.step >= self.config.average_from:
             self.average.update(self.generator)
-        return {"loss/discriminator": sum(losses) / len(losses), "loss/generator": float(loss.detach())}
+        return {"loss/discriminator": sum(losses) / len(losses), "loss/generator": mean}
+
+    def placed(self, images: Tensor) -> Tensor:
+        """Images where and as networks take them."""
+        return images.to(self.processes.device).contiguous(memory_format=self.format)
 
     def _judge(self, images: Tensor, labels: Tensor, z: Tensor, drawn: Tensor) -> float:
         """A step of the discriminator; real and made pictures are one batch of it."""
-        with torch.no_grad():
-            made = made_by(self.generator, z, drawn)
-        scores = self.critic(torch.cat([images, made]), torch.cat([labels, drawn]))
-        loss = hinge(*scores.split([len(images), len(made)]))
-        self._descend([CRITIC], loss)
-        return float(loss.detach())
+        with autocast(self.config.precision, self.processes.device):
+            with torch.no_grad():
+                made = made_by(self.generator, z, drawn, self.calls[GENERATOR]).float()
+            scores = self.calls[CRITIC](self.placed(torch.cat([images, made])), torch.cat([labels, drawn])).float()
+            loss = hinge(*scores.split([len(images), len(made)]))
+        return self._descend([CRITIC], loss)
 
-    def _descend(self, names: list[str], loss: Tensor) -> None:
-        check_finite(float(loss.detach()), self.optimizers[names[0]].param_groups[0]["lr"])
+    def _descend(self, names: list[str], loss: Tensor) -> float:
+        """A step of some optimizers by the mean loss of all processes, which it gives."""
+        count = self.processes.count
+        mean = float(self.processes.sum(loss.detach().clone())) / count
+        check_finite(mean, self.optimizers[names[0]].param_groups[0]["lr"], REMEDY)
         for name in names:
             self.optimizers[name].zero_grad()
         loss.backward()
         for name in names:
+            self._average_gradients(self.optimizers[name])
             self.optimizers[name].step()
             self.optimizers[name].zero_grad()
+        return mean
+
+    def _average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Those of all processes, in one sum."""
+        if self.processes.count == 1:
+            return
+        given = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        whole = self.processes.sum(torch.cat([grad.flatten() for grad in given])) / self.processes.count
+        for grad, part in zip(given, whole.split([grad.numel() for grad in given]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+    def _mine(self, rows: Tensor) -> Tensor:
+        """This process's part of what all share."""
+        size = len(rows) // self.processes.count
+        return rows[self.processes.rank * size : (self.processes.rank + 1) * size]
 
     def noise(self, number: int, step: int, part: int) -> tuple[Tensor, Tensor]:
-        """Noise and labels that only the seed, the step and its part decide."""
+        """Noise and labels that only the seed, the step and its part decide: this process's part of so many."""
+        z, labels = self.all_noise(number, step, part)
+        return self._mine(z), self._mine(labels)
+
+    def all_noise(self, number: int, step: int, part: int) -> tuple[Tensor, Tensor]:
+        """The same for all processes."""
         drawn = torch.Generator().manual_seed(stable_seed(self.config.seed, "noise", step, part))
         z = torch.randn(number, self.config.latent, generator=drawn)
         labels = torch.randint(len(self.images.classes), (number,), generator=drawn)
@@ -152,7 +205,7 @@ class Generation(Recipe):
         self.average.copy_buffers(self.generator)
         config = self.config
         numbers = range(max(1, config.measured // config.generated))
-        batches = (self.noise(config.generated, MEASURING, number) for number in numbers)
+        batches = (self.all_noise(config.generated, MEASURING, number) for number in numbers)
         recalibrate_(self.average.model, batches, **calling(self.average.model))
 
     def illustrate(self, folder: Path, epoch: int) -> None:
@@ -194,7 +247,7 @@ def optimizers(made: Generator, critic: Discriminator, config: Config) -> dict[s
         return torch.optim.Adam(parameters, rate, (config.momentum, config.squares))
 
     found = {CRITIC: adam(list(critic.parameters()), config.critic_rate)}
-    own = [p for _, site in sites_of(made) for p in site.own_parameters(0).values()]
+    own = [p for name, site in sites_of(made) if name in made.sites for p in site.own_parameters(0).values()]
     if config.table_factor == 1 or not own:
         return {GENERATOR: adam(list(made.parameters()), config.rate), **found}
     rest = {id(p) for p in own}
