@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -110,6 +111,57 @@ def test_a_flat_picture_stays_flat():
     net = made()
     y = net(torch.full((1, 3, 24, 32), 0.4, dtype=torch.float64), net.style(picture(seed=2)))
     assert_close(y, y[..., :1, :1].expand_as(y))
+
+
+def test_the_naive_ways_break_the_laws_of_sizes_tiles_batches_and_flatness(monkeypatch: pytest.MonkeyPatch):
+    net, x, style = made(), picture(33, 31), made().style(picture(seed=2))
+    assert net.decoder(net.encoder(x)).shape[2:] == (32, 24)  # without padding and cropping
+    large = picture(64, 160)
+    whole = net(large, style)
+    apart = torch.cat([net(part, style) for part in large.split(80, 3)], 3)  # moments of each tile
+    pooled = net(picture(n=3), style, own=net.style(list(picture(n=3))))  # moments of the batch
+    with pytest.raises(AssertionError):
+        assert_close(apart, whole, rtol=1e-2, atol=1e-2)
+    with pytest.raises(AssertionError):
+        assert_close(pooled, net(picture(n=3), style), rtol=1e-2, atol=1e-2)
+    full = {style: torch.ones(36, 44, dtype=torch.float64)}
+    expected = net(picture(36, 44), style)
+
+    def with_padding(mask: Tensor, features: Tensor) -> Tensor:
+        height, width = (8 * side for side in features.shape[-2:])
+        padded = torch.nn.functional.pad(mask, (0, width - mask.shape[-1], 0, height - mask.shape[-2]))
+        return torch.nn.functional.avg_pool2d(padded[:, None], 8)[:, 0]
+
+    monkeypatch.setattr("renorm.models.regions.over_cells", with_padding)
+    with pytest.raises(AssertionError):
+        assert_close(net(picture(36, 44), full), expected, rtol=1e-3, atol=1e-3)
+    for module in net.decoder.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.padding_mode = "zeros"
+    y = net.decoder(net.encoder(torch.full((1, 3, 24, 32), 0.4, dtype=torch.float64)))
+    with pytest.raises(AssertionError):
+        assert_close(y, y[..., :1, :1].expand_as(y), rtol=1e-3, atol=1e-3)
+
+
+def test_deviations_are_enlarged_no_more_than_asked_for():
+    net, x, style = made(), 0.5 + 0.05 * picture(), made().style(picture(seed=2))
+    f = net.encoder(x)
+    free, own = net.target(f, style, 1.0, None, (32, 40)), f.std((2, 3))
+    assert (free.std((2, 3)) > 2 * own + 1e-6).any()
+    net.bound = 2.0
+    bound = net.target(f, style, 1.0, None, (32, 40))
+    assert (bound.std((2, 3)) <= 2.001 * own + 1e-6).all()
+    assert_close(bound.mean((2, 3)), free.mean((2, 3)))
+
+
+def test_a_network_is_read_from_one_file_that_holds_it(tmp_path: Path):
+    net, x = made(affine=True).float(), picture().float()
+    save_file({key: t.contiguous() for key, t in net.state_dict().items()}, tmp_path / "net.safetensors")
+    again = Stylizer.load(tmp_path / "net.safetensors")
+    assert torch.equal(again(x, again.style(x)), net(x, net.style(x)))
+    save_file(net.encoder.state_dict(), tmp_path / "encoder.safetensors")
+    with pytest.raises(ValueError, match=r"and no decoder was given.*Name the decoder's file too"):
+        Stylizer.load(tmp_path / "encoder.safetensors")
 
 
 def test_frames_with_the_same_moments_do_not_flicker():
