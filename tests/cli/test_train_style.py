@@ -14,6 +14,7 @@ from PIL import Image
 
 from renorm.cli import main
 from renorm.evaluate import read_results
+from renorm.models import Stylizer
 from renorm.recipes import open_run
 from tests.cli.conftest import Command
 from tests.recipes.stylize.networks import files
@@ -65,7 +66,11 @@ def test_a_run_has_its_encoder_its_table_and_its_page(run: Path):
     ):
         assert words in page
     assert page.count("data:image/jpeg") == 3
-    assert open_run(run / "run").net.weight is not None
+    opened, loaded = open_run(run / "run").net, Stylizer.load(run / "run")
+    assert opened.weight is not None
+    assert all(torch.equal(a, b) for a, b in zip(opened.parameters(), loaded.parameters(), strict=True))
+    with pytest.raises(ValueError, match="has no checkpoint of a style network"):
+        Stylizer.load(run / "styles")
 
 
 def test_a_run_needs_nothing_else_to_stylize(here: Path, renorm_command: Command):

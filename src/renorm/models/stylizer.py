@@ -78,7 +78,8 @@ class Stylizer(nn.Module):
     def load(cls, encoder: str | Path, decoder: str | Path | None = None) -> Stylizer:
         """AdaIN from the files of an encoder and its decoder, see :func:`load_encoder` and :func:`load_decoder`.
 
-        Without a decoder: from one file that holds all, as ``stylizer.safetensors`` in the checkpoint of a run.
+        Without a decoder: from the folder of a run of ``renorm train-style``, or from one file that holds all, as
+        ``stylizer.safetensors`` in its checkpoint.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -86,7 +87,8 @@ class Stylizer(nn.Module):
         """
         if decoder is not None:
             return cls(load_encoder(encoder), load_decoder(decoder)).eval()
-        tensors = tensors_of(Path(encoder))
+        path = Path(encoder)
+        tensors = tensors_of(_newest(path) if path.is_dir() else path)
         if "encoder.conv1_1.weight" not in tensors or "decoder.conv1_1.weight" not in tensors:
             raise ValueError(
                 f"{encoder} holds {', '.join(list(tensors)[:3])}, ... and no decoder was given. An encoder and its decoder are "
@@ -261,6 +263,17 @@ class Stylizer(nn.Module):
             found = m if found is None else merge_moments(found, m)
         assert found is not None
         return Bank({SITE: Statistics(found.mean[0], unbiased(found)[0])}, weights=self._hash())
+
+
+def _newest(run: Path) -> Path:
+    """The file of the network in the newest checkpoint of a run."""
+    found = sorted(run.glob("checkpoint/step-*/stylizer.safetensors"))
+    if not found:
+        raise ValueError(
+            f"{run} has no checkpoint of a style network. The folder of a run of renorm train-style is needed, or an encoder's "
+            f"file with its decoder's. Name such."
+        )
+    return found[-1]
 
 
 class StyleMoments:

@@ -10,6 +10,7 @@ from typing import Any
 from renorm.data import Coding, Format, ParquetImages, Rasters, pictures
 from renorm.extras import require
 from renorm.files import staged, write_atomically
+from renorm.progress import told
 from renorm.recipes.stylize.applied import Styling, check_size
 
 QUALITY = 95
@@ -68,7 +69,7 @@ def stylize(
 
 def reporting(total: int, callback: Told) -> Iterator[int]:
     """Numbers of pictures, each told when the next is asked for."""
-    for number in range(total):
+    for number in told(range(total), "stylizing", total):
         yield number
         callback(number + 1, total)
 
