@@ -9,8 +9,6 @@ import torch
 from renorm.data import Images, load
 from renorm.recipes.classify.config import STYLIZED, Config
 
-Key = tuple[str, str]  # an image's class, and its file's name without the suffix
-
 
 def check_stored(config: Config) -> None:
     """Refuse a view of stored images that are not named, and named ones that no view shows.
@@ -77,8 +75,8 @@ def paired(images: Images, path: str) -> Images:
     return found
 
 
-def keys(images: Images) -> list[Key] | None:
-    """What tells images apart, whatever they are coded as; None where nothing does."""
+def keys(images: Images) -> list[tuple[str, str]] | None:
+    """What tells images apart, class and file name without suffix; None where nothing does."""
     if images.files is None:
         return None
     classes = [images.classes[label] if images.classes and label >= 0 else "" for label in images.labels.tolist()]
