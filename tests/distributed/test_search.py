@@ -21,11 +21,12 @@ from tests.recipes.search.test_recipe import made
 SMALL = Config(
     data="made", width=2, cells=1, norm="sandwich", epochs=1, horizon=None, batch=5, rate=0.1, mixture_rate=0.1
 )
+PATHS = replace(SMALL, method="paths", mixture_rate=Config.mixture_rate)
 CASES: dict[str, Config] = {
     "sandwich": SMALL,
     "second order": replace(SMALL, method="darts-second", norm="affine-free"),
-    "paths": replace(SMALL, method="paths", norm="conditional", statistics="condition"),
-    "paths, shared statistics": replace(SMALL, method="paths", norm="affine", statistics="shared"),
+    "paths": replace(PATHS, norm="conditional", statistics="condition"),
+    "paths, shared statistics": replace(PATHS, norm="affine", statistics="shared"),
 }
 
 
