@@ -50,6 +50,7 @@ SHARED = ("shared-statistics", "shared-affine", "clean-branch")
 MIXED = ("plain", "plain-exchange", "plain-cutmix", "plain-both")
 PATHS = ("affine-free", "affine", "conditional", "conditional-shared", "sandwich")
 MIXTURES = ("sandwich", "affine", "affine-free", "conditional")
+GENERATORS = ("conditional", "sandwich", "conditional-2x", "shared")
 CIFAR = ("--data", "{cifar10}")
 TABLED = (*CIFAR, "--table", "{table}")
 
@@ -62,6 +63,8 @@ STUDIES = (  # the order is that of worth
     Study("exchange", "cifar10-16px", MIXED, 3, 0, CIFAR),
     Study("stylize", "", ("reconstruction", "pilot-1", "pilot-3", "pilot-10"), 1, 3, ("--data", "{pictures}")),
     Study("stylize", "", ("adain", "sandwich-attached", "sandwich-detached"), 3, 3, ("--data", "{pictures}")),
+    Study("generate", "digits", GENERATORS, 5, 12),
+    Study("generate", "cifar10", ("conditional", "sandwich", "shared"), 2, 0, CIFAR),
     Study("split_claim", "cifar10-resnet20", (*SPLIT, *SHARED), 5, 144, CIFAR),
 )
 

@@ -23,9 +23,10 @@ from pathlib import Path
 
 import torch
 
+from renorm.files import write_atomically
 from renorm.recipes import Evaluation, fit, open_run, prepare, prepare_table
 from renorm.recipes.generate import Config, train_own
-from renorm.train import checkpoint
+from renorm.train import Run, checkpoint
 
 ARMS = {
     "shared": {"norm": "shared"},
@@ -85,8 +86,9 @@ def measured(folder: Path, features: Path, path: Path, device: str | None) -> No
         shutil.rmtree(features, ignore_errors=True)
         train_own(run, features)
     asked = Evaluation(banks=BANKS, features=str(features))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prepare_table("generate", run, asked, model=folder.name).compute(path)
+    table = Run(folder).results
+    prepare_table("generate", run, asked, model=folder.name).compute(table)
+    write_atomically(path, table.read_bytes())  # what each picture adds stays with the run
 
 
 if __name__ == "__main__":
