@@ -41,3 +41,4 @@ def test_nothing_is_heard_of_short_work():
 
 def test_how_far_it_is_without_a_total():
     assert str(Far("listing x", 2000, 0, 4.0)) == "listing x: 2,000, 500 images/s"
+    assert str(Far("ranking", 7, 100, 2.0, "cells")) == "ranking: 7 of 100, 3.5 cells/s, 27 s left"
