@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ def execute(document: Path) -> None:
 SIZE = 96  # of the images that timm's models say they want, so that pages are quick
 
 
-def seeded(build: Any, more: Mapping[str, Any], **instead: Any) -> Any:
+def seeded(build: Any, more: dict[str, Any], **instead: Any) -> Any:
     """``build`` with the arguments that ask for trained weights replaced, so that it needs no network, and ``more`` with them."""
 
     def built(*args: Any, **options: Any) -> Any:

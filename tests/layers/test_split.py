@@ -143,8 +143,9 @@ def test_first_and_second_derivatives(name, share, memory_format):
         with renorm.frozen_statistics(norm), renorm.route(norm, *spec):
             return torch.func.functional_call(norm, dict(zip(own, values, strict=True)), x)
 
-    assert torch.autograd.gradcheck(run, (x, *own.values()))
-    assert torch.autograd.gradgradcheck(run, (x, *own.values()), fast_mode=True)  # along random directions
+    fast = memory_format == torch.channels_last  # along random directions, as the second ones
+    assert torch.autograd.gradcheck(run, (x, *own.values()), fast_mode=fast)
+    assert torch.autograd.gradgradcheck(run, (x, *own.values()), fast_mode=True)
 
 
 @pytest.mark.usefixtures("either_side")

@@ -29,6 +29,11 @@ def page_of(run_: Record, more: tuple[Section, ...] = ()) -> str:
     return page(classify.head(run_), [*shown, *more, run.provenance(run_)])
 
 
+@pytest.fixture(scope="module")
+def usual() -> str:
+    return page_of(RUN)
+
+
 class Elements(HTMLParser):
     """The elements of a page, and whether each is closed as it was opened; identifiers, and those that are referred to."""
 
@@ -57,28 +62,28 @@ class Elements(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_needs_nothing_else():
-    text = page_of(RUN)
+def test_the_page_needs_nothing_else(usual: str):
+    text = usual
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", text)
     assert not re.search(r"@import|url\((?!#)", text)
     assert text.count("<svg") == 4
     assert summary.finding(RUN.results) in text
 
 
-def test_elements_are_closed_and_identifiers_are_unique():
-    found = Elements(page_of(RUN))
+def test_elements_are_closed_and_identifiers_are_unique(usual: str):
+    found = Elements(usual)
     assert len(found.ids) == len(set(found.ids))
     marks = {each for each in found.references if not re.fullmatch("[0-9a-f]{6}", each)}
     assert marks <= set(found.ids)
     assert all("aria-expanded" in each for each in found.buttons if each.get("class") != "copy")
 
 
-def test_the_page_is_the_same_each_time():
-    assert page_of(RUN) == page_of(RUN)
+def test_the_page_is_the_same_each_time(usual: str):
+    assert page_of(RUN) == usual
 
 
-def test_the_page_says_where_its_numbers_come_from():
-    text = page_of(RUN)
+def test_the_page_says_where_its_numbers_come_from(usual: str):
+    text = usual
     assert text.count("renorm train --seed 3 --out &lt;run&gt;") == 1
     assert text.count("renorm evaluate runs/x --adapt 32") == 1
     assert text.count("Table of seed 5, 200 images of digits") >= 2
@@ -89,10 +94,9 @@ def test_the_page_says_where_its_numbers_come_from():
     assert "The table does not say how it was made." in page_of(unknown)
 
 
-def test_words_are_explained():
-    text = page_of(RUN)
+def test_words_are_explained(usual: str):
     for word in ("bank", "branch", "site", "shift"):
-        assert f"<dt>{word}</dt><dd>" in text
+        assert f"<dt>{word}</dt><dd>" in usual
 
 
 def test_sections_without_numbers_are_left_out():
@@ -102,13 +106,13 @@ def test_sections_without_numbers_are_left_out():
     assert titles == ["Which bank for which shift", "What the images look like", "How to get this again"]
 
 
-def test_adapted_banks_are_shown_beside_what_they_were():
+def test_adapted_banks_are_shown_beside_what_they_were(usual: str):
     adapted = {("adapted@weak", *cell[1:]): a + 0.03 for cell, a in ACCURACIES.items() if cell[0] == "weak"}
     text = page_of(record("run", 3, {**ACCURACIES, **adapted}))
     assert "<h2>What adapting changes</h2>" in text
     assert ">+3.0<" in text
     assert "Adapting weak changes its accuracy by +3.0 (" in text
-    assert "What adapting changes" not in page_of(RUN)
+    assert "What adapting changes" not in usual
 
 
 def test_examples_are_inside_the_page():

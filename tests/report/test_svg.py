@@ -10,17 +10,17 @@ from renorm.report.colors import LINES
 from renorm.report.figures import distances
 from renorm.report.section import Chart
 from renorm.report.svg import svg, tell
-from tests.report.test_figures import drawn
+from tests.report.test_figures import DRAWN
 
 
 def of(figure: Figure, name: str = "x") -> str:
     return svg(Chart(name, figure, "what it shows"))
 
 
-@pytest.mark.parametrize("name", drawn())
+@pytest.mark.parametrize("name", DRAWN)
 def test_a_drawing_is_small_plain_and_the_same_each_time(name: str):
-    text = of(drawn()[name])
-    assert text == of(drawn()[name])
+    text = of(DRAWN[name]())
+    assert text == of(DRAWN[name]())
     root = ET.fromstring(text)
     assert (root.tag, root.get("role"), root.get("aria-label")) == ("svg", "img", "what it shows")
     assert "xmlns" not in text

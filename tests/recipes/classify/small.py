@@ -43,7 +43,8 @@ def recipe(**changes: Any) -> Classification:
 
 
 def start(folder: Path, resume: bool = False, callback: Callable[[Event], None] | None = None, **changes: Any) -> Run:
-    made, run = recipe(**changes), Run(folder)
+    """Ten steps over half of the images, and their run."""
+    made, run = Classification(configured(**{**CONFIG, "batch": 32, **changes}), *images(80)), Run(folder)
     if not resume:
         run.start(asdict(made.config))
     progress: Progress = train(made, run, resume=resume, callback=callback)

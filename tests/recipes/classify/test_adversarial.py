@@ -129,7 +129,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path: Any):
         if event.step == 3:
             raise KeyboardInterrupt
 
-    few: dict[str, Any] = {**ADV, "attack_steps": 1, "batch": 64, "save_every": 2}
+    few: dict[str, Any] = {**ADV, "attack_steps": 1, "save_every": 2}
     whole = small.numbers(small.start(tmp_path / "whole", **few))
     with pytest.raises(KeyboardInterrupt):
         small.start(tmp_path / "stopped", callback=stop, **few)
@@ -157,7 +157,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path: Any):
         ),
         (
             {"branches": ("clean", "advv")},
-            r"no view makes the branch 'advv': one of clean, weak, strong, adv is needed.*'adv'",
+            r"no view makes the branch 'advv': one of clean, weak, strong, adv, stylized is needed.*'adv'",
         ),
     ],
 )
@@ -201,7 +201,7 @@ def test_sandwiches_start_as_published_if_asked():
 
 
 def test_training_sandwiches(tmp_path: Any):
-    run = small.start(tmp_path, norm="sandwich", **{**ADV, "attack_steps": 1, "batch": 64})
+    run = small.start(tmp_path, norm="sandwich", **{**ADV, "attack_steps": 1})
     named = open_run(run.path)
     assert named.classifier.branches == ("clean", "adv")
     plain = named.classifier.folded("adv").eval()

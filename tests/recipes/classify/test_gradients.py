@@ -59,6 +59,6 @@ def test_of_a_run_and_its_picture(tmp_path: Path):
 
 
 def test_a_run_of_one_branch_has_none(tmp_path: Path):
-    run = small.start(tmp_path / "run", branches=("weak",), batch=32, norm="shared")
+    run = small.start(tmp_path / "run", branches=("weak",), batch=16, norm="shared")
     with pytest.raises(ValueError, match=r"trains on weak alone: .*two branches or more. Leave --gradients out"):
         gradients_of_run(run.path)

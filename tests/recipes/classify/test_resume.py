@@ -23,7 +23,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "averaged": {"ema": 0.9, "ema_images": 32},
-    "divided": {"accumulate": 3, "keep_last": True, "batch": 72, "label_smoothing": 0.1, "decay_norms": False},
+    "divided": {"accumulate": 3, "keep_last": True, "batch": 36, "label_smoothing": 0.1, "decay_norms": False},
     "shared, averaged, bf16": {"norm": "shared", "ema": 0.8, "ema_images": 32, "precision": "bf16"},
     "fp16": {"precision": "fp16"},
     "channels_last": {"memory_format": "channels_last", "share": ("affine",)},

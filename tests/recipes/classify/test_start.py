@@ -39,7 +39,7 @@ def test_a_plain_file_starts_every_branch(plain: Path):
 def test_the_weights_of_a_run_start_the_same_branches_and_bring_their_normalization(tmp_path: Path):
     run = small.start(tmp_path / "run", epochs=2)
     (file,) = run.checkpoint.glob("*/model.safetensors")
-    images = small.images()[0]
+    images = small.images(80)[0]
     other = type(images)(images.name, images.pixels, images.labels, images.classes)
     assert other.mean != images.mean
     config = configured(**{**small.CONFIG, "weights": str(file)})
