@@ -56,7 +56,7 @@ def outputs(
 
 def _output(classifier: Classifier, choice: Choice, x: Tensor) -> Tensor:
     with choice.used(classifier.model):
-        return classifier.model(x).float().cpu()
+        return classifier.answer(x).cpu()
 
 
 def logits(

@@ -63,6 +63,7 @@ def write_program(
     classifier, described = named.classifier, input_of(named, normalize)
     size = described["shape"][-1]
     pixels = torch.rand(ROWS, 3, size, size, generator=torch.Generator().manual_seed(0))
+    classifier.check_takes(pixels)
     model = Normalized(plain, classifier.mean, classifier.std) if normalize else plain
     file = write(model, path, pixels if normalize else classifier.normalize(pixels), about={**about, **described})
     return ExportedRun(file, f"float32 images (batch, 3, {size}, {size}): {described['input']}", described)

@@ -73,10 +73,16 @@ class NamedModel:
         return Preprocessing(square(self.classifier.size), mean, std, "its checkpoint" if self.about else "")
 
     def images(self, source: str, split: str = "test", **options: Any) -> Images:
-        """Images as the model wants them, of a split, or all of data without any; options as of :func:`renorm.data.load`."""
+        """Images as the model wants them, of a split, or all of data without any; options as of :func:`renorm.data.load`.
+
+        Raises:
+            ValueError: There are none, or the model fails on them.
+        """
         download = source in CIFAR and (self.download or self.config.source.download)
         part = split if splits_of(source) else None
-        return load(source, part, model=self.preprocessing, download=download, **options)
+        images = load(source, part, model=self.preprocessing, download=download, **options)
+        self.classifier.check_takes(images.batch(range(min(2, len(images))))[0])
+        return images
 
     def branch(self, name: str | None) -> str | None:
         """The branch meant by a name, or by none if there is no choice.

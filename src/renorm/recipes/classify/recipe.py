@@ -82,6 +82,8 @@ class Classification(Recipe):
         torch.manual_seed(config.seed)
         with self.processes.main_first() if config.network.weights == PRETRAINED else nullcontext():
             start = begin(config, images)
+        with torch.random.fork_rng(devices=[]):
+            Classifier(start.model, start.mean, start.std, branches_of(start.model)).check(images)
         together = config.network.sync_bn and self.processes.count > 1
         self.model = synchronized(start.model) if together else start.model
         layout: Any = {"memory_format": config.layout}
