@@ -65,6 +65,22 @@ def test_the_table_has_banks_real_images_and_a_page_with_sheets(
     assert re.search(r"agreement\[\S+ \S+ n=40\] +0\.\d+ ", compared.out), compared.out + compared.err
 
 
+def test_measured_statistics_are_a_file_that_pictures_are_made_with(
+    renorm_command: Command, generator: Path, tmp_path: Path
+):
+    bank = tmp_path / "b.safetensors"
+    result = renorm_command("recalibrate", generator, "--num-images", "60", "--seed", "3", "--bank", bank)
+    assert result.status == 0, result.err
+    assert "measured on 60 pictures of noise, seed 3" in result.out
+    shown = renorm_command("show", bank)
+    assert re.search(r"images +60", shown.out)
+    made = renorm_command("sample", generator, "--bank", bank, "--out", tmp_path / "s.png")
+    assert "those in" in made.out
+    table = renorm_command("export", generator, "--branch", "3", "--bank", bank, "--out", tmp_path / "three.pt2")
+    assert table.status == 0, table.err
+    assert "takes float32 noise (batch, 4) of a standard normal distribution" in table.out
+
+
 @pytest.mark.parametrize(("name", "options"), [("s.png", []), ("s.parquet", ["--num", "6"]), ("s", ["--num", "6"])])
 def test_samples_are_a_sheet_a_table_or_a_folder(
     renorm_command: Command, generator: Path, tmp_path: Path, name: str, options: list[str]
@@ -110,6 +126,13 @@ def test_the_same_seed_is_the_same_noise_for_one_class_as_for_all(
         (["evaluate", "{run}", "--banks", "best"], r"no bank 'best': running, recalibrated, .* Name one"),
         (["evaluate", "{run}", "--num-images", "4"], r"4 images of digits on each side: 20 or more .* --num-images"),
         (["evaluate", "{run}", "--shifts", "fog"], r"--shifts with a run of the recipe 'generate'"),
+        (
+            ["recalibrate", "{run}", "--images", "digits", "--bank", "b.safetensors"],
+            r"--images with .* Leave out all but",
+        ),
+        (["recalibrate", "{run}", "--bank", "b.safetensors", "--num-images", "4"], r"statistics of 4 pictures of 10"),
+        (["recalibrate", "{classifier}", "--bank", "b.safetensors"], r"nothing to measure .* Add --images"),
+        (["export", "{run}", "--out", "o.pt2"], r"no class given: .* Name it: --branch 0"),
         (["evaluate", "{classifier}", "--features", "own"], r"--features with a run of the recipe 'classify'"),
         (
             ["train-generator", "--data", "digits", "--size", "20", "--out", "o"],

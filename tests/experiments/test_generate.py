@@ -24,7 +24,7 @@ def test_an_arm_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr(study, "train_own", lambda run, folder: None)
     monkeypatch.setattr(
         "renorm.recipes.generate.score.space_of",
-        lambda run, name, say: Space("shown 0", Classifier(net, (0.5,) * 3, (0.5,) * 3, classes=digits, size=8), True),
+        lambda run, name: Space("shown 0", Classifier(net, (0.5,) * 3, (0.5,) * 3, classes=digits, size=8), True),
     )
     monkeypatch.setitem(study.SETTINGS, "digits", replace(study.SETTINGS["digits"], **TINY))
     given = ["study.py", "digits", str(tmp_path / "runs"), "--out", str(tmp_path / "results"), "--steps", "2"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Recalibrate(Subcommand):
     """Measure the population statistics of images, for weights that have changed or another domain, and keep them.
 
+    A generator is measured on what it makes of noise, of all its classes in turn: it takes no images.
+
     Args:
         model: Folder of a run, a file that renorm wrote, or a model's name (timm:NAME, torchvision:NAME, resnet20, ...).
         images: Folder of images, Parquet file or folder, or digits; labels are not used.
@@ -35,7 +37,7 @@ class Recalibrate(Subcommand):
     """
 
     model: Positional[str]
-    images: str
+    images: str | None = None
     skip_damaged: bool = False
     split: str = "train"
     num_images: int = 2048
@@ -51,10 +53,18 @@ class Recalibrate(Subcommand):
         from renorm.banks import Bank, recalibrate_
         from renorm.cli.written import write_folded
         from renorm.evaluate import TrainingImages
+        from renorm.recipes import USUAL
         from renorm.report import bars
 
         if not (self.bank or self.fold):
             raise ValueError("nothing to write: the measured statistics need a place. Add --bank FILE or --fold FILE.")
+        if self.source.recipe(self.model) != USUAL:
+            self.of_samples(console)
+            return
+        if self.images is None:
+            raise ValueError(
+                f"nothing to measure {self.model} on: images are needed. Add --images, a folder, a Parquet file or digits."
+            )
         named = self.source.open(self.model, self.common.device, tracked=True)
         branch, model = named.branch(self.branch), named.classifier.model
         images = named.images(self.images, self.split, labels=False, skip_damaged=self.skip_damaged)
@@ -71,3 +81,35 @@ class Recalibrate(Subcommand):
             console.done("bank", self.bank)
         if self.fold:
             write_folded(named, branch, self.fold, console)
+
+    def of_samples(self, console: Console) -> None:
+        """Measure what a run makes itself.
+
+        Raises:
+            ValueError: If its recipe makes nothing to measure on, or an option is for images.
+        """
+        from renorm.recipes import RECIPES, option
+        from renorm.report import bars
+
+        recipe = self.source.recipe(self.model)
+        measure = RECIPES[recipe].measure
+        if measure is None:
+            self.source.open(self.model, self.common.device)  # which says that a classifier is needed
+            return
+        usual = {each.name: each.default for each in fields(self)}
+        asked = ("images", "skip_damaged", "split", "passes", "branch", "fold")
+        if others := [name for name in asked if getattr(self, name) != usual[name]]:
+            raise ValueError(
+                f"{', '.join(option(name, True) for name in others)} with {self.model}, a run of the recipe {recipe!r}: it is "
+                f"measured on what it makes, for a file. Leave out all but --num-images, --seed and --bank."
+            )
+        assert self.bank is not None
+        _, opened = self.source.open_any(self.model, self.common.device)
+        after = measure(opened, self.num_images, self.seed)
+        before = next(iter(opened.banks().values()))
+        distances = before.distance(after)
+        console.show(bars.distances(distances))
+        console.say(f"measured on {after.data}")
+        console.found(images=after.samples, distances=distances, distance=bars.together(distances.values()))
+        after.save(self.bank)
+        console.done("bank", self.bank)

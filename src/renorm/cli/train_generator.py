@@ -44,8 +44,10 @@ class TrainGenerator(Subcommand):
         if self.resume:
             config = self.started(folder, console)
         recipe = trained(config, folder, console, tell, resume=self.resume, device=self.common.device)
-        if self.table_images and recipe.processes.main:
+        if self.table_images and recipe.processes.count == 1:
             table(recipe, folder, self.table_images, console)
+        elif self.table_images:
+            console.say(f"evaluate it by one process: renorm evaluate {folder}")
         recipe.processes.leave()
 
     def started(self, folder: Path, console: Console) -> Config:

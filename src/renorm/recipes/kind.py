@@ -54,6 +54,7 @@ class Kind(NamedTuple):
         exports: Names of the options of :class:`Exporting` that its runs have.
         export: Writes what :attr:`open` gave, by an :class:`Exporting` of such options, to a path as a program whose file says
             what it is given ``about`` itself; None where runs cannot be exported.
+        measure: Measures the statistics of what :attr:`open` gave on so many samples of a seed, where it makes them itself.
     """
 
     config: type[Any]
@@ -66,6 +67,7 @@ class Kind(NamedTuple):
     evaluate: Callable[..., PreparedTable]
     exports: tuple[str, ...] = ()
     export: Callable[[Any, Exporting, Path, Mapping[str, Any]], ExportedRun] | None = None
+    measure: Callable[[Any, int, int], Bank] | None = None
 
 
 class Recipes(Mapping[str, Kind]):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renorm.evaluate import fingerprint
 from renorm.models import Classifier
+from renorm.notice import notice
 from renorm.recipes.generate.opened import GeneratorRun
 from renorm.train import Run
 
@@ -74,17 +75,16 @@ def last_linear(model: nn.Module) -> nn.Linear:
     return found[-1]
 
 
-def space_of(run: GeneratorRun, name: str = OWN, say: Callable[[str], None] = lambda text: None) -> Space:
+def space_of(run: GeneratorRun, name: str = OWN) -> Space:
     """The space of a name.
 
     Args:
         run: Whose pictures are looked at.
         name: ``own``, a small classifier trained on the run's images and kept in its folder; ``efficientnet-lite0``; the folder
             of a classifier's run; or a model of timm or torchvision.
-        say: Told what takes its time.
 
     Raises:
-        ValueError: If there is no such network.
+        ValueError: If there is no such network, or several processes would train one.
     """
     if name == SAMPLE:
         from renorm.models import load_sample
@@ -96,7 +96,7 @@ def space_of(run: GeneratorRun, name: str = OWN, say: Callable[[str], None] = la
     if name == OWN:
         own = run.path / "features"
         if not (own / "checkpoint").exists():
-            train_own(run, own, say)
+            train_own(run, own)
         return _space(NETWORK, open_run(own, str(run.device)).classifier, run)
     if (Path(name) / "config.json").exists():
         named = open_run(Path(name), str(run.device))
@@ -109,15 +109,20 @@ def _space(name: str, classifier: Classifier, run: GeneratorRun) -> Space:
     return Space(f"{name} {fingerprint(model)[:6]}", classifier, tuple(classifier.classes) == run.classes)
 
 
-def train_own(run: GeneratorRun, folder: Path, say: Callable[[str], None] = lambda text: None) -> Run:
+def train_own(run: GeneratorRun, folder: Path) -> Run:
     """Train the run's own features into a folder: the same for all runs on the same images."""
     from renorm.data import load
     from renorm.recipes.classify import configured
     from renorm.recipes.runs import fit, prepare
 
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        raise ValueError(
+            f"no features in {folder} and {dist.get_world_size()} processes: one trains them. Evaluate once by a single process, "
+            "or name a network by --features."
+        )
     config, size = run.config, run.model.size
     epochs = max(4, SHOWN // len(load(config.data, size=size)))
-    say(f"training {NETWORK} on {config.data} for the run's own features, {epochs} epochs, into {folder}")
+    notice(f"training {NETWORK} on {config.data} for the run's own features, {epochs} epochs, into {folder}")
     asked = configured(
         model=NETWORK, data=config.data, size=size, branches=("weak",), norm="shared", epochs=epochs, table_images=0
     )

@@ -10,6 +10,7 @@ from renorm.recipes.generate.config import Config
 from renorm.recipes.generate.exported import export
 from renorm.recipes.generate.opened import open_run, read
 from renorm.recipes.generate.recipe import Generation
+from renorm.recipes.generate.sample import measured
 from renorm.recipes.generate.score import prepare
 from renorm.recipes.kind import Kind
 
@@ -30,4 +31,4 @@ def show(record: Record) -> tuple[Head, list[Section]]:
 
 
 ASKS = ("banks", "num_images", "seed", "features")
-KIND = Kind(Config, read, Generation, open_run, options, show, ASKS, prepare, ("branch", "bank"), export)
+KIND = Kind(Config, read, Generation, open_run, options, show, ASKS, prepare, ("branch", "bank"), export, measured)

@@ -15,7 +15,7 @@ from renorm.recipes.generate.network import calling, made_by
 from renorm.recipes.generate.opened import RECALIBRATED, RUNNING, GeneratorRun
 from renorm.seeds import stable_seed
 
-BATCH, TRUNCATED = "batch", "truncated"
+BATCH, TRUNCATED, FILE = "batch", "truncated", ".safetensors"
 ROWS = 128  # pictures made at once
 MADE = {
     RUNNING: "the statistics that training left, of the training weights",
@@ -30,7 +30,7 @@ class Way:
     """How pictures are made.
 
     Args:
-        name: ``running``, ``recalibrated``, ``batch:N`` or ``truncated:T``.
+        name: ``running``, ``recalibrated``, ``batch:N``, ``truncated:T``, or a bank file.
         batch: Pictures that are normalized by their own statistics together; 0 uses a bank.
         limit: What no number of noise exceeds.
     """
@@ -43,7 +43,7 @@ class Way:
     def made(self) -> str:
         """In words."""
         kind, _, value = self.name.partition(":")
-        return MADE[kind].format(value)
+        return MADE[kind].format(value) if kind in MADE else f"those in {self.name}"
 
 
 def way_of(name: str) -> Way:
@@ -63,9 +63,11 @@ def way_of(name: str) -> Way:
         return Way(name, batch=int(value))
     if kind == TRUNCATED and _positive(value):
         return Way(name, limit=float(value))
+    if name.endswith(FILE):
+        return Way(name)
     raise ValueError(
-        f"no bank {name!r}: {RUNNING}, {RECALIBRATED}, {BATCH}:N of two pictures or more, or {TRUNCATED}:T of a positive number "
-        f"is needed. Name one, say {BATCH}:64 or {TRUNCATED}:0.7."
+        f"no bank {name!r}: {RUNNING}, {RECALIBRATED}, {BATCH}:N of two pictures or more, or {TRUNCATED}:T of a positive number, "
+        f"or a bank file is needed. Name one, say {BATCH}:64 or {TRUNCATED}:0.7."
     )
 
 
@@ -154,18 +156,33 @@ def _place(labels: Tensor, label: int, batch: int, num_classes: int) -> tuple[Te
 
 
 def bank_of(run: GeneratorRun, way: Way) -> Bank:
-    """The statistics of a way: those of the checkpoint, or measured on noise and labels of its own.
-
-    The measuring is by as many pictures as the run was measured on.
-    """
+    """The statistics of a way: those of the checkpoint, of a file, or measured on as many pictures as the run was measured on."""
     if way.name in run.stored:
         return run.stored[way.name]
-    count = max(2, run.config.measured)
-    z = noise(count, run.config.latent, stable_seed(run.config.seed, "measuring"), way.limit).to(run.device)
+    if way.name.endswith(FILE):
+        return Bank.load(way.name).check_complete()
+    return measured(
+        run, max(run.config.measured, 2 * len(run.classes)), stable_seed(run.config.seed, "measuring"), way.limit
+    )
+
+
+def measured(run: GeneratorRun, count: int, seed: int = 0, limit: float | None = None) -> Bank:
+    """Statistics of pictures of all classes in turn, each batch under its labels.
+
+    Raises:
+        ValueError: If there are fewer than two pictures of a class.
+    """
+    if count < 2 * len(run.classes):
+        raise ValueError(
+            f"statistics of {count} pictures of {len(run.classes)} classes: two of each class at least are needed. Measure on "
+            f"more: --num-images."
+        )
+    z = noise(count, run.config.latent, seed, limit).to(run.device)
     labels = in_turn(range(len(run.classes)), count).to(run.device)
     size = max(2, run.config.generated)
     batches = [part for part in zip(z.split(size), labels.split(size), strict=True) if len(part[0]) > 1]
-    return measure(run.model, batches, **calling(run.model))
+    within = f" within ±{limit:g}" if limit else ""
+    return measure(run.model, batches, data=f"{count:,} pictures of noise{within}, seed {seed}", **calling(run.model))
 
 
 def pixels(pictures: Tensor) -> Tensor:

@@ -39,8 +39,7 @@ def prepare(run: GeneratorRun, asked: Evaluation, *, model: str = "", command: s
     names = asked.banks or _usual(run)
     ways = {name: way_of(name) for name in names if name != REAL}
     real = real_images(run, asked.num_images or USUAL_IMAGES, asked.seed)
-    notes: list[str] = []
-    space = space_of(run, asked.features or OWN, notes.append)
+    space = space_of(run, asked.features or OWN)
     count = len(real.reference)
     made = {name: ways[name].made if name in ways else FLOOR for name in names}
     protocol = Protocol(
@@ -54,9 +53,7 @@ def prepare(run: GeneratorRun, asked: Evaluation, *, model: str = "", command: s
         versions=versions(run.device),
         command=command,
     )
-    notes.append(
-        f"{count:,} pictures of each bank, classes in turn, and as many of {real.reference.name}; {space.name}"
-    )
+    note = f"{count:,} pictures of each bank, classes in turn, and as many of {real.reference.name}; {space.name}"
     reference = space(real.reference.batch(range(count))[0])
     labels = in_turn(range(len(run.classes)), count)
 
@@ -68,7 +65,7 @@ def prepare(run: GeneratorRun, asked: Evaluation, *, model: str = "", command: s
             write_atomically(sheet_of(run.path, bank), png(by_class(pixels, labels)))
         return numbers(space, reference, space(pixels), own, asked.seed)
 
-    return MeasuredTable(protocol, measured, GENERATED, notes=notes)
+    return MeasuredTable(protocol, measured, GENERATED, notes=[note])
 
 
 def _usual(run: GeneratorRun) -> tuple[str, ...]:
