@@ -63,7 +63,8 @@ class Evaluation:
         train: Training images, which clean@ banks are measured on; a run knows its own.
         banks: Branches, statistics of a view through a branch's affine (clean@BRANCH, weak@BRANCH), mixtures such as
             weak:0.7+strong:0.3, or bank files; by default all branches, clean@ for each, and the even mixture of two. A
-            model without branches has the bank source.
+            model without branches has the bank source. Of a generator: real, recalibrated, running, batch:N, truncated:T and
+            bank files; by default the first three, batch:64 and truncated:1.
         shifts: clean, weak, strong; quick (4 corruptions), standard (15), held-out (4), corruptions (19) or a corruption's
             name, perhaps with a severity (contrast:3, standard:5); an attack, fgsm, pgd:20 (20 steps), autoattack or
             torchattacks:NAME; domains, or the name of a domain of the data; a folder of shifted images (CIFAR-10-C, ImageNet-C,
@@ -72,7 +73,8 @@ class Evaluation:
         scale: Whose severities: those published for images of 32, 64 or 224 pixels; by default the nearest to the images.
         rounding: What becomes of corrupted pixels: 8-bit rounds them as published files are; none keeps them as computed;
             jpeg also codes them, as ImageNet-C is.
-        num_images: Evaluate on so many test images, drawn with the seed; 0 for all.
+        num_images: Evaluate on so many test images, drawn with the seed; 0 for all. Of a generator so many pictures and real
+            images, as far as there are; 0 for 2,000.
         adapt: Also evaluate banks adapted to each shift from so many of its images; 0 for none.
         prior: How many images the source bank counts for when adapting; auto, the default, reads it off the images of each
             shift, and keeps the source where what they show may be chance.

@@ -142,3 +142,27 @@ def test_what_cannot_be_generated_is_refused():
         match=r"the loss became nan at .* Lower --rate and --critic-rate, or train with --precision no",
     ):
         recipe.step(next(iter(recipe.batches(0, 0))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "--steps 0: 1 or more is needed. Change it"),
+        ({"rate": 0.0}, "--rate 0.0: a positive number is needed"),
+        ({"average": 1.0}, "--average 1.0: 0 or more, below 1 is needed"),
+        ({"save_every": -1}, "--save-every -1: 0 or more is needed"),
+        ({"steps": 5}, "--steps 5 with --each 2: records are of equal length. Make one a multiple"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        game(**changes)
+
+
+def test_a_training_shorter_than_a_record_is_one_record():
+    assert game(steps=1, each=500).plan.total == 1
+    oblong = replace(made(), pixels=torch.zeros(10, 3, 16, 32, dtype=torch.uint8))
+    with pytest.raises(
+        ValueError, match=r"images of 16 x 32 pixels: generators make squares. Give a size, as --size 32"
+    ):
+        Generation(SMALL, oblong, device="cpu")

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar, Literal
 
+from renorm.recipes.options import option
+
+COUNTS = ("size", "width", "critic_width", "latent", "steps", "each", "batch", "generated", "critic_steps", "measured")
+RATES = ("rate", "critic_rate", "table_factor")
+SHARES = ("momentum", "squares", "average")
+NOT_NEGATIVE = ("average_from", "save_every")
 Norm = Literal["shared", "conditional", "sandwich"]
 
 
@@ -71,3 +79,28 @@ class Config:
     sync_bn: bool = False
     trackers: tuple[str, ...] = ()
     seed: int = 0
+
+    def check(self) -> None:
+        """Refuse numbers that mean nothing, before anything is read.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        ranges = {
+            COUNTS: (1, inf, "1 or more"),
+            NOT_NEGATIVE: (0, inf, "0 or more"),
+            SHARES: (0, 1, "0 or more, below 1"),
+        }
+        for names, (low, high, words) in ranges.items():
+            self._check(names, lambda value, low=low, high=high: low <= value < high, words)
+        self._check(RATES, lambda value: 0 < value < inf, "a positive number")
+        if self.steps > self.each and self.steps % self.each:
+            raise ValueError(
+                f"--steps {self.steps} with --each {self.each}: records are of equal length. Make one a multiple of the other."
+            )
+
+    def _check(self, names: tuple[str, ...], fits: Callable[[float], bool], words: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not fits(value):
+                raise ValueError(f"{option(name, True)} {value}: {words} is needed. Change it, or leave it out.")

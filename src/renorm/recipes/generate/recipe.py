@@ -57,6 +57,7 @@ class Generation(Recipe):
     """
 
     def __init__(self, config: Config, images: Images | None = None, *, device: str | None = None) -> None:
+        config.check()
         self.config, self.processes = config, join(device)
         self.images = load(config.data, size=config.size) if images is None else images
         self._check()
@@ -76,7 +77,8 @@ class Generation(Recipe):
         }
         self.optimizers = optimizers(self.generator, self.critic, config)
         self.average = Average(self.generator, config.average) if config.average else None
-        self.plan = Plan(-(-config.steps // config.each), config.each, config.save_every, config.trackers)
+        each = min(config.each, config.steps)
+        self.plan = Plan(config.steps // each, each, config.save_every, config.trackers)
 
     @property
     def format(self) -> torch.memory_format:
@@ -89,6 +91,11 @@ class Generation(Recipe):
             raise ValueError(
                 f"{self.images.name} has {classes} classes and {int((labels < 0).sum())} images without one. A conditional "
                 f"generator needs two classes at least, and the class of each image. Use labelled images."
+            )
+        height, width = self.images[0][0].shape[-2:]
+        if height != width:
+            raise ValueError(
+                f"{self.images.name} has images of {height} x {width} pixels: generators make squares. Give a size, as --size 32."
             )
         config, count = self.config, self.processes.count
         if count > 1 and not config.sync_bn:
