@@ -9,8 +9,18 @@ import pytest
 from renorm.attacks import BETA, Ball, Mode
 from renorm.data import Crop, Policy
 from renorm.recipes import config_of
-from renorm.recipes.classify import Attacking, Averaging, Config, Exchange, MixOptions, Options, configured, options_of
-from renorm.recipes.classify import config as groups
+from renorm.recipes.classify import (
+    Attacking,
+    Averaging,
+    Config,
+    Exchange,
+    MixOptions,
+    Options,
+    attacking,
+    configured,
+    groups,
+    options_of,
+)
 from renorm.recipes.classify.flat import leaves
 
 OTHERS: dict[str, Any] = {  # of every option a value that is not the default
@@ -144,8 +154,8 @@ def test_values_are_those_of_the_features():
     pairs = [
         (groups.StrongPolicy, Policy),
         (groups.CropName, Crop),
-        (groups.AttackBall, Ball),
-        (groups.AttackMode, Mode),
+        (attacking.AttackBall, Ball),
+        (attacking.AttackMode, Mode),
     ]
     assert [set(get_args(a)) for a, _ in pairs] == [set(get_args(b)) for _, b in pairs]
     assert Attacking().trades_beta == BETA

@@ -6,25 +6,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from renorm.recipes.classify import score
     from renorm.recipes.classify.adversarial import attack_in_words
+    from renorm.recipes.classify.attacking import Attacking
     from renorm.recipes.classify.checks import check
-    from renorm.recipes.classify.config import (
-        Attacking,
-        Augmentation,
-        Averaging,
-        Computing,
-        Config,
-        DataSource,
-        Exchange,
-        ImageMix,
-        MixOptions,
-        Network,
-        Optimization,
-        Writing,
-    )
+    from renorm.recipes.classify.config import Config
     from renorm.recipes.classify.curve import CurveOptions, PreparedCurve, draw_curve, prepare_curve
     from renorm.recipes.classify.files import write_plain, write_program
     from renorm.recipes.classify.flat import Options, configured, options_of
     from renorm.recipes.classify.gradients import gradients_of_run
+    from renorm.recipes.classify.groups import (
+        Augmentation,
+        Averaging,
+        Computing,
+        DataSource,
+        Network,
+        Optimization,
+        Writing,
+    )
+    from renorm.recipes.classify.mix_options import Exchange, ImageMix, MixOptions
     from renorm.recipes.classify.paths import located
     from renorm.recipes.classify.recipe import Classification, read
     from renorm.recipes.classify.resume import resumed
@@ -68,22 +66,22 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Attacking": "config",
-    "Augmentation": "config",
-    "Averaging": "config",
+    "Attacking": "attacking",
+    "Augmentation": "groups",
+    "Averaging": "groups",
     "Classification": "recipe",
-    "Computing": "config",
+    "Computing": "groups",
     "Config": "config",
     "CurveOptions": "curve",
-    "DataSource": "config",
-    "Exchange": "config",
-    "ImageMix": "config",
-    "MixOptions": "config",
-    "Network": "config",
-    "Optimization": "config",
+    "DataSource": "groups",
+    "Exchange": "mix_options",
+    "ImageMix": "mix_options",
+    "MixOptions": "mix_options",
+    "Network": "groups",
+    "Optimization": "groups",
     "Options": "flat",
     "PreparedCurve": "curve",
-    "Writing": "config",
+    "Writing": "groups",
     "attack_in_words": "adversarial",
     "build": "start",
     "check": "checks",

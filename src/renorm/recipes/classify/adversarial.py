@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from renorm.attacks import Attack, divergence, radius, search_apart
 from renorm.models import Classifier
-from renorm.recipes.classify.config import VIEW, Attacking
+from renorm.recipes.classify.attacking import Attacking
+from renorm.recipes.classify.config import VIEW
 from renorm.recipes.options import option
 from renorm.seeds import stable_seed
 from renorm.train import Key, autocast

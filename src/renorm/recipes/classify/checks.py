@@ -7,8 +7,9 @@ from typing import get_args
 from renorm.data import VIEWS as DATA_VIEWS
 from renorm.data import Images
 from renorm.recipes.classify.adversarial import check_attack
-from renorm.recipes.classify.config import PRETRAINED, STYLIZED, VIEW, Averaging, Config, Precision
+from renorm.recipes.classify.config import PRETRAINED, STYLIZED, VIEW, Config
 from renorm.recipes.classify.domains import check_domains
+from renorm.recipes.classify.groups import Averaging, Precision
 from renorm.recipes.classify.mixing import check_mix, check_partners
 from renorm.recipes.classify.stored import check_stored
 from renorm.routing import check_names

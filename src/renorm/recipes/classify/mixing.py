@@ -15,7 +15,8 @@ from renorm.recipes.options import option
 from renorm.seeds import stable_seed
 
 if TYPE_CHECKING:
-    from renorm.recipes.classify.config import Config, Exchange, ImageMix, MixOptions
+    from renorm.recipes.classify.config import Config
+    from renorm.recipes.classify.mix_options import Exchange, ImageMix, MixOptions
 
 Stacking = tuple[str, ...] | Mapping[str, int]  # interleaved branches, or blocks of them
 
