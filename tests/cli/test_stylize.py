@@ -89,6 +89,8 @@ def test_a_large_picture_in_tiles_is_the_whole(say: Say, tmp_path: Path, monkeyp
     assert say("--content", content, "--style", painting, "--out", "tiled.png", "--memory", "0.0024").status == 0
     assert sides == [72]
     assert_close(pixels(tmp_path / "tiled.png"), pixels(tmp_path / "whole.png"), rtol=0, atol=1)
+    masked = ("--masks", content, "--memory", "0.0024", "--out", "masked.png")
+    assert "a.png: masks were given, and it takes more" in say("--content", content, "--style", painting, *masked).err
     result = say("--content", content, "--style", painting, "--out", "none.png", "--memory", "0.001")
     assert "a.png: 0.001 GB of memory were allowed. The smallest tiles need 0.0021. Allow as much" in result.err
 

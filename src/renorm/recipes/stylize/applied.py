@@ -47,7 +47,8 @@ class Styling:
         x = picture.pixels[None].to(next(self.net.parameters()).device) / 255
         style = self._style(x, number)
         try:
-            tile = None if self.masks else self.net.tile(x.shape[-2:], self.manner.memory)
+            tile = self.net.tile(x.shape[-2:], self.manner.memory)
+            check_whole(tile, self.masks, self.manner.memory)
             if tile is None:
                 y = self.net(x, style, self.manner.alpha, self.own)
             else:
@@ -101,6 +102,19 @@ def read_mask(path: object) -> Tensor:
     """A picture's brightness in 0..1, ``(H, W)``."""
     picture = pictures(str(path))[0]
     return picture.pixels.float().mean(0) / 255
+
+
+def check_whole(tile: int | None, masks: Sequence[Tensor], memory: float) -> None:
+    """Refuse masks of a picture that is computed in tiles.
+
+    Raises:
+        ValueError: If so.
+    """
+    if tile is not None and masks:
+        raise ValueError(
+            f"masks were given, and it takes more than the {memory:g} GB that are allowed. Regions are computed of whole "
+            f"pictures alone. Allow more by --memory, or scale it."
+        )
 
 
 def check_size(name: str, sides: Sequence[int]) -> None:
