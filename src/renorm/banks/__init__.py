@@ -36,6 +36,7 @@ from renorm.banks.sites import (
     unwrap,
     versions,
 )
+from renorm.banks.transfer import transfer
 
 __all__ = [
     "Bank",
@@ -77,6 +78,7 @@ __all__ = [
     "site_tensors",
     "source_weight",
     "tracked",
+    "transfer",
     "unreached",
     "unwrap",
     "using",

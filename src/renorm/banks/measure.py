@@ -16,6 +16,7 @@ from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_
 from renorm.banks.observe import Forward, call, observed, unreached
 from renorm.banks.sites import Branch, SiteTensors, named_sites, resolve, site_tensors
+from renorm.banks.transfer import transfer
 from renorm.functional import Moments, batch_moments, merge, unbiased
 from renorm.routing import Spec
 from renorm.routing import route as open_route
@@ -113,6 +114,7 @@ def recalibrate_(
     batches: Iterable[Any],
     branch: Branch = None,
     *,
+    original: nn.Module | None = None,
     passes: int = 1,
     route: Routing | None = None,
     group: Group = None,
@@ -122,13 +124,28 @@ def recalibrate_(
 ) -> Installation:
     """:func:`measure` the statistics of a branch over data and install them, for weights that have changed or were averaged.
 
+    With the original at hand the statistics are its own, moved by what the batches show of the change (:func:`transfer`): then
+    what the batches are unlike the images of training costs nothing.
+
     Sites that no batch reaches keep theirs bit for bit; the result lists them as ``unreached`` and has ``undo()``. An error half
     way leaves the model as it was.
+
+    Args:
+        original: the model before its weights changed, in place of a measurement alone; it is left as it is.
+
+    Raises:
+        ValueError: what :func:`measure` refuses; an original with other sites; batches that can be read only once.
     """
     branch = resolve(model, branch)
+    if original is not None and iter(batches) is batches:
+        raise ValueError("an iterator was given for two models. It can be read once. Pass a list or a DataLoader.")
     with exclusive(model):
         how: Any = {"passes": passes, "route": route, "group": group, "forward": forward, "samples": samples}
-        return install_(model, measure(model, batches, branch, **how, strict=strict), branch)
+        found = measure(model, batches, branch, **how, strict=strict)
+        if original is not None:
+            source = Bank.of(original, branch)
+            found = transfer(source, measure(original, batches, branch, **how, strict=strict), found)
+        return install_(model, found, branch)
 
 
 def _check_route(model: nn.Module, branch: Branch, route: Routing | None) -> None:

@@ -10,6 +10,7 @@ from renorm.metrics.intervals import Interval, bootstrap, bootstrap_columns, ove
 from renorm.metrics.kid import kid, kid_parts
 from renorm.metrics.neighbours import Neighbours, neighbours
 from renorm.metrics.ranking import RankAgreement, better_third, kendall, rank_agreement, rank_difference, spearman
+from renorm.metrics.signal import signal_to_noise
 
 __all__ = [
     "ALEXNET",
@@ -43,5 +44,6 @@ __all__ = [
     "rank_difference",
     "relative_corruption_error",
     "scores",
+    "signal_to_noise",
     "spearman",
 ]
