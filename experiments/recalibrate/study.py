@@ -1,6 +1,6 @@
 """Does measuring statistics again repair a network whose weights were changed after training? No training, no labels.
 
-    python experiments/recalibrate/study.py resnet20 --data DATA     # prints results/resnet20.md's rows as they are made
+    python experiments/recalibrate/study.py resnet20 --data DATA     # goes on where it was stopped
     python experiments/recalibrate/study.py lite0 --data DATA
 
 DATA has `cifar10`, `imagenet/photos.parquet` and `weights/cifar10-resnet20.safetensors`. The ResNet-20, trained on CIFAR-10
@@ -74,7 +74,7 @@ def lite0(data: Path) -> Material:
     return Material(model, list(x.split(50)), list(judged.normalized().split(50)), judged.labels)
 
 
-def weights_of(model: nn.Module) -> Iterator[nn.Module]:
+def weights_of(model: nn.Module) -> Iterator[Any]:
     return (m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
 
 
@@ -124,31 +124,34 @@ def tuned(given: Material, seed: int, average: AveragedModel | None = None) -> n
     return model.eval()
 
 
-def soup(given: Material) -> nn.Module:
-    """The mean of two fine-tuned networks, statistics too, as state dicts are averaged."""
+def soup(given: Material) -> tuple[nn.Module, nn.Module]:
+    """The mean of two fine-tuned networks, statistics too, as state dicts are averaged; and the first of them."""
     first, second = (tuned(given, seed) for seed in (1, 2))
+    original = copy.deepcopy(first)
     mixed = {k: (v + second.state_dict()[k]) / 2 if v.is_floating_point() else v for k, v in first.state_dict().items()}
     first.load_state_dict(mixed)
-    return first
+    return first, original
 
 
-def averaged(decay: float | None) -> Callable[[Material], nn.Module]:
-    """An EMA or, without a decay, SWA of a fine-tuning; statistics are those of the last step."""
+def averaged(decay: float | None) -> Callable[[Material], tuple[nn.Module, nn.Module]]:
+    """An EMA or, without a decay, SWA of a fine-tuning, with the statistics of its last step; and the network of that step."""
 
-    def change(given: Material) -> nn.Module:
-        how = {"multi_avg_fn": get_ema_multi_avg_fn(decay)} if decay else {}
+    def change(given: Material) -> tuple[nn.Module, nn.Module]:
+        how: Any = {"multi_avg_fn": get_ema_multi_avg_fn(decay)} if decay else {}
         average = AveragedModel(copy.deepcopy(given.model), **how)
         last = tuned(given, 1, average)
         model: Any = copy.deepcopy(average.module).eval()
         buffers = dict(last.named_buffers())
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
-        return model
+        return model, last
 
     return change
 
 
-CHANGES: dict[str, Callable[[Material], nn.Module]] = {
+CHANGES: dict[
+    str, Callable[[Material], Any]
+] = {  # the changed network, and the original where it is another than the given
     "nothing": lambda given: copy.deepcopy(given.model),
     "stored in bfloat16": in_bfloat16,
     "weights of 8 bits": quantized(8),
@@ -167,8 +170,10 @@ def outputs(model: nn.Module, given: Material) -> Tensor:
     return torch.cat([model(x) for x in given.judged])
 
 
-def row(name: str, given: Material, original: Tensor) -> str:
-    model = CHANGES[name](given)
+def row(name: str, given: Material) -> str:
+    made = CHANGES[name](given)
+    model, source = made if isinstance(made, tuple) else (made, given.model)
+    original = outputs(source, given)
     before, state = outputs(model, given), copy.deepcopy(model.state_dict())
     theirs = copy.deepcopy(model)
     update_bn(given.measured, theirs)
@@ -176,7 +181,7 @@ def row(name: str, given: Material, original: Tensor) -> str:
     after = outputs(model, given)
     report.undo()
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    renorm.recalibrate_(model, given.measured, original=given.model)
+    renorm.recalibrate_(model, given.measured, original=source)
     shifted = outputs(model, given)
     right = [found.argmax(1) == given.labels for found in (before, after, shifted, outputs(theirs.eval(), given))]
     gain = paired_difference(right[2], right[0])
@@ -195,7 +200,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     given = {"resnet20": resnet20, "lite0": lite0}[asked.network](asked.data)
-    original = outputs(given.model, given)
+    file = asked.out / f"{asked.network}.md"
     columns = [
         "changed after training",
         "accuracy",
@@ -205,12 +210,14 @@ def main() -> None:
     ]
     columns += ["`update_bn`", "signal to noise before, dB", "measured again", "by the difference"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines = file.read_text().splitlines() if file.exists() else lines
     print("\n".join(lines), flush=True)
     for name in CHANGES:
-        if given.trained or not any(word in name for word in ("fine-tuning", "soup")):
-            lines.append(row(name, given, original))
+        kept = any(line.startswith(f"| {name} |") for line in lines)
+        if not kept and (given.trained or "fine-tuning" not in name):
+            lines.append(row(name, given))
             print(lines[-1], flush=True)
-            write_atomically(asked.out / f"{asked.network}.md", ("\n".join(lines) + "\n").encode())
+            write_atomically(file, ("\n".join(lines) + "\n").encode())
 
 
 if __name__ == "__main__":

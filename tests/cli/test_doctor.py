@@ -131,3 +131,24 @@ def test_show_says_what_a_run_a_bank_and_a_file_are(
     nothing = renorm_command("show", "no.safetensors")
     assert nothing.status == 1
     assert "no.safetensors" in nothing.err
+
+
+def test_recalibrating_by_the_difference_to_the_original(
+    renorm_command: Command, weights: Path, photos: Path, tmp_path: Path
+):
+    torch.manual_seed(1)
+    state = load_file(weights)
+    for key in [key for key in state if key.endswith("running_mean")]:
+        state[key] = torch.randn_like(state[key])
+    save_file(state, weights)
+    call = ("recalibrate", "resnet8", "--weights", weights, "--images", photos, "--split", "test")
+    result = renorm_command(*call, "--original", weights, "--bank", "same.safetensors")
+    assert result.status == 0, result.err
+    source = {name: site.mean for name, site in Bank.load(tmp_path / "same.safetensors").sites.items()}
+    assert all(torch.equal(mean, state[f"{name}.running_mean"]) for name, mean in source.items())
+    halved = {key: value / 2 if key == "conv1.weight" else value for key, value in state.items()}
+    save_file(halved, tmp_path / "half.safetensors")
+    call = ("recalibrate", "resnet8", "--weights", "half.safetensors", "--images", photos, "--split", "test")
+    assert renorm_command(*call, "--original", weights, "--bank", "half-bank.safetensors").status == 0
+    found = Bank.load(tmp_path / "half-bank.safetensors").sites["bn1"]
+    torch.testing.assert_close(found.mean, state["bn1.running_mean"] / 2, rtol=1e-3, atol=1e-3)

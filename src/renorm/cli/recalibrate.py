@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from renorm.cli.model import ModelOptions
 from renorm.cli.options import Subcommand
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from renorm.cli.console import Console
 
 
@@ -28,6 +30,8 @@ class Recalibrate(Subcommand):
         skip_damaged: Leave out images that cannot be read, and say how many; all are tried first.
         split: Which part of them.
         num_images: Measure on so many, drawn with the seed; 0 for all.
+        original: The model before its weights changed, a run, a file that renorm wrote or, for a model given by name, a file of
+            weights: its statistics are moved by what the images show of the change, so that these need not be those of training.
         passes: 2 measures again under the result of the first.
         branch: Whose statistics, if the model has several.
         bank: Write the bank to this file.
@@ -41,6 +45,7 @@ class Recalibrate(Subcommand):
     skip_damaged: bool = False
     split: str = "train"
     num_images: int = 2048
+    original: Path | None = None
     passes: int = 1
     branch: str | None = None
     bank: Path | None = None
@@ -70,7 +75,8 @@ class Recalibrate(Subcommand):
         images = named.images(self.images, self.split, labels=False, skip_damaged=self.skip_damaged)
         batches = TrainingImages(images, self.num_images or len(images), self.seed).batches(named.classifier)
         before = Bank.of(model, branch=branch)
-        recalibrate_(model, batches, branch=branch, passes=self.passes)
+        plain = self.opened_original() if self.original else None
+        recalibrate_(model, batches, branch=branch, original=plain, passes=self.passes)
         after = Bank.of(model, branch=branch, affine=True)
         distances, count = before.distance(after), batches.num_images
         console.show(bars.distances(distances))
@@ -81,6 +87,15 @@ class Recalibrate(Subcommand):
             console.done("bank", self.bank)
         if self.fold:
             write_folded(named, branch, self.fold, console)
+
+    def opened_original(self) -> nn.Module:
+        """The model before its weights changed."""
+        from renorm.models import is_name
+
+        assert self.original is not None
+        if is_name(self.model):
+            return replace(self.source, weights=self.original).open(self.model, self.common.device).classifier.model
+        return self.source.open(str(self.original), self.common.device).classifier.model
 
     def of_samples(self, console: Console) -> None:
         """Measure what a run makes itself.
@@ -97,7 +112,7 @@ class Recalibrate(Subcommand):
             self.source.open(self.model, self.common.device)  # which says that a classifier is needed
             return
         usual = {each.name: each.default for each in fields(self)}
-        asked = ("images", "skip_damaged", "split", "passes", "branch", "fold")
+        asked = ("images", "skip_damaged", "split", "original", "passes", "branch", "fold")
         if others := [name for name in asked if getattr(self, name) != usual[name]]:
             raise ValueError(
                 f"{', '.join(option(name, True) for name in others)} with {self.model}, a run of the recipe {recipe!r}: it is "
