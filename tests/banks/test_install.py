@@ -1,6 +1,7 @@
 """Putting banks into models and taking them out again."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -222,3 +223,26 @@ def test_undoing_on_a_model_whose_tensors_were_replaced_is_refused():
     model.double()
     with pytest.raises(RuntimeError, match=r"tensors were replaced since: adapted 1 sites.*before moving the model"):
         adaptation.undo()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        renorm.Bank.of,
+        lambda model: renorm.measure(model, [images()]),
+        lambda model: renorm.install_(model, renorm.measure(small(), [images()])),
+    ],
+    ids=["of", "measure", "install_"],
+)
+def test_tensors_without_values_or_that_may_not_change_are_refused(verb: Callable[[nn.Module], object]):
+    with pytest.raises(
+        ValueError, match=r"'1' is on the meta device, .* are needed\. Give the model memory, model\.to_empty"
+    ):
+        verb(small().to("meta"))
+    with torch.inference_mode():
+        model = small()
+    with pytest.raises(
+        ValueError, match=r"'1' was made under torch\.inference_mode, .* are needed\. Copy the model here"
+    ):
+        verb(model)
+    verb(copy.deepcopy(model))

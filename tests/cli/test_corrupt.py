@@ -143,6 +143,6 @@ def test_a_file_system_that_refuses_to_grow_a_file(tmp_path: Path):
     assert re.search(
         r"no room left for out \(File too large\): .*nothing of it stays", limited.stderr.replace("\n", " ")
     )
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert len(read_shifts(tmp_path / "out")) == 5

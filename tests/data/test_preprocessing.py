@@ -168,3 +168,14 @@ def test_a_small_first_image_does_not_set_the_size_of_all(tmp_path: Path, pictur
     pictures[5].save(tmp_path / "0.png")
     images = load(tmp_path)
     assert {tuple(image.shape) for image, _ in images} == {(3, 224, 224)}
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [((127.0, 127.0, 127.0), (58.0, 58.0, 58.0)), ((0.5, 0.5, 0.5), (0.2, 0.0, 0.2))]
+)
+def test_numbers_of_other_images_than_from_0_to_1_are_refused(mean: Any, std: Any):
+    with pytest.raises(
+        ValueError,
+        match=r"^mean .* and std .* were given .* to 1, white, are needed, and no .* Divide those of images up",
+    ):
+        Preprocessing(mean=mean, std=std)

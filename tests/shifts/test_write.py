@@ -123,7 +123,7 @@ def test_an_interrupted_copy_leaves_nothing(
 
     with pytest.raises(KeyboardInterrupt):
         write_shifts(images, tmp_path / "out", settings(layout), num_workers=num_workers, callback=interrupt)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_copy_whose_command_was_killed_is_neither_read_nor_gone_on_with(images: Images, tmp_path: Path):
@@ -199,7 +199,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
     monkeypatch.setattr(kind, "write", full)
     with pytest.raises(OSError, match=r"no room left for .*out \(No space .* needed, and nothing .* stays\. Free some"):
         write_shifts(images, tmp_path / "out", settings(layout), num_workers=num_workers)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_image_that_cannot_be_decoded_stops_the_writing(tmp_path: Path):

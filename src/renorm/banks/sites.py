@@ -139,9 +139,11 @@ def site_tensors(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:
     """Every site with running statistics by name, through a branch (resolved already).
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none, or one whose statistics are no numbers yet, or may not be changed.
     """
     found = tracked(model, branch)
+    for name, site in found.items():
+        _check_usable(name, site.mean)
     if not found and (others := of_other_kinds(model)):
         raise ValueError(
             f"the norms of this {type(unwrap(model)).__name__}, {others[0]!r} first, have statistics of another kind than a "
@@ -155,6 +157,19 @@ def site_tensors(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:
             f"of one that has none is moved by renorm.recenter_."
         )
     return found
+
+
+def _check_usable(name: str, mean: Tensor) -> None:
+    if mean.is_meta:
+        raise ValueError(
+            f"site {name!r} is on the meta device, where tensors have no values. Statistics are needed. Give the model memory, "
+            f"model.to_empty(device='cpu'), and its weights."
+        )
+    if mean.is_inference() and not torch.is_inference_mode_enabled():
+        raise ValueError(
+            f"site {name!r} was made under torch.inference_mode, outside of which its tensors may not be changed. Ordinary ones "
+            f"are needed. Copy the model here, by copy.deepcopy, or make it under torch.no_grad."
+        )
 
 
 def tracked(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:

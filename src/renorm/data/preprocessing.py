@@ -23,12 +23,22 @@ class Preprocessing:
         mean: Per channel, subtracted, in units of 0 to 1.
         std: Per channel, divided by.
         source: Who says so.
+
+    Raises:
+        ValueError: Mean and standard deviation are of no images in 0 to 1.
     """
 
     frame: Frame | None = None
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
     source: str = ""
+
+    def __post_init__(self) -> None:
+        if not all(0 <= mean <= 1 for mean in self.mean) or not all(0 < std <= 1 for std in self.std):
+            raise ValueError(
+                f"mean {_listed(self.mean)} and std {_listed(self.std)} were given to normalize by: numbers of images from 0, "
+                "black, to 1, white, are needed, and no deviation of 0. Divide those of images up to 255 by 255."
+            )
 
     def __str__(self) -> str:
         parts = [] if self.frame is None else [str(self.frame)]

@@ -102,7 +102,7 @@ def is_there(folder: Path, manifest: Manifest) -> bool:
 @contextmanager
 def staged(folder: Path, manifest: Manifest) -> Iterator[Path]:
     """A folder on the same disk to write to, whose content moves up at the end; nothing stays where anything is raised."""
-    scratch = folder / SCRATCH
+    scratch, new = folder / SCRATCH, not folder.exists()
     with writing(folder):
         scratch.mkdir(parents=True)
     try:
@@ -111,6 +111,8 @@ def staged(folder: Path, manifest: Manifest) -> Iterator[Path]:
         os.sync()  # all files at once, in a tenth of the time of one after the other
     except BaseException as error:
         shutil.rmtree(scratch, ignore_errors=True)
+        if new and folder.is_dir() and next(folder.iterdir(), None) is None:
+            folder.rmdir()
         if isinstance(error, OSError) and error.errno in FULL:
             raise OSError(
                 f"no room left for {folder} ({os.strerror(error.errno)}): the whole copy is needed, and nothing of it stays. "

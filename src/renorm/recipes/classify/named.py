@@ -222,7 +222,7 @@ def open_named(
     says = usual_preprocessing(name, model)
     if normalization:
         mean, std = normalization
-        source = ", ".join(filter(None, (says.source, "--mean and --std")))
+        source = ", ".join(filter(None, (says.frame and says.source, "--mean and --std")))
         says = replace(says, mean=three(mean), std=three(std), source=source)
     size = says.frame and says.frame.size[1]
     return NamedModel(Classifier(_on(model, device), says.mean, says.std, size=size), says=says)
