@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
@@ -76,9 +77,11 @@ def test_measured_statistics_are_a_file_that_pictures_are_made_with(
     assert re.search(r"images +60", shown.out)
     made = renorm_command("sample", generator, "--bank", bank, "--out", tmp_path / "s.png")
     assert "those in" in made.out
-    table = renorm_command("export", generator, "--branch", "3", "--bank", bank, "--out", tmp_path / "three.pt2")
-    assert table.status == 0, table.err
-    assert "takes float32 noise (batch, 4) of a standard normal distribution" in table.out
+    exported = renorm_command("export", generator, "--branch", "3", "--bank", bank, "--out", tmp_path / "three.onnx")
+    assert exported.status == 0, exported.err
+    assert "takes float32 noise (batch, 4) of a standard normal distribution" in exported.out
+    (given,) = onnx.load(tmp_path / "three.onnx").graph.input
+    assert given.name == "noise"
 
 
 @pytest.mark.parametrize(("name", "options"), [("s.png", []), ("s.parquet", ["--num", "6"]), ("s", ["--num", "6"])])
