@@ -33,7 +33,7 @@ def run(path: Path, *inputs: Tensor) -> Tensor:
     return torch.from_numpy(session.run(["pictures"], given)[0])
 
 
-@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+@pytest.mark.parametrize("suffix", [".pt2", pytest.param(".onnx", marks=pytest.mark.slow)])
 def test_one_file_gives_any_style_at_any_size(suffix: str, tmp_path: Path):
     net = made()
     written = write_stylizer(net, tmp_path / f"net{suffix}")
