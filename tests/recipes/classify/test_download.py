@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,11 @@ def test_commands_take_the_option(command: str):
 
 
 def test_an_opened_model_fetches_its_data(fetched: list[Path]):
-    named = NamedModel(
-        Classifier(torch.nn.Identity(), (0, 0, 0), (1, 1, 1), size=32), about={"config": {"data": "cifar10"}}
-    )
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10))
+    named = NamedModel(Classifier(model, (0, 0, 0), (1, 1, 1), size=32), about={"config": {"data": "cifar10"}})
     with pytest.raises(FileNotFoundError, match="--download"):
         named.images("cifar10")
-    asked = NamedModel(Classifier(torch.nn.Identity(), (0, 0, 0), (1, 1, 1), size=32), about=named.about, download=True)
+    asked = replace(named, download=True)
     assert asked.config.source.download
     assert len(asked.images("cifar10")) == 4
     assert len(asked.images("digits")) == 450
