@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     )
     from renorm.recipes.classify.mix_options import Exchange, ImageMix, MixOptions
     from renorm.recipes.classify.paths import located
-    from renorm.recipes.classify.recipe import Classification, read
+    from renorm.recipes.classify.reading import read
+    from renorm.recipes.classify.recipe import Classification
     from renorm.recipes.classify.resume import resumed
     from renorm.recipes.classify.saved import check_classifier
     from renorm.recipes.classify.score import views_of
@@ -92,7 +93,7 @@ _MODULE_OF = {
     "located": "paths",
     "options_of": "flat",
     "prepare_curve": "curve",
-    "read": "recipe",
+    "read": "reading",
     "resumed": "resume",
     "views_of": "score",
     "write_plain": "files",

@@ -13,7 +13,7 @@ from renorm.evaluate import SOURCE, Choice, TrainingImages, choose
 from renorm.recipes.asked import Exporting
 from renorm.recipes.classify.files import write_program
 from renorm.recipes.classify.named import NamedModel
-from renorm.recipes.classify.recipe import read
+from renorm.recipes.classify.reading import read
 from renorm.recipes.classify.score import views_of
 from renorm.recipes.kind import ExportedRun
 

@@ -28,7 +28,7 @@ from renorm.evaluate import (
 )
 from renorm.metrics import Interval
 from renorm.recipes.asked import Evaluation, ThreatOptions
-from renorm.recipes.classify.recipe import read
+from renorm.recipes.classify.reading import read
 from renorm.recipes.classify.threat import threat_of
 from renorm.recipes.options import changed
 from renorm.shifts import DEFAULT, Shift, Threat, domains, is_made, make_shifts, read_shifts
