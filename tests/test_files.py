@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from renorm.files import check_readable, write_atomically, writing
+from renorm.files import check_readable, in_words, write_atomically, writing
 from tests.disks import no_room
 
 FULL = (
@@ -122,3 +122,16 @@ def test_a_folder_in_the_way(tmp_path: Path):
     with pytest.raises(IsADirectoryError, match=r"file is a folder\. The name of a file is needed\. Add one"):
         write_atomically(tmp_path / "file", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_only_the_system_said_is_put_in_words():
+    told = in_words(PermissionError(errno.EACCES, "Permission denied", "run/config.json"))
+    assert told.startswith("run/config.json cannot be used (Permission denied): it must be there, ")
+    assert told.endswith("Check its path, its permissions and its disk.")
+    for error in (
+        OSError("all is said"),
+        OSError(errno.EIO, "Input/output error"),
+        ValueError("[Errno 1] not the system's"),
+    ):
+        assert in_words(error) == str(error)
+    assert in_words(RuntimeError()) == "RuntimeError"

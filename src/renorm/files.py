@@ -100,6 +100,21 @@ def check_readable(path: Path) -> None:
         raise made from error
 
 
+def in_words(error: Exception) -> str:
+    """What an error says; where the system refused a file, and nobody put it in words, what is needed.
+
+    Example:
+        >>> in_words(PermissionError(13, "Permission denied", "run/config.json"))[:54]
+        'run/config.json cannot be used (Permission denied): it'
+    """
+    if not isinstance(error, OSError) or error.filename is None or not str(error).startswith("[Errno"):
+        return str(error) or type(error).__name__
+    return (
+        f"{os.fspath(error.filename)} cannot be used ({error.strerror}): it must be there, and be yours to read, or to write "
+        "where it is written. Check its path, its permissions and its disk."
+    )
+
+
 def unwritten(path: Path, error: Exception) -> OSError:
     """The error of a file that cannot be written."""
     cause = system_error(error)

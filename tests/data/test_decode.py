@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from torch.testing import assert_close
 
 from renorm import data
 from renorm.data import load
-from renorm.data.decode import Encoded
+from renorm.data.blobs import Files
+from renorm.data.decode import Encoded, named
 from renorm.data.frame import CROPPED
 from renorm.extras import require
 
@@ -111,3 +113,13 @@ def test_half_a_jpeg_is_named(tmp_path: Path):
     (tmp_path / "1.jpg").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"1\.jpg cannot be decoded \(OSError.*Replace it or take it out"):
         load(tmp_path).whole()[0]
+
+
+def test_an_image_that_may_not_be_read_is_not_called_damaged():
+    with (
+        pytest.raises(
+            ValueError, match=r"a\.png cannot be read \(Permission denied\): .* is needed\. Ask its owner for chmod"
+        ),
+        named(Files("folder", ["a.png"]), 0),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied")

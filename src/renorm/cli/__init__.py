@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from renorm import __version__
 from renorm.extras import require
+from renorm.files import in_words
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, RuntimeError)
 INTERRUPTED = 130
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EXPECTED as error:
         if debug:
             raise
-        return _complain(str(error) or type(error).__name__, 1)
+        return _complain(in_words(error), 1)
 
 
 def _run(arguments: Sequence[str]) -> int:

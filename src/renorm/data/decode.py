@@ -153,6 +153,11 @@ def named(blobs: Blobs, i: int) -> Iterator[None]:
     """
     try:
         yield
+    except PermissionError as error:
+        raise ValueError(
+            f"{blobs.name(i)} cannot be read ({error.strerror}): a file that you may read is needed. Ask its owner for chmod "
+            "a+r, or take it out."
+        ) from error
     except (UnreadableImageError, OSError) as error:
         raise ValueError(
             f"{blobs.name(i)} cannot be decoded ({error}). A whole JPEG, PNG or other raster image is needed. "

@@ -12,6 +12,7 @@ from typing import Any
 from renorm.data.blobs import Blobs
 from renorm.data.picture import UnreadableImageError
 from renorm.extras import require
+from renorm.files import check_readable
 
 KEPT_BYTES = 2**28  # of row groups that are in memory
 GROUP_BYTES = 2**30  # of one row group, at most: it is read as a whole
@@ -105,6 +106,7 @@ def open_parquet(file: Path) -> Any:
     Raises:
         ValueError: it is damaged.
     """
+    check_readable(file)
     with undamaged(file):
         opened = require("pyarrow.parquet").ParquetFile(file)
         _ = opened.schema_arrow  # damage of the types is found here
