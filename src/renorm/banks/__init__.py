@@ -1,8 +1,9 @@
 """Banks: the statistics of every site for one branch, as values and small files."""
 
-from renorm.banks.bank import Bank, Statistics, blend, check_all_finite, interpolate, merge, source_weight
+from renorm.banks.bank import Bank
 from renorm.banks.batched import check_one_batch
 from renorm.banks.choice import Choice
+from renorm.banks.combine import blend, interpolate, merge, source_weight
 from renorm.banks.counting import Counted, Samples, counted, num_samples
 from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_, using
@@ -36,6 +37,7 @@ from renorm.banks.sites import (
     unwrap,
     versions,
 )
+from renorm.banks.statistics import Statistics, check_all_finite
 from renorm.banks.transfer import transfer
 
 __all__ = [

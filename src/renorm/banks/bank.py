@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -17,22 +17,10 @@ from torch import Tensor, nn
 
 from renorm.banks.observe import without
 from renorm.banks.sites import Branch, fingerprint, named_sites, of_other_kinds, resolve, site_tensors, versions
+from renorm.banks.statistics import Statistics, check_finite, distance
 from renorm.files import write_atomically
-from renorm.functional import Moments, unbiased
-from renorm.functional import merge as merge_moments
 
 FORMAT = "renorm.bank/1"
-
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """One site: mean and unbiased variance ``(C,)``, values per channel they were measured on, and maybe an affine."""
-
-    mean: Tensor
-    var: Tensor
-    count: int | None = None
-    weight: Tensor | None = None
-    bias: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +102,8 @@ class Bank:
 
         Sites that one of them lacks, as nothing reached them, have none.
         """
-        _same_sites(self, other)
-        return {name: _distance(a, other.sites[name]) for name, a in self.sites.items() if name in other.sites}
+        check_same_sites(self, other)
+        return {name: distance(a, other.sites[name]) for name, a in self.sites.items() if name in other.sites}
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the bank as a safetensors file, with a hash of the model's other weights while that model exists.
@@ -205,117 +193,6 @@ class Bank:
         return {**self.__dict__, "_model": None, "weights": self.weights or self._fingerprint()}
 
 
-def blend(source: Bank, target: Bank, prior: float = 64) -> Bank:
-    r"""A bank between two: the source counts as ``prior`` images, the target as those it was measured on.
-
-    .. math:: s \cdot \text{source} + (1 - s) \cdot \text{target}, \qquad s = \frac{\text{prior}}{\text{prior} + n}
-
-    for means and (unbiased) variances alike. The affine, if any, is the source's.
-
-    Sites that the target lacks, as nothing reached them, are the source's bit for bit.
-
-    Args:
-        prior: images the source is worth; ``inf`` is the source bit for bit, 0 the target.
-
-    Raises:
-        ValueError: other sites, a target of unknown size, or a negative prior.
-
-    Reference: Schneider et al., *Improving robustness against common corruptions by covariate shift adaptation*, 2020.
-    """
-    _same_sites(source, target)
-    if target.samples is None:
-        raise ValueError(
-            "the target bank does not say how many images it was measured on. Blending needs its samples. "
-            "Use a bank made by renorm.measure."
-        )
-    s = source_weight(prior, target.samples)
-    sites = {}
-    for name, a in source.sites.items():
-        b = target.sites.get(name, a)
-        mean, var = (interpolate(p, q.to(p), s) for p, q in ((a.mean, b.mean), (a.var, b.var)))
-        sites[name] = replace(a, mean=mean, var=var, count=None)
-    return replace(source, sites=sites, samples=None, data=f"blend, source weight {s:.3g}")
-
-
-def source_weight(prior: float, samples: float) -> float:
-    """``prior / (prior + samples)``, 1 for an infinite prior."""
-    if isinstance(prior, (str, bool)) or not prior >= 0:
-        raise ValueError(
-            f"prior={prior} was given. It is a number of images, 0 or more. Use 64, or float('inf') for the source."
-        )
-    if prior == float("inf"):
-        return 1.0
-    return prior / (prior + samples) if prior + samples else 1.0
-
-
-def interpolate(source: Tensor, target: Tensor, weight: float) -> Tensor:
-    """``weight * source + (1 - weight) * target``, exact at both ends."""
-    if weight in (0.0, 1.0):
-        return (source if weight else target).clone()
-    return torch.lerp(target, source, weight)
-
-
-def merge(banks: Sequence[Bank]) -> Bank:
-    """Banks of one branch pooled exactly, as if measured on all their data at once (given the same features).
-
-    Raises:
-        ValueError: none, other sites, branches or weights, or counts that are unknown.
-    """
-    if not banks:
-        raise ValueError("no bank was given. Merging needs at least one. Pass a list of banks.")
-    first = banks[0]
-    for other in banks[1:]:
-        _same_sites(first, other)
-        _same_features(first, other)
-    names = dict.fromkeys(name for bank in banks for name in bank.sites)
-    sites = {name: _merged(name, [bank.sites[name] for bank in banks if name in bank.sites]) for name in names}
-    lost, single = (tuple(name for name in kind if name not in names) for kind in (first.unreached, first.single))
-    known = [bank.samples for bank in banks if bank.samples is not None]
-    total = sum(known) if len(known) == len(banks) else None
-    return replace(first, sites=sites, samples=total, unreached=lost, single=single)
-
-
-def _same_features(a: Bank, b: Bank) -> None:
-    if a.branch != b.branch or (a.weights and b.weights and a.weights != b.weights):
-        raise ValueError(
-            f"banks of branches {a.branch!r} and {b.branch!r}, or of models with other weights, were given. Merging pools what "
-            f"was measured on the same features. Measure through one branch of one model, or blend them."
-        )
-
-
-def _merged(name: str, parts: Sequence[Statistics]) -> Statistics:
-    if any(part.count is None for part in parts):
-        raise ValueError(
-            f"site {name!r} of a bank has no count of values. Merging weighs banks by their counts. "
-            f"Use banks made by renorm.measure, not Bank.of."
-        )
-    pooled: Moments | None = None
-    for part in parts:
-        n = torch.tensor(float(part.count or 0), dtype=torch.float64, device=part.mean.device)
-        m = Moments(part.mean.double(), part.var.double() * ((n - 1).clamp(min=0) / n.clamp(min=1)), n)
-        pooled = m if pooled is None else merge_moments(pooled, m)
-    assert pooled is not None
-    first = parts[0]
-    count = sum(part.count or 0 for part in parts)
-    return replace(first, mean=pooled.mean.to(first.mean), var=unbiased(pooled).to(first.var), count=count)
-
-
-def _distance(a: Statistics, b: Statistics) -> float:
-    mean_a, var_a, mean_b, var_b = (t.double().cpu() for t in (a.mean, a.var, b.mean, b.var))
-    gap = (mean_a - mean_b).square() + (var_a.clamp(min=0).sqrt() - var_b.clamp(min=0).sqrt()).square()
-    return float((gap / var_a.clamp(min=1e-12)).mean().sqrt())
-
-
-def _same_sites(a: Bank, b: Bank) -> None:
-    names, others = ({*bank.sites, *bank.unreached} for bank in (a, b))
-    if names != others:
-        apart = sorted(names ^ others)
-        raise ValueError(
-            f"two banks of {len(a.sites)} and {len(b.sites)} sites were given that differ in {apart[:3]}. "
-            f"They must be of one model. Measure both on it."
-        )
-
-
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     if not path.is_file():
         raise FileNotFoundError(f"no bank at {path}. A bank is a file made by Bank.save. Check the path.")
@@ -345,20 +222,12 @@ def _statistics(path: Path, name: str, parts: dict[str, Tensor]) -> Statistics:
     return made
 
 
-def check_finite(name: str, s: Statistics) -> None:
-    """Refuse statistics no site could normalize by."""
-    if not (s.mean.isfinite().all() and s.var.isfinite().all() and (s.var >= 0).all()):
+def check_same_sites(a: Bank, b: Bank) -> None:
+    """Refuse banks of two models."""
+    names, others = ({*bank.sites, *bank.unreached} for bank in (a, b))
+    if names != others:
+        apart = sorted(names ^ others)
         raise ValueError(
-            f"the statistics of site {name!r} are not finite or negative. A site needs finite means and variances >= 0. "
-            f"Look for NaN in the images or the weights, and measure again."
+            f"two banks of {len(a.sites)} and {len(b.sites)} sites were given that differ in {apart[:3]}. "
+            f"They must be of one model. Measure both on it."
         )
-
-
-def check_all_finite(sites: Mapping[str, Statistics]) -> None:
-    """:func:`check_finite` of every site, waiting for the device once where all is well."""
-    device = next((s.mean.device for s in sites.values()), None)
-    mean = torch.cat([s.mean.to(device, torch.float32) for s in sites.values()])
-    var = torch.cat([s.var.to(device, torch.float32) for s in sites.values()])
-    if not (mean.isfinite() & var.isfinite() & (var >= 0)).all():
-        for name, statistics in sites.items():
-            check_finite(name, statistics)

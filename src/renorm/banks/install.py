@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from renorm.banks.bank import Bank, Statistics, check_finite
+from renorm.banks.bank import Bank
 from renorm.banks.hold import exclusive
 from renorm.banks.sites import Branch, SiteTensors, fingerprint, resolve, site_tensors
+from renorm.banks.statistics import Statistics, check_finite
 
 
 class Installation:

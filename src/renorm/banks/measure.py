@@ -10,12 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from renorm.banks.bank import Bank, Statistics, check_finite
+from renorm.banks.bank import Bank
 from renorm.banks.counting import Counted, Samples, each_counted
 from renorm.banks.hold import exclusive
 from renorm.banks.install import Installation, install_
 from renorm.banks.observe import Forward, call, observed, unreached
 from renorm.banks.sites import Branch, SiteTensors, named_sites, resolve, site_tensors
+from renorm.banks.statistics import Statistics, check_finite
 from renorm.banks.transfer import transfer
 from renorm.functional import Moments, batch_moments, merge, unbiased
 from renorm.routing import Spec

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from renorm.banks.bank import Bank, Statistics
+from renorm.banks.bank import Bank
+from renorm.banks.statistics import Statistics
 
 ROUNDING = 1e-12  # of a squared mean: the variance that float32 gives a constant
 
