@@ -235,6 +235,11 @@ def test_undoing_on_a_model_whose_tensors_were_replaced_is_refused():
     ids=["of", "measure", "install_"],
 )
 def test_tensors_without_values_or_that_may_not_change_are_refused(verb: Callable[[nn.Module], object]):
+    lazy = nn.Sequential(nn.Conv2d(3, 4, 1), nn.LazyBatchNorm2d())
+    with pytest.raises(
+        ValueError, match=r"'1' is lazy and has no channels yet\. .* are needed\. Run one batch through"
+    ):
+        verb(lazy)
     with pytest.raises(
         ValueError, match=r"'1' is on the meta device, .* are needed\. Give the model memory, model\.to_empty"
     ):
