@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer
 from torch.optim.swa_utils import AveragedModel
 
 from renorm.layers import Site, called, moving, quantized, read_by_parents, running, scripted, sites_of
@@ -161,7 +161,7 @@ def site_tensors(model: nn.Module, branch: Branch) -> dict[str, SiteTensors]:
 
 
 def _check_usable(name: str, mean: Tensor) -> None:
-    if isinstance(mean, UninitializedTensorMixin):
+    if isinstance(mean, UninitializedBuffer):
         raise ValueError(
             f"site {name!r} is lazy and has no channels yet. Statistics are needed. Run one batch through the model first."
         )
