@@ -185,6 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--streams", nargs="+", help="only these, by their titles")
     parser.add_argument("--label", default="", help="after the methods' names, for another version of the library")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "streams.csv")
     given = parser.parse_args()
@@ -195,6 +196,8 @@ def main() -> None:
         done = {(row["stream"], row["method"]) for row in csv.DictReader(file)}
     net = network("resnet20", given.data)
     for title, make in streams(net):
+        if given.streams and title not in given.streams:
+            continue
         missing = [name for name in given.methods if (title, name + given.label) not in done]
         stream = make() if missing else None
         for name in missing:
