@@ -199,3 +199,9 @@ def test_models_that_verbs_refuse_are_described_all_the_same():
 def test_foreign_images_are_said():
     model = net()
     assert found(model, images().abs() * 200 + 500)["foreign images"].gravity == "error"
+
+
+def test_outputs_that_are_no_numbers():
+    model = net()
+    model[-1].weight.data[0, 0] = torch.nan
+    assert list(found(model, images())) == ["outputs that are no numbers"]

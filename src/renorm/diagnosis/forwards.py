@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from renorm.adapt import adapt_
 from renorm.banks import branches_of, call, counted, following, unwrap
@@ -34,6 +35,16 @@ def on_images(model: nn.Module, images: Any, reference: Any, branch: str | None)
 def _distance(model: nn.Module, images: Any, reference: Any, branch: str | None) -> Iterator[Finding]:
     with following(model, branch):
         plain = call(model, counted(images), None)
+    if any(
+        isinstance(y, Tensor) and y.is_floating_point() and not bool(y.isfinite().all()) for y in tree_leaves(plain)
+    ):
+        text = (
+            "The model gives NaN or infinite numbers for these images, though its statistics and affines are numbers."
+        )
+        yield Finding(
+            "error", "outputs that are no numbers", text, "look for NaN in its other weights, or in the images"
+        )
+        return
     report = adapt_(model, images, branch=branch, reference=reference, foreign="adapt")
     verdict, reason, unreached, moved = report.verdict, report.reason, report.unreached, report.output
     report.undo()

@@ -161,7 +161,7 @@ def _kept() -> AbstractContextManager[object]:
     Only where hooks would take it, as a pair of our own costs 2 % of a call. Detached, as a node that holds its own output by a
     hook is a cycle that nothing frees.
     """
-    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    hooks: Any = getattr(getattr(torch._C, "_autograd", None), "_top_saved_tensors_default_hooks", None)
     free = hooks is not None and hooks(False) is None
     return nullcontext() if free else saved_tensors_hooks(Tensor.detach, _same)
 
