@@ -20,7 +20,7 @@ demo: env ## the whole story on the embedded digits, in a minute
 
 test: export PYTHONDONTWRITEBYTECODE = # tests start many processes, which would each compile what the first has
 test: env ## the default test suite; `make test ARGS="-m slow"` for the long ones
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: env ## lint, format and types
 	$(BIN)/ruff check .
