@@ -102,8 +102,8 @@ def test_predictions_that_are_no_numbers_are_refused(
     (tmp_path / "p.csv").write_text("former")
     result = renorm_command("predict", "resnet8", "--weights", weights, "--images", photos, "--out", "p.csv")
     assert result.status == 1
-    assert "outputs for image 0" in result.err
-    assert "are not finite: no class can be told. Look for NaN" in result.err
+    assert "ResNet gives logits that are no numbers" in result.err
+    assert "are needed. Look for NaN" in result.err
     assert (tmp_path / "p.csv").read_text() == "former"
     wrong = renorm_command("predict", "resnet8", "--weights", weights, "--images", photos, "--out", "p.txt")
     assert "p.txt: predictions are written as .csv or .parquet. Change the name." in wrong.err
