@@ -32,7 +32,10 @@ def truncated(tmp_path: Path, trained: Path) -> Path:
 
 
 CASES = {
-    "model": (["train", "--model", "resnt20"], r"no network is called 'resnt20'.*resnet20.*Use"),
+    "model": (
+        ["train", "--model", "resnt20"],
+        r"no network is called 'resnt20', and no run or file is there.*resnet20.*Use",
+    ),
     "timm model": (["train", "--model", "timm:resnet81"], r"timm:resnet81.*timm:resnet18.*Use"),
     "branch": (["train", "--branches", "weak", "stong"], r"branch 'stong': one of clean, weak, strong.*'strong'"),
     "batch": (["train", "--batch", "255"], r"a batch of 255 does not divide.*each needs as many.*Use --batch 254"),

@@ -127,8 +127,9 @@ LIBRARIES = {"timm": from_timm, "torchvision": from_torchvision}
 def unknown(name: str, names: Iterable[str], prefix: str = "") -> ValueError:
     names = list(names)
     close = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or names[:5]
+    place = "" if prefix else ", and no run or file is there"
     return ValueError(
-        f"no network is called {prefix + name!r}. The nearest names are {', '.join(prefix + near for near in close)}. "
+        f"no network is called {prefix + name!r}{place}. The nearest names are {', '.join(prefix + near for near in close)}. "
         "Use one of these, a name that timm or torchvision knows, 'timm:NAME', 'torchvision:NAME', or code of your own, "
         "'file.py:function'."
     )
