@@ -123,8 +123,7 @@ def test_show_says_what_a_run_a_bank_and_a_file_are(
     broken = {"model": {"a": torch.tensor([torch.nan])}, "epoch": 3}
     torch.save(broken, tmp_path / "c.pth")
     assert "model, not finite" in renorm_command("show", "c.pth").out
-    assert "what was done" not in renorm_command("show", trained / "banks" / "weak.safetensors").out
-    assert Bank.load(trained / "banks" / "weak.safetensors").branch == "weak"
+    assert "a bank: the statistics" in renorm_command("show", trained / "banks" / "weak.safetensors").out
     refused = renorm_command("show", weights, "--source", trained / "banks" / "weak.safetensors")
     assert refused.status == 1
     assert "which is no bank: it would do nothing. Leave it out." in refused.err

@@ -53,16 +53,11 @@ class TrainStyle(Subcommand):
         Raises:
             ValueError: If another value of one is given now, or the run is of another recipe.
         """
-        from renorm.recipes import option
+        from renorm.recipes import check_typed
         from renorm.recipes.stylize import about_style, read_config
 
         found = read_config(about_style(folder))
-        typed = [name for name in vars(self.options) if name in console.typed]
-        if others := [name for name in typed if getattr(self.options, name) != getattr(found, name)]:
-            raise ValueError(
-                f"{', '.join(option(name, True) for name in others)} with --resume: {folder} was started with another value, "
-                f"and a run goes on as it began. Leave it out, or start a new run with another --out."
-            )
+        check_typed(folder, found, self.options, console.typed)
         return found
 
 

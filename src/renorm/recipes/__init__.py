@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         prepare_table,
         recipe_at,
     )
+    from renorm.recipes.started import check_typed
 
 __all__ = [
     "RECIPES",
@@ -32,6 +33,7 @@ __all__ = [
     "NamedModel",
     "Opened",
     "changed",
+    "check_typed",
     "config_of",
     "described_run",
     "export_opened",
@@ -52,6 +54,7 @@ __all__ = [
 
 _MODULE_OF = {
     "NamedModel": "classify.named",
+    "check_typed": "started",
     "config_of": "runs",
     "described_run": "runs",
     "export_opened": "runs",

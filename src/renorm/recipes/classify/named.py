@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from renorm.banks import Bank, tracked
@@ -28,6 +27,7 @@ from renorm.models import (
 from renorm.recipes.classify.config import MODEL, Config
 from renorm.recipes.classify.saved import check_classifier, config_of
 from renorm.recipes.classify.start import build, fetch
+from renorm.recipes.started import on
 from renorm.train import Run, checkpoint
 
 
@@ -242,4 +242,4 @@ def _plain(name: str, weights: Path | None, num_classes: int | None, tracked: bo
 
 
 def _on(model: nn.Module, device: str | None) -> nn.Module:
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return model.to(on(device)).eval()

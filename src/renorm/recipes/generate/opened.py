@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from renorm.banks import Bank
 from renorm.models import Generator, generator
 from renorm.recipes.generate.config import Config
 from renorm.recipes.generate.network import converted
-from renorm.recipes.kind import recipe_of
+from renorm.recipes.started import about_of, on, read_options
 from renorm.train import Run, checkpoint
 
 GENERATOR, CRITIC, AVERAGE = "generator", "discriminator", "average"
@@ -69,20 +69,8 @@ class GeneratorRun:
 
 
 def read(about: Mapping[str, Any]) -> Config:
-    """The configuration that a run's config.json, or the description in a checkpoint, holds.
-
-    Raises:
-        ValueError: If it has options that are not known here.
-    """
-    saved: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in about["config"].items()
-    }
-    if unknown := saved.keys() - {each.name for each in fields(Config)}:
-        raise ValueError(
-            f"the configuration has options that this renorm does not know ({', '.join(sorted(unknown))}): the one that wrote "
-            "it, or a later one, is needed. Upgrade renorm."
-        )
-    return Config(**saved)
+    """The configuration that a run's config.json, or the description in a checkpoint, holds."""
+    return read_options(Config, about)
 
 
 def config_at(path: Path) -> Config:
@@ -92,13 +80,7 @@ def config_at(path: Path) -> Config:
         FileNotFoundError: If there is no run.
         ValueError: If it is of another recipe.
     """
-    about = Run(path).config()
-    if recipe_of(about) != Config.recipe:
-        raise ValueError(
-            f"{path} is a run of the recipe {recipe_of(about)!r}: one of {Config.recipe!r} is needed here, as renorm "
-            "train-generator makes it. Name such a run."
-        )
-    return read(about)
+    return read(about_of(path, Config.recipe, "renorm train-generator makes it"))
 
 
 def open_run(path: Path, device: str | None = None) -> GeneratorRun:
@@ -117,7 +99,7 @@ def open_run(path: Path, device: str | None = None) -> GeneratorRun:
     model = converted(plain, about["classes"], config).eval()
     weights = Run(path).load().weights
     checkpoint.load_into(model, weights.get(AVERAGE, weights[GENERATOR]))
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(on(device))
     stored = {RUNNING: _left(model, weights[GENERATOR])}
     if AVERAGE in weights:
         stored[RECALIBRATED] = Bank.of(model)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Generator
 
 from renorm.banks import Bank
 from renorm.data import CellTable, Images, load, nasbench201, splits_of
 from renorm.models import Classifier, Supernet
-from renorm.recipes.kind import recipe_of
 from renorm.recipes.search.config import Config
+from renorm.recipes.started import about_of, on, read_options
 from renorm.train import Run, checkpoint
 
 HOLDOUT = 0.2  # share of images without splits that nothing is trained on
@@ -85,20 +84,8 @@ def table_of(path: str | None, column: str, num_classes: int) -> CellTable | Non
 
 
 def read(about: Mapping[str, Any]) -> Config:
-    """The configuration that a run's config.json, or the description in a checkpoint, holds.
-
-    Raises:
-        ValueError: If it has options that are not known here.
-    """
-    saved: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in about["config"].items()
-    }
-    if unknown := saved.keys() - {each.name for each in fields(Config)}:
-        raise ValueError(
-            f"the configuration has options that this renorm does not know ({', '.join(sorted(unknown))}): the one that wrote "
-            "it, or a later one, is needed. Upgrade renorm."
-        )
-    return Config(**saved)
+    """The configuration that a run's config.json, or the description in a checkpoint, holds."""
+    return read_options(Config, about)
 
 
 def config_at(path: Path) -> Config:
@@ -108,13 +95,7 @@ def config_at(path: Path) -> Config:
         FileNotFoundError: If there is no run.
         ValueError: If it is of another recipe.
     """
-    about = Run(path).config()
-    if recipe_of(about) != Config.recipe:
-        raise ValueError(
-            f"{path} is a run of the recipe {recipe_of(about)!r}: one of {Config.recipe!r} is needed here, as renorm search "
-            "makes it. Name such a run."
-        )
-    return read(about)
+    return read(about_of(path, Config.recipe, "renorm search makes it"))
 
 
 def open_run(path: Path, device: str | None = None) -> SearchRun:
@@ -131,5 +112,5 @@ def open_run(path: Path, device: str | None = None) -> SearchRun:
     config, about = config_at(path), Run(path).config()
     net = supernet_of(config, len(about["classes"]))
     checkpoint.load_into(net, Run(path).load().weights[SUPERNET])
-    net.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    net.to(on(device)).eval()
     return SearchRun(Classifier(net, about["mean"], about["std"], classes=tuple(about["classes"])), config)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from renorm.banks import Bank
 from renorm.models import Decoder, Stylizer, load_encoder
-from renorm.recipes.kind import recipe_of
+from renorm.recipes.started import about_of, on, read_options
 from renorm.recipes.stylize.config import Config
 from renorm.train import Run
 
@@ -41,20 +39,8 @@ class StyleNetwork:
 
 
 def read_config(about: Mapping[str, Any]) -> Config:
-    """The configuration that a run's config.json, or the description in a checkpoint, holds.
-
-    Raises:
-        ValueError: If it has options that are not known here.
-    """
-    saved: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in about["config"].items()
-    }
-    if unknown := saved.keys() - {each.name for each in fields(Config)}:
-        raise ValueError(
-            f"the configuration has options that this renorm does not know ({', '.join(sorted(unknown))}): the one that wrote "
-            f"it, or a later one, is needed. Upgrade renorm."
-        )
-    return Config(**saved)
+    """The configuration that a run's config.json, or the description in a checkpoint, holds."""
+    return read_options(Config, about)
 
 
 def about_style(path: Path) -> dict[str, Any]:
@@ -64,13 +50,7 @@ def about_style(path: Path) -> dict[str, Any]:
         FileNotFoundError: If there is no run.
         ValueError: If it is of another recipe.
     """
-    about = Run(path).config()
-    if recipe_of(about) != Config.recipe:
-        raise ValueError(
-            f"{path} is a run of the recipe {recipe_of(about)!r}: one of {Config.recipe!r} is needed here, as renorm "
-            f"train-style makes it, or an encoder's file with --decoder FILE. Name such a one."
-        )
-    return about
+    return about_of(path, Config.recipe, "renorm train-style makes it, or an encoder's file with --decoder FILE")
 
 
 def open_run(path: Path, device: str | None = None) -> StyleNetwork:
@@ -100,11 +80,6 @@ def open_network(name: str | Path, decoder: Path | None = None, device: str | No
             f"encoder's file."
         )
     return open_run(Path(name), device).net
-
-
-def on(device: str | None) -> str:
-    """Where it computes: by default a GPU if there is one."""
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def open_encoder(name: str | Path, device: str | None = None) -> Stylizer:
