@@ -28,7 +28,7 @@ from renorm.evaluate.prepared import PartCallback, PartListener, PreparedTable
 from renorm.evaluate.protocol import ImageSet, Protocol, describe, fingerprint, label, versions
 from renorm.evaluate.reference import reference_of
 from renorm.evaluate.results import CellKey, Results, Row, check_table_name, read_results, write_results
-from renorm.evaluate.scores import check_classes, logits, outputs
+from renorm.evaluate.scores import check_classes, logits, outputs, validated
 from renorm.evaluate.table import ShiftCallback, ShiftListener, evaluate
 from renorm.models import Classifier
 
@@ -101,6 +101,7 @@ __all__ = [
     "remarks",
     "unknown",
     "usual",
+    "validated",
     "versions",
     "write_curve",
     "write_results",

@@ -28,6 +28,7 @@ def outputs(
     choices: Mapping[str, Choice],
     change: PixelChange | None = None,
     against: Against | None = None,
+    numbers: bool = True,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Labels and logits, on the CPU, of one batch after another with each choice, in evaluation mode.
 
@@ -37,6 +38,7 @@ def outputs(
         choices: What to evaluate with, by name.
         change: Made to pixels before, given their indices; once for all choices.
         against: Made to pixels after that, for each choice apart.
+        numbers: Whether logits that are none are refused; attacked ones always are.
     """
     size = max(16, min(BATCH, PIXELS // images[0][0][0].numel()))
     for indices in told(torch.arange(len(images)).split(size), f"evaluating {images.name}", len(images)):
@@ -45,7 +47,7 @@ def outputs(
         with evaluating(classifier.model):
             if against is None:
                 x = classifier.normalize(pixels)
-                found = {name: _output(classifier, choice, x) for name, choice in choices.items()}
+                found = {name: _output(classifier, choice, x, numbers) for name, choice in choices.items()}
             else:
                 found = {
                     name: _output(classifier, choice, classifier.normalize(against(choice, pixels, labels, indices)))
@@ -54,9 +56,18 @@ def outputs(
         yield labels, found
 
 
-def _output(classifier: Classifier, choice: Choice, x: Tensor) -> Tensor:
+def _output(classifier: Classifier, choice: Choice, x: Tensor, numbers: bool = True) -> Tensor:
     with choice.used(classifier.model):
-        return classifier.answer(x).cpu()
+        return classifier.answer(x, numbers).cpu()
+
+
+def validated(classifier: Classifier, images: Images, choices: Mapping[str, Choice]) -> dict[str, int]:
+    """How many images each choice has right in the midst of a training, where logits that are no numbers are wrong."""
+    right = dict.fromkeys(choices, 0)
+    for labels, found in outputs(classifier, images, choices, numbers=False):
+        for name, y in found.items():
+            right[name] += int(((y.argmax(1) == labels) & (y < torch.inf).all(1)).sum())
+    return right
 
 
 def logits(

@@ -46,13 +46,17 @@ class Classifier:
         mean, std = (torch.tensor(list(values), device=x.device).view(3, 1, 1) for values in (self.mean, self.std))
         return (x - mean) / std
 
-    def answer(self, x: Tensor) -> Tensor:
+    def answer(self, x: Tensor, numbers: bool = True) -> Tensor:
         """The model's logits for its input, which are looked at. Shape: ``(N, 3, H, W) -> (N, classes)``, float32.
+
+        Args:
+            x: The input.
+            numbers: Whether NaN and infinity are refused, which early in a training may come and go.
 
         Raises:
             ValueError: The model gives something else, or no numbers.
         """
-        return self._logits(self.model(x), len(x))
+        return self._logits(self.model(x), len(x), numbers)
 
     def check(self, images: Images) -> None:
         """Refuse a model that cannot take images, or gives something else than logits for them.
@@ -85,14 +89,16 @@ class Classifier:
         """The model's class."""
         return type(self.model).__name__
 
-    def _logits(self, y: Any, n: int) -> Tensor:
+    def _logits(self, y: Any, n: int, numbers: bool = True) -> Tensor:
         if not isinstance(y, Tensor) or y.ndim != 2 or len(y) != n:
             given = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"type {type(y).__name__}"
             raise ValueError(
                 f"{self.kind} gives an output of {given} for {n} images: logits of shape (images, classes) are needed. {WRAP} "
                 "returns them alone."
             )
-        if not bool((y < torch.inf).all()):  # what is masked by -inf is no class, and NaN is less than nothing
+        if numbers and not bool(
+            (y < torch.inf).all()
+        ):  # what is masked by -inf is no class, and NaN is less than nothing
             raise ValueError(
                 f"{self.kind} gives logits that are no numbers (NaN, inf): of them nothing follows. Finite weights, statistics "
                 "and inputs are needed. Look for NaN in the file of weights, and whether half precision overflows."

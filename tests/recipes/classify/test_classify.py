@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from renorm.banks import Choice
 from renorm.data import Images, load
+from renorm.evaluate import logits
 from renorm.layers import SplitBatchNorm
 from renorm.recipes.classify import Classification, build, check, configured, read
 from renorm.recipes.classify.views import ViewedImages, loader
@@ -181,3 +183,13 @@ def test_images_without_labels_are_refused():
     data = load("digits").subset(range(64))
     with pytest.raises(ValueError, match=r"digits has no labels: .* one folder per class"):
         check(configured(batch=64), type(data)(data.name, data.pixels, torch.full((64,), -1), []))
+
+
+def test_logits_that_are_no_numbers_are_wrong_and_training_goes_on():
+    """Early in a training of slow statistics evaluation may overflow, and recover; a table refuses such a model."""
+    made = small.recipe(branches=("weak",), norm="shared", model="resnet8")
+    with torch.no_grad():
+        next(made.model.buffers()).fill_(torch.nan)
+    assert made.validate() == {"test/source": 0.0}
+    with pytest.raises(ValueError, match="gives logits that are no numbers"):
+        logits(made.classifier, made.test, {"source": Choice()})

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from renorm.banks import Choice, branches_of, pool_statistics_, recalibrate_, resolve, tracked
 from renorm.data import Images
-from renorm.evaluate import SOURCE, logits
+from renorm.evaluate import SOURCE, validated
 from renorm.layers import sites_of
 from renorm.mix import Weight
 from renorm.models import Classifier
@@ -262,9 +262,8 @@ class Classification(Recipe):
     def _on_all(self) -> dict[str, float]:
         choices = {name: Choice(name) for name in self.config.branches} if self.config.split else {SOURCE: Choice()}
         mine = self.test.subset(range(self.processes.rank, len(self.test), self.processes.count))
-        found = logits(self.classifier, mine, choices) if len(mine) else {}
-        hits = [(found[name].argmax(1) == mine.labels).sum() if found else torch.tensor(0) for name in choices]
-        total = self.processes.sum(torch.stack(hits).to(self.processes.device)).tolist()
+        right = validated(self.classifier, mine, choices) if len(mine) else dict.fromkeys(choices, 0)
+        total = self.processes.sum(torch.tensor(list(right.values()), device=self.processes.device)).tolist()
         return {f"test/{name}": number / len(self.test) for name, number in zip(choices, total, strict=True)}
 
     def _by_domain(self) -> dict[str, float]:
@@ -274,10 +273,10 @@ class Classification(Recipe):
         for row, name in enumerate(self.config.populations):
             members = (domain == row).nonzero()[:, 0]
             mine = self.test.subset(members[self.processes.rank :: self.processes.count])
-            found = logits(self.classifier, mine, {name: Choice(name)})[name] if len(mine) else torch.zeros(0, 1)
-            hits = (found.argmax(1) == mine.labels).sum().to(self.processes.device)
+            right = validated(self.classifier, mine, {name: Choice(name)})[name] if len(mine) else 0
             if len(members):
-                numbers[f"test/{name}"] = float(self.processes.sum(hits)) / len(members)
+                total = self.processes.sum(torch.tensor(right, device=self.processes.device))
+                numbers[f"test/{name}"] = float(total) / len(members)
         return numbers
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
