@@ -74,8 +74,15 @@ def logits(
     classifier: Classifier, images: Images, choices: Mapping[str, Choice], change: PixelChange | None = None
 ) -> dict[str, Tensor]:
     """All logits of each choice, as :func:`outputs` gives them."""
-    batches = [found for _, found in outputs(classifier, images, choices, change)]
-    return {name: torch.cat([found[name] for found in batches]) for name in choices}
+    room: dict[str, Tensor] = {}  # made once, as scores are
+    done = 0
+    for labels, found in outputs(classifier, images, choices, change):
+        for name, y in found.items():
+            if name not in room:
+                room[name] = y.new_empty(len(images), y.shape[1])
+            room[name][done : done + len(y)] = y
+        done += len(labels)
+    return room
 
 
 def score(
@@ -101,15 +108,19 @@ def score(
     Raises:
         ValueError: If the data have another number of classes than the model.
     """
-    batches, done = [], 0
+    room: dict[str, Scores] = {}
+    done = 0
     for labels, found in outputs(classifier, images, choices, change, against):
         for name, y in found.items():
-            found[name] = y if columns is None else y[:, columns]
-            check_classes(images, found[name].shape[1])
-        batches.append({name: metrics.scores(y, labels) for name, y in found.items()})
+            chosen = y if columns is None else y[:, columns]
+            check_classes(images, chosen.shape[1])
+            batch = metrics.scores(chosen, labels)
+            if name not in room:
+                room[name] = metrics.unscored(batch, len(images))
+            metrics.fill_(room[name], done, batch)
         done += len(labels)
         step(done / len(images))
-    return {name: metrics.joined([found[name] for found in batches]) for name in choices}
+    return room
 
 
 def check_classes(images: Images, num_outputs: int) -> None:

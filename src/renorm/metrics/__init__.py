@@ -1,6 +1,6 @@
 """What logits, features and orders are worth - accuracy, calibration, distances of sets, ranks - and how sure we can be."""
 
-from renorm.metrics.accuracy import Scores, accuracy, correct, joined, nll, scores
+from renorm.metrics.accuracy import Scores, accuracy, correct, fill_, nll, scores, unscored
 from renorm.metrics.corruption_error import ALEXNET, alexnet, corruption_error, relative_corruption_error
 from renorm.metrics.ece import calibration_error, ece
 from renorm.metrics.frechet import frechet
@@ -29,9 +29,9 @@ __all__ = [
     "correct",
     "corruption_error",
     "ece",
+    "fill_",
     "frechet",
     "inception_score",
-    "joined",
     "kendall",
     "kid",
     "kid_parts",
@@ -46,4 +46,5 @@ __all__ = [
     "scores",
     "signal_to_noise",
     "spearman",
+    "unscored",
 ]

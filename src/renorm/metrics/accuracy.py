@@ -1,9 +1,7 @@
 """How many of a classifier's predictions are right, and how likely it takes the labels to be."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -37,13 +35,21 @@ def scores(logits: Tensor, labels: Tensor) -> Scores:
     return Scores(hits, near, losses, logits.softmax(1).amax(1))
 
 
-def joined(batches: Sequence[Scores]) -> Scores:
-    """Scores of several batches as those of one."""
-    near = [batch.near for batch in batches if batch.near is not None]
-    hits, nll, confidence = (
-        torch.cat([getattr(batch, name) for batch in batches]) for name in ("hits", "nll", "confidence")
-    )
-    return Scores(hits, torch.cat(near) if near else None, nll, confidence)
+def unscored(batch: Scores, n: int) -> Scores:
+    """Room for the scores of n images, as those of a batch are.
+
+    Small tensors that are kept batch by batch lie between the large ones of forwards, whose memory is then never given back: some
+    5 MB a batch.
+    """
+    near = None if batch.near is None else batch.near.new_zeros(n)
+    return Scores(batch.hits.new_zeros(n), near, batch.nll.new_zeros(n), batch.confidence.new_zeros(n))
+
+
+def fill_(room: Scores, start: int, batch: Scores) -> None:
+    """Put the scores of a batch into their place."""
+    for whole, part in zip(room, batch, strict=True):
+        if whole is not None and part is not None:
+            whole[start : start + len(part)] = part
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
