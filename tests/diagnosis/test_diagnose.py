@@ -115,7 +115,9 @@ def test_the_remedy_mends_it(name: str, branches: tuple[str, ...]):
 def test_a_broken_affine():
     model = net()
     model[1].weight.data[0] = torch.inf
-    assert found(model, images())["an affine that is no number"].sites == ("1",)
+    findings = found(model, images())
+    assert findings["an affine that is no number"].sites == ("1",)
+    assert "what is broken comes first" in findings["images not looked at"].text
 
 
 def test_each_branch_has_its_own():
@@ -194,6 +196,8 @@ def test_models_that_verbs_refuse_are_described_all_the_same():
     assert report.norms == {"GroupNorm": 1}
     assert report.verbs["split_, sandwich_"].startswith("refused: Sequential has no norm to convert: it has GroupNorm")
     assert report.verbs["measure, adapt_"].startswith("refused: Sequential has no running statistics")
+    said = found(nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(1, 4)), images())
+    assert "no norm of this model can be observed" in said["images not looked at"].text
 
 
 def test_foreign_images_are_said():

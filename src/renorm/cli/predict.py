@@ -44,9 +44,11 @@ class Predict(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.banks import Bank, Choice
+        from renorm.cli.targets import check_place
         from renorm.evaluate import check_labelled, label_images
 
         check_labelled(self.out)
+        check_place("out", self.out)
         named = self.source.open(self.model, self.common.device)
         bank = None if self.bank is None else Bank.load(self.bank)
         images = named.images(self.images, labels=False, skip_damaged=self.skip_damaged)

@@ -14,7 +14,7 @@ from renorm.diagnosis.finding import Diagnosis, Finding
 from renorm.diagnosis.forwards import on_images
 from renorm.diagnosis.model import of_model
 from renorm.diagnosis.stored import of_statistics
-from renorm.diagnosis.verbs import verbs
+from renorm.diagnosis.verbs import refuses, verbs
 from renorm.layers import Site
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
@@ -44,17 +44,18 @@ def diagnose(model: nn.Module, images: Any = None, *, reference: Any = None, bra
         raise ValueError(
             "a reference was given without images: it says what is usual of images. Pass images, or leave it out."
         )
-    norms = kinds(model)
-    able = verbs(model)
     findings = list(of_model(model))
-    if able["measure, adapt_"].startswith("refused"):
-        return Diagnosis(norms, branches_of(model), able, tuple(findings), environment(model))
-    for each in branches_of(model) or (None,):
-        findings += of_statistics(tracked(model, each), each)
+    observable = not refuses(model)
+    if observable:
+        for each in branches_of(model) or (None,):
+            findings += of_statistics(tracked(model, each), each)
     broken = any(each.gravity == "error" for each in findings)  # of which images could only say it again
-    if images is not None and not broken:
+    if images is not None and (broken or not observable):
+        why = "what is broken comes first" if broken else "no norm of this model can be observed"
+        findings.append(Finding("note", "images not looked at", f"They say nothing here: {why}.", "see the rest"))
+    elif images is not None:
         findings += on_images(model, images, reference, branch)
-    return Diagnosis(norms, branches_of(model), able, tuple(findings), environment(model))
+    return Diagnosis(kinds(model), branches_of(model), verbs(model), tuple(findings), environment(model))
 
 
 def kinds(model: nn.Module) -> dict[str, int]:

@@ -25,15 +25,22 @@ def _converting(model: nn.Module) -> str:
     return f"convert {_sites(len(found.chosen))}{left}"
 
 
-def _observing(model: nn.Module) -> str:
+def refuses(model: nn.Module) -> str:
+    """Why statistics cannot be measured and moved; empty where they can."""
     branches = branches_of(model)
     try:
-        targets = site_tensors(model, branches[0] if branches else None)
-        check_called(targets)
+        check_called(site_tensors(model, branches[0] if branches else None))
     except ValueError as error:
-        return f"refused: {error}"
-    others = of_other_kinds(model)
-    return f"see {_sites(len(targets))}" + (f"; of another kind, and left alone: {', '.join(others)}" if others else "")
+        return str(error)
+    return ""
+
+
+def _observing(model: nn.Module) -> str:
+    if why := refuses(model):
+        return f"refused: {why}"
+    branches, others = branches_of(model), of_other_kinds(model)
+    number = len(site_tensors(model, branches[0] if branches else None))
+    return f"see {_sites(number)}" + (f"; of another kind, and left alone: {', '.join(others)}" if others else "")
 
 
 def _sites(number: int) -> str:
