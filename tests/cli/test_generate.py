@@ -42,7 +42,7 @@ def test_training_tells_each_record_and_leaves_sheets(renorm_command: Command, t
         "running.safetensors",
     }
     again = renorm_command(*TRAIN[:3], "--resume", "--norm", "shared", "--out", tmp_path / "run")
-    assert "--norm with --resume" in again.err
+    assert "was started with: norm 'shared' (the run has 'sandwich')" in again.err
 
 
 def test_the_table_has_banks_real_images_and_a_page_with_sheets(

@@ -12,8 +12,7 @@ from PIL import Image
 
 from renorm.data import Origin
 from renorm.evaluate import read_results, write_results
-from renorm.recipes import config_of
-from renorm.recipes.classify import options_of
+from renorm.recipes import config_of, options_of
 from tests.cli.conftest import TRAIN, Command
 
 

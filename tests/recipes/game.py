@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,7 +20,7 @@ from renorm.banks import Bank, measure, using
 from renorm.evaluate import Measured, MeasuredTable, Protocol, fingerprint, versions
 from renorm.export import write
 from renorm.metrics import bootstrap
-from renorm.recipes import RECIPES, Evaluation, ExportedRun, Exporting, Kind
+from renorm.recipes import RECIPES, Evaluation, ExportedRun, Exporting, Kind, described
 from renorm.report import Head, Record, Section
 from renorm.report.sections import run as sections
 from renorm.train import Order, Plan, Processes, Recipe, Run, constant, half_cosine
@@ -108,7 +108,7 @@ class Game(Recipe):
         self.played = saved.state["played"]
 
     def describe(self) -> dict[str, Any]:
-        return {"recipe": Config.recipe, "config": asdict(self.config)}
+        return described(self.config)
 
 
 def generator() -> nn.Sequential:
@@ -128,14 +128,6 @@ def opened(path: Path, device: str | None = None) -> Player:
     made = generator()
     load_into(made, Run(path).load().weights["generator"])
     return Player(made.to(device or "cpu").eval())
-
-
-def read(about: Mapping[str, Any]) -> Config:
-    return Config(**about["config"])
-
-
-def options(about: Mapping[str, Any]) -> dict[str, Any]:
-    return asdict(read(about))
 
 
 def evaluate(player: Player, asked: Evaluation, *, model: str = "", command: str = "") -> MeasuredTable:
@@ -183,7 +175,7 @@ def export(player: Player, asked: Exporting, path: Path, about: Mapping[str, Any
 
 
 ASKS = ("banks", "num_images", "seed")
-KIND = Kind(Config, read, Game, opened, options, show, ASKS, evaluate, (), export)
+KIND = Kind(Config, Game, opened, show, ASKS, evaluate, (), export)
 
 
 @contextmanager

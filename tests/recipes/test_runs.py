@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from renorm import Bank
-from renorm.recipes import RECIPES, config_of, fit, kind_of, open_run, prepare
-from renorm.recipes.classify import Classification, Config, configured, options_of
+from renorm.recipes import RECIPES, config_of, fit, kind_of, open_run, options_of, prepare
+from renorm.recipes.classify import Classification, Config, configured
 from renorm.train import Event, Run
 from tests.cli.conftest import few_digits
 from tests.test_imports import loaded_after
@@ -49,7 +49,7 @@ def test_a_run_goes_on_from_python_to_the_same_bits_and_with_nothing_else(tmp_pa
     with pytest.raises(ValueError, match=r"holds a run already"):
         fit(prepare(CONFIG), folder)
     with pytest.raises(
-        ValueError, match=r"was started with another optimization: a run goes on as it began. Prepare .* config_of"
+        ValueError, match=r"was started with another rate: a run goes on as it began. Prepare .* config_of"
     ):
         fit(prepare(configured(**options_of(CONFIG) | {"rate": 0.2})), folder, resume=True)
     run = fit(prepare(config_of(Run(folder).config())), folder, resume=True)

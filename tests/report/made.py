@@ -8,7 +8,8 @@ import torch
 
 from renorm.banks import Bank, Statistics
 from renorm.evaluate import CellKey, ImageSet, Protocol, Results
-from renorm.recipes.classify import configured, options_of
+from renorm.recipes import options_of
+from renorm.recipes.classify import configured
 from renorm.report.record import Record
 from tests.evaluate import made
 

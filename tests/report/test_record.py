@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from renorm.evaluate import write_results
-from renorm.recipes.classify import kind
+from renorm.recipes import options_at
 from renorm.report.record import differing, distinct_names, read_record, read_records, sides
 from tests.report.made import HISTORY, bank, record, results
 
@@ -100,6 +100,6 @@ def test_options_that_differ_are_found():
 def test_a_run_that_is_older_than_an_option_has_its_default(tmp_path: Path):
     about = dict(record().about)
     about["config"] = {name: value for name, value in about["config"].items() if name != "ema"}
-    found = read_record(written(tmp_path / "old", about), kind.options)
+    found = read_record(written(tmp_path / "old", about), options_at)
     assert differing([found, record("new", 4)]) == {"seed": [3, 4]}
     assert "ema" not in read_record(tmp_path / "old").config

@@ -35,13 +35,16 @@ class Search(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.cli.training import table, trained
+        from renorm.recipes import check_typed
+        from renorm.recipes.search import config_at
 
         config = self.options
         folder = (
             self.out or Path("runs") / f"search-{Path(config.data).stem}-{config.method}-{config.norm}-{config.seed}"
         )
         if self.resume:
-            config = self.started(folder, console)
+            config = config_at(folder)
+            check_typed(folder, config, self.options, console.typed)
         recipe = trained(config, folder, console, tell, resume=self.resume, device=self.common.device, words=words)
         if config.mixes:
             table(recipe, folder, 0, console)
@@ -49,19 +52,6 @@ class Search(Subcommand):
         else:
             console.say(f"rank its cells: renorm rank {folder}")
         recipe.processes.leave()
-
-    def started(self, folder: Path, console: Console) -> Config:
-        """The options that a run was started with.
-
-        Raises:
-            ValueError: If another value of one is given now, or the run is of another recipe.
-        """
-        from renorm.recipes import check_typed
-        from renorm.recipes.search import config_at
-
-        found = config_at(folder)
-        check_typed(folder, found, self.options, console.typed)
-        return found
 
 
 def tell(recipe: Any, console: Console) -> None:

@@ -36,32 +36,22 @@ class TrainGenerator(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.cli.training import table, trained
+        from renorm.recipes import check_typed
+        from renorm.recipes.generate import config_at
 
         config = self.options
         folder = (
             self.out or Path("runs") / f"generate-{Path(config.data).stem}-{config.model}-{config.norm}-{config.seed}"
         )
         if self.resume:
-            config = self.started(folder, console)
+            config = config_at(folder)
+            check_typed(folder, config, self.options, console.typed)
         recipe = trained(config, folder, console, tell, resume=self.resume, device=self.common.device)
         if self.table_images and recipe.processes.count == 1:
             table(recipe, folder, self.table_images, console)
         elif self.table_images:
             console.say(f"evaluate it by one process: renorm evaluate {folder}")
         recipe.processes.leave()
-
-    def started(self, folder: Path, console: Console) -> Config:
-        """The options that a run was started with.
-
-        Raises:
-            ValueError: If another value of one is given now, or the run is of another recipe.
-        """
-        from renorm.recipes import check_typed
-        from renorm.recipes.generate import config_at
-
-        found = config_at(folder)
-        check_typed(folder, found, self.options, console.typed)
-        return found
 
 
 def tell(recipe: Any, console: Console) -> None:

@@ -36,29 +36,19 @@ class TrainStyle(Subcommand):
     def run(self, console: Console) -> None:
         """Run the command."""
         from renorm.cli.training import table, trained
+        from renorm.recipes import check_typed
+        from renorm.recipes.stylize import config_at
 
         config = self.options
         names = [Path(name).stem for name in (config.contents, config.styles)]
         folder = self.out or Path("runs") / "-".join(["style", *names, *["affine"] * config.affine, str(config.seed)])
         if self.resume:
-            config = self.started(folder, console)
+            config = config_at(folder)
+            check_typed(folder, config, self.options, console.typed)
         recipe = trained(config, folder, console, tell, resume=self.resume, device=self.common.device, words=words)
         if recipe.held is not None:  # pyright: ignore[reportAttributeAccessIssue] it is a recipe of style networks
             table(recipe, folder, 0, console)
         recipe.processes.leave()
-
-    def started(self, folder: Path, console: Console) -> Config:
-        """The options that a run was started with.
-
-        Raises:
-            ValueError: If another value of one is given now, or the run is of another recipe.
-        """
-        from renorm.recipes import check_typed
-        from renorm.recipes.stylize import about_style, read_config
-
-        found = read_config(about_style(folder))
-        check_typed(folder, found, self.options, console.typed)
-        return found
 
 
 def tell(recipe: Any, console: Console) -> None:

@@ -10,18 +10,21 @@ from renorm.recipes.options import changed, option
 if TYPE_CHECKING:
     from renorm.recipes.classify.named import NamedModel, open_file, open_named, trust_code_of
     from renorm.recipes.equality import unlike
+    from renorm.recipes.flat import Flat, configured, options_of, read_config
     from renorm.recipes.pages import page_of_run, read_records
+    from renorm.recipes.paths import described, located
     from renorm.recipes.runs import (
         config_of,
         described_run,
         export_opened,
         fit,
         open_run,
+        options_at,
         prepare,
         prepare_table,
         recipe_at,
     )
-    from renorm.recipes.started import check_typed
+    from renorm.recipes.started import about_of, check_typed
 
 __all__ = [
     "RECIPES",
@@ -29,23 +32,31 @@ __all__ = [
     "Evaluation",
     "ExportedRun",
     "Exporting",
+    "Flat",
     "Kind",
     "NamedModel",
     "Opened",
+    "about_of",
     "changed",
     "check_typed",
     "config_of",
+    "configured",
+    "described",
     "described_run",
     "export_opened",
     "fit",
     "kind_of",
+    "located",
     "open_file",
     "open_named",
     "open_run",
     "option",
+    "options_at",
+    "options_of",
     "page_of_run",
     "prepare",
     "prepare_table",
+    "read_config",
     "read_records",
     "recipe_at",
     "trust_code_of",
@@ -53,18 +64,26 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "Flat": "flat",
     "NamedModel": "classify.named",
+    "about_of": "started",
     "check_typed": "started",
     "config_of": "runs",
+    "configured": "flat",
+    "described": "paths",
     "described_run": "runs",
     "export_opened": "runs",
     "fit": "runs",
+    "located": "paths",
     "open_file": "classify.named",
     "open_named": "classify.named",
     "open_run": "runs",
+    "options_at": "runs",
+    "options_of": "flat",
     "page_of_run": "pages",
     "prepare": "runs",
     "prepare_table": "runs",
+    "read_config": "flat",
     "read_records": "pages",
     "recipe_at": "runs",
     "trust_code_of": "classify.named",

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from renorm.evaluate import Results, read_results
-from renorm.recipes.kind import kind_of, recipe_of
+from renorm.recipes.kind import recipe_of
+from renorm.recipes.runs import options_at
 from renorm.train import Run
 
 TIMES = ("seconds",)  # of a record, which say nothing of what was computed
@@ -40,8 +41,7 @@ def _runs(a: Run, b: Run) -> Iterator[str]:
     if recipes[0] != recipes[1]:
         yield f"recipe: {recipes[0]} and {recipes[1]}"
         return
-    options = [kind_of(each).options(each) for each in about]
-    yield from _mappings("option", *options)
+    yield from _mappings("option", *map(options_at, about))
     yield from _metrics(a.history(), b.history())
     weights = a.load().weights, b.load().weights
     for name in weights[0].keys() | weights[1].keys():

@@ -43,10 +43,8 @@ class Kind(NamedTuple):
 
     Args:
         config: The class of its configurations; each names its recipe.
-        read: A configuration from what config.json or a checkpoint says.
         recipe: Makes what trains from a configuration, on ``device=``.
         open: Opens the folder of a run on a device, or on the usual one.
-        options: All options of a run by name, from its config.json.
         show: The head of a run's page, and the sections that there are.
         asks: Names of the options of :class:`Evaluation` that its runs have.
         evaluate: Prepares the table of what :attr:`open` gave and an :class:`Evaluation` of such options, with ``model=`` and
@@ -58,10 +56,8 @@ class Kind(NamedTuple):
     """
 
     config: type[Any]
-    read: Callable[[Mapping[str, Any]], Any]
     recipe: Callable[..., Recipe]
     open: Callable[[Path, str | None], Opened]
-    options: Callable[[Mapping[str, Any]], dict[str, Any]]
     show: Callable[[Record], tuple[Head, list[Section]]]
     asks: tuple[str, ...]
     evaluate: Callable[..., PreparedTable]

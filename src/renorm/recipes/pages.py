@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from renorm import report
 from renorm.recipes.kind import kind_of
+from renorm.recipes.runs import options_at
 from renorm.report import Head, Record, Section
 from renorm.report.sections import run
 
 
 def read_records(paths: Sequence[Path]) -> list[Record]:
     """What the pages of several runs are made of, each under a name that tells it from the others."""
-    return report.read_records(paths, named_options)
+    return report.read_records(paths, options_at)
 
 
 def page_of_run(
@@ -31,11 +31,6 @@ def page_of_run(
         FileNotFoundError: If it is no run, or has no table; if there is nothing at ``data``.
         ValueError: If the table or a bank is damaged, or the images at ``data`` are others.
     """
-    record = report.read_record(path, named_options, data)
+    record = report.read_record(path, options_at, data)
     head, sections = kind_of(record.about).show(record)
     return record, head, [*sections, *more, run.provenance(record)]
-
-
-def named_options(about: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a run of any recipe by name, from its config.json."""
-    return kind_of(about).options(about)

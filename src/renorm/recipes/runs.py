@@ -10,7 +10,9 @@ import torch
 
 from renorm.evaluate import PreparedTable
 from renorm.recipes.asked import Evaluation, Exporting, check_known
+from renorm.recipes.flat import options_of, read_config
 from renorm.recipes.kind import RECIPES, ExportedRun, kind_of, recipe_of
+from renorm.recipes.paths import located
 from renorm.train import Callback, Listener, Recipe, Run, check_trackers, tracking, train
 from renorm.version import __version__
 
@@ -100,8 +102,8 @@ def described_run(path: Path) -> dict[str, str]:
     """
     run = Run(path)
     about = run.config()
-    kind, history = kind_of(about), run.history()
-    options = {name: value for name, value in kind.options(about).items() if value not in (None, (), [], "")}
+    history = run.history()
+    options = {name: value for name, value in options_at(about).items() if value not in (None, (), [], "")}
     found = {
         "what": f"a run of the recipe {recipe_of(about)}",
         "command": about.get("command") or "not said",
@@ -194,8 +196,17 @@ def export_opened(
 
 
 def config_of(about: Mapping[str, Any]) -> Any:
-    """The configuration that a run's config.json, or the description in a checkpoint, holds."""
-    return kind_of(about).read(about)
+    """The configuration that a run's config.json, or the description in a checkpoint, holds; the defaults where it has none.
+
+    Raises:
+        ValueError: If it has options that are not known here.
+    """
+    return read_config(kind_of(about).config, about)
+
+
+def options_at(about: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a run by name, from its config.json: defaults where it is older than one, paths as they were typed."""
+    return options_of(config_of(about)) | about.get("typed", {})
 
 
 def _check_same(recipe: Recipe, run: Run) -> None:
@@ -205,7 +216,7 @@ def _check_same(recipe: Recipe, run: Run) -> None:
             f"{run.path} is a run of the recipe {recipe_of(about)!r}: one of {recipe_of(described)!r} is needed to go on with. "
             "Choose another folder."
         )
-    started, given = (vars(config_of(each)) for each in (about, described))
+    started, given = (options_of(located(config_of(each))) for each in (about, described))
     names = [name for name in given if given[name] != started[name]]
     if "format" in about and names:
         raise ValueError(

@@ -1,37 +1,17 @@
-"""How a run was started, where the options of its recipe are one group without others in it, and where it opens."""
+"""How a run was started: what it says of itself, and whether it goes on with the same options."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import fields
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
+from renorm.recipes.flat import leaves, options_of
 from renorm.recipes.kind import recipe_of
-from renorm.recipes.options import option
+from renorm.recipes.paths import located
 from renorm.train import Run
-
-C = TypeVar("C")
-
-
-def read_options(kind: type[C], about: Mapping[str, Any]) -> C:
-    """The configuration that a run's config.json, or the description in a checkpoint, holds.
-
-    Raises:
-        ValueError: If it has options that are not known here.
-    """
-    saved: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in about["config"].items()
-    }
-    known: Any = kind
-    if unknown := saved.keys() - {each.name for each in fields(known)}:
-        raise ValueError(
-            f"the configuration has options that this renorm does not know ({', '.join(sorted(unknown))}): the one that wrote "
-            "it, or a later one, is needed. Upgrade renorm."
-        )
-    return kind(**saved)
 
 
 def about_of(path: Path, recipe: str, made: str) -> dict[str, Any]:
@@ -54,17 +34,25 @@ def about_of(path: Path, recipe: str, made: str) -> dict[str, Any]:
     return about
 
 
-def check_typed(folder: Path, started: Any, given: Any, typed: Collection[str]) -> None:
-    """Refuse options that are typed with ``--resume`` and are others than the run was started with.
+def check_typed(folder: Path, started: Any, asked: Any, typed: Collection[str] = ()) -> None:
+    """Refuse to go on with other options than a run was started with.
+
+    Args:
+        folder: Of the run.
+        started: Its configuration.
+        asked: The one that is asked for now.
+        typed: Options that were named, which count even where they are the default.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If an option that was named, or is not the default, is another.
     """
-    names = [name for name in vars(given) if name in typed]
-    if others := [name for name in names if getattr(given, name) != getattr(started, name)]:
+    found, given, known = options_of(located(started)), options_of(located(asked)), leaves(type(asked))
+    names = [name for name, value in given.items() if name in typed or value != known[name].default]
+    if others := [name for name in names if given[name] != found[name]]:
+        differ = ", ".join(f"{name} {given[name]!r} (the run has {found[name]!r})" for name in others)
         raise ValueError(
-            f"{', '.join(option(name, True) for name in others)} with --resume: {folder} was started with another value, "
-            "and a run goes on as it began. Leave it out, or start a new run with another --out."
+            f"--resume with other options than {folder} was started with: {differ}. A run goes on as it began. "
+            "Leave them out, or start a new run with another --out."
         )
 
 

@@ -14,7 +14,7 @@ from renorm.banks import Bank
 from renorm.evaluate import Results, read_results
 from renorm.train import Run
 
-Options = Callable[[Mapping[str, Any]], dict[str, Any]]
+OptionsOf = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Gives all options of a run from its config.json, defaults where it is older than one."""
 
 IRRELEVANT = (
@@ -72,7 +72,7 @@ def options_in(about: Mapping[str, Any]) -> dict[str, Any]:
     return about.get("config", {})
 
 
-def read_record(path: Path, options: Options = options_in, data: str | None = None) -> Record:
+def read_record(path: Path, options: OptionsOf = options_in, data: str | None = None) -> Record:
     """Read a run's folder.
 
     Args:
@@ -101,7 +101,7 @@ def _place(name: str, order: Sequence[str]) -> tuple[int]:
     return (order.index(name) if name in order else len(order),)
 
 
-def read_records(paths: Sequence[Path], options: Options = options_in) -> list[Record]:
+def read_records(paths: Sequence[Path], options: OptionsOf = options_in) -> list[Record]:
     """Read several runs, each under a name that tells it from the others.
 
     Args:

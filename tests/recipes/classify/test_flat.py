@@ -8,7 +8,7 @@ import pytest
 
 from renorm.attacks import BETA, Ball, Mode
 from renorm.data import Crop, Policy
-from renorm.recipes import config_of
+from renorm.recipes import config_of, options_of
 from renorm.recipes.classify import (
     Attacking,
     Averaging,
@@ -19,9 +19,8 @@ from renorm.recipes.classify import (
     attacking,
     configured,
     groups,
-    options_of,
 )
-from renorm.recipes.classify.flat import leaves
+from renorm.recipes.flat import leaves
 
 OTHERS: dict[str, Any] = {  # of every option a value that is not the default
     "data": "cifar10",
@@ -93,13 +92,13 @@ def test_there_and_back():
     assert options_of(configured()) == vars(Options())
     assert configured() == Config()
     usual = vars(Options())
-    assert OTHERS.keys() == usual.keys() == leaves().keys()
+    assert OTHERS.keys() == usual.keys() == leaves(Config).keys()
     assert not [name for name, value in OTHERS.items() if value == usual[name]]
     assert options_of(configured(**OTHERS)) == OTHERS
 
 
 def test_every_option_is_explained():
-    assert all(leaf.text for leaf in leaves().values())
+    assert all(leaf.text for leaf in leaves(Config).values())
     assert "exchange_over: Whose moments: ``pono``" in (Options.__doc__ or "")
 
 
@@ -144,7 +143,7 @@ def test_config_json_from_before_groups_is_read():
 )
 def test_an_option_of_a_later_renorm_is_refused(saved: dict[str, Any]):
     with pytest.raises(
-        ValueError, match=r"option that this renorm does not know .*'colour'.* is needed. Upgrade renorm"
+        ValueError, match=r"options that this renorm does not know \('colour'\): .* is needed. Upgrade renorm"
     ):
         config_of({"config": saved})
 

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from renorm.recipes import config_of, prepare
+from renorm.recipes import config_of, located, options_at, prepare
 from renorm.recipes.classify import Config, configured, read
-from renorm.recipes.classify.kind import options
-from renorm.recipes.classify.paths import located
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def test_paths_are_stored_whole_and_as_typed(photos: Path, monkeypatch: pytest.M
     about = json.loads(json.dumps(recipe.describe()))
     assert about["config"]["source"]["data"] == str(photos / "here" / "photos")
     assert about["typed"] == {"data": "photos"}
-    assert options(about)["data"] == "photos"
+    assert options_at(about)["data"] == "photos"
     monkeypatch.chdir(photos / "elsewhere")
     train, test = read(config_of(about))
     assert (train.name, len(train), len(test)) == (str(photos / "here" / "photos"), 16, 4)

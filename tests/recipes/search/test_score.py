@@ -8,8 +8,9 @@ import torch
 from renorm.evaluate import Protocol, Results
 from renorm.metrics import kendall
 from renorm.models import EDGES, OPERATIONS, Cell
-from renorm.recipes.search import Ranking, sampled
-from renorm.recipes.search.opened import read, table_of
+from renorm.recipes import read_config
+from renorm.recipes.search import Config, Ranking, sampled
+from renorm.recipes.search.opened import table_of
 from renorm.recipes.search.score import numbers_of
 from renorm.recipes.search.sections import alone, findings
 from renorm.report import Record
@@ -64,9 +65,9 @@ def test_a_cell_that_leads_nowhere_is_said_to_and_is_not_to_be_trained():
 
 
 def test_a_configuration_of_a_later_version_is_refused():
-    assert read({"config": {"trackers": ["tensorboard"]}}).trackers == ("tensorboard",)
-    with pytest.raises(ValueError, match=r"options that this renorm does not know \(colour\).*Upgrade renorm"):
-        read({"config": {"colour": 3}})
+    assert read_config(Config, {"config": {"trackers": ["tensorboard"]}}).trackers == ("tensorboard",)
+    with pytest.raises(ValueError, match=r"options that this renorm does not know \('colour'\).*Upgrade renorm"):
+        read_config(Config, {"config": {"colour": 3}})
 
 
 def test_a_column_is_of_the_data_that_cells_see():

@@ -8,10 +8,9 @@ if TYPE_CHECKING:
     from renorm.recipes.classify.adversarial import attack_in_words
     from renorm.recipes.classify.attacking import Attacking
     from renorm.recipes.classify.checks import check
-    from renorm.recipes.classify.config import Config
+    from renorm.recipes.classify.config import Config, Options, configured
     from renorm.recipes.classify.curve import CurveOptions, PreparedCurve, draw_curve, prepare_curve
     from renorm.recipes.classify.files import write_plain, write_program
-    from renorm.recipes.classify.flat import Options, configured, options_of
     from renorm.recipes.classify.gradients import gradients_of_run
     from renorm.recipes.classify.groups import (
         Augmentation,
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
         Writing,
     )
     from renorm.recipes.classify.mix_options import Exchange, ImageMix, MixOptions
-    from renorm.recipes.classify.paths import located
     from renorm.recipes.classify.reading import read
     from renorm.recipes.classify.recipe import Classification
     from renorm.recipes.classify.resume import resumed
@@ -55,8 +53,6 @@ __all__ = [
     "configured",
     "draw_curve",
     "gradients_of_run",
-    "located",
-    "options_of",
     "prepare_curve",
     "read",
     "resumed",
@@ -80,18 +76,16 @@ _MODULE_OF = {
     "MixOptions": "mix_options",
     "Network": "groups",
     "Optimization": "groups",
-    "Options": "flat",
+    "Options": "config",
     "PreparedCurve": "curve",
     "Writing": "groups",
     "attack_in_words": "adversarial",
     "build": "start",
     "check": "checks",
     "check_classifier": "saved",
-    "configured": "flat",
+    "configured": "config",
     "draw_curve": "curve",
     "gradients_of_run": "gradients",
-    "located": "paths",
-    "options_of": "flat",
     "prepare_curve": "curve",
     "read": "reading",
     "resumed": "resume",

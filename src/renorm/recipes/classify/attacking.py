@@ -32,7 +32,7 @@ class Attacking:
     """
 
     eps: str | None = field(default=None, metadata={"flat": "eps"})
-    ball: AttackBall = "linf"
+    ball: AttackBall = field(default="linf", metadata={"formerly": "attack_norm"})
     steps: int = 7
     step_size: str | None = None
     start: bool = True

@@ -1,13 +1,14 @@
 """What a classifier is trained on, and how: nested groups of options, of which one that is None is off.
 
-A field is an option of the command line: under its own name after the prefix of its group, or as ``flat`` says. Nothing here
-needs torch, so that the command line shows its options at once. Each group is checked beside its feature.
+Fields are options of the command line, as :mod:`renorm.recipes.flat` says. Nothing here needs torch, so that the command line
+shows its options at once. Each group is checked beside its feature.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from renorm.recipes.classify.attacking import Attacking
 from renorm.recipes.classify.groups import (
@@ -20,6 +21,8 @@ from renorm.recipes.classify.groups import (
     Writing,
 )
 from renorm.recipes.classify.mix_options import MixOptions
+from renorm.recipes.flat import Flat
+from renorm.recipes.flat import configured as configured_of
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +38,11 @@ BASE = "weak"  # the view that is attacked where no other branch has one
 DOMAINS = "domains"
 STYLIZED = "stylized"  # the view of images that renorm stylize made
 USUAL = "weak"  # the view of an image that follows its domain
+
+
+def attacks(options: Mapping[str, Any]) -> bool:
+    """Whether a view is attacked."""
+    return VIEW in (options["views"] or options["branches"])
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,9 @@ class Config:
     views: tuple[str, ...] = ()
     network: Network = field(default_factory=Network)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    mix: MixOptions | None = None
-    attack: Attacking | None = field(default=None, metadata={"prefix": "attack_"})
-    average: Averaging | None = None
+    mix: MixOptions | None = field(default=None, metadata={"remedy": "--mix exchange"})
+    attack: Attacking | None = field(default=None, metadata={"prefix": "attack_", "on": attacks})
+    average: Averaging | None = field(default=None, metadata={"remedy": "--ema 0.999"})
     optimization: Optimization = field(default_factory=Optimization)
     computing: Computing = field(default_factory=Computing)
     writing: Writing = field(default_factory=Writing)
@@ -169,3 +177,17 @@ class Config:
         how = self.writing
         trackers = dict.fromkeys((*["tensorboard"] * how.tensorboard, *how.trackers))
         return Plan(self.optimization.epochs, steps, how.save_every, tuple(trackers))
+
+
+class Options(Flat, of=Config):
+    """What to train, on what and how."""
+
+
+def configured(**given: Any) -> Config:
+    """The configuration of flat options.
+
+    Raises:
+        TypeError: For an option that there is not.
+        ValueError: For an option of a group that is off.
+    """
+    return configured_of(Config, **given)

@@ -1,6 +1,6 @@
 """Groups of options: the images, the network, how views are made, how it is trained, computed and written.
 
-A field is an option of the command line, under its own name or as ``flat`` says. Nothing here needs torch.
+What fields say of themselves is told in :mod:`renorm.recipes.flat`. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class DataSource:
         skip_damaged: Leave out images that cannot be read, and say how many; all are tried first.
     """
 
-    data: str = "digits"
-    test: str | None = None
+    data: str = field(default="digits", metadata={"files": "data"})
+    test: str | None = field(default=None, metadata={"files": "data"})
     download: bool = False
     size: int | None = None
     skip_damaged: bool = False
@@ -56,8 +56,8 @@ class Network:
             running statistics are pooled over processes before they are used.
     """
 
-    model: str = "resnet20"
-    weights: str | None = None
+    model: str = field(default="resnet20", metadata={"files": "code"})
+    weights: str | None = field(default=None, metadata={"files": "data"})
     no_ema: bool = False
     norm: Norm = "split"
     share: tuple[Shared, ...] = ()
@@ -86,7 +86,7 @@ class Augmentation:
     magnitude: int | None = None
     crop: CropName = "auto"
     cutout: float | None = None
-    stylized: str | None = None
+    stylized: str | None = field(default=None, metadata={"files": "data"})
 
 
 @dataclass(frozen=True)

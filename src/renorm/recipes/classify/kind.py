@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renorm.recipes.classify.config import Config
 from renorm.recipes.classify.exported import export
-from renorm.recipes.classify.flat import options_of
 from renorm.recipes.classify.named import open_run
 from renorm.recipes.classify.recipe import Classification
-from renorm.recipes.classify.saved import config_of
 from renorm.recipes.classify.score import prepare
 from renorm.recipes.kind import Kind
 
 if TYPE_CHECKING:
     from renorm.report import Head, Record, Section
-
-
-def options(about: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a run, defaults where it is older than one, paths as they were typed."""
-    return options_of(config_of(about)) | about.get("typed", {})
 
 
 def show(record: Record) -> tuple[Head, list[Section]]:
@@ -46,4 +38,4 @@ ASKS = (
     "attacks",
 )
 EXPORTS = ("branch", "bank", "size", "normalize", "train", "seed")
-KIND = Kind(Config, config_of, Classification, open_run, options, show, ASKS, prepare, EXPORTS, export)
+KIND = Kind(Config, Classification, open_run, show, ASKS, prepare, EXPORTS, export)

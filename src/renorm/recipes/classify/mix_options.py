@@ -27,7 +27,7 @@ class Exchange:
 
     weight: float | None = None
     probability: float | None = None
-    over: ExchangeOver | None = None
+    over: ExchangeOver | None = field(default=None, metadata={"formerly": "exchange_norm"})
     groups: int | None = None
     after: str | None = None
     before: str | None = None
@@ -65,4 +65,4 @@ class MixOptions:
     kind: MixKind = field(metadata={"flat": "mix"})
     across: bool = field(default=False, metadata={"flat": "mix_across"})
     exchange: Exchange = field(default_factory=Exchange, metadata={"prefix": "exchange_"})
-    image: ImageMix = field(default_factory=ImageMix, metadata={"prefix": "image_"})
+    image: ImageMix = field(default_factory=ImageMix, metadata={"prefix": "image_", "remedy": "--mix cutmix"})

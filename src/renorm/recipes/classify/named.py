@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from renorm.banks import Bank, tracked
-from renorm.data import CIFAR, Images, Preprocessing, load, splits_of, square, three
-from renorm.data import config_of as config_of_timm
+from renorm.data import CIFAR, Images, Preprocessing, config_of, load, splits_of, square, three
 from renorm.evaluate import SOURCE
 from renorm.models import (
     Classifier,
@@ -25,8 +24,9 @@ from renorm.models import (
     usual_preprocessing,
 )
 from renorm.recipes.classify.config import MODEL, Config
-from renorm.recipes.classify.saved import check_classifier, config_of
+from renorm.recipes.classify.saved import check_classifier
 from renorm.recipes.classify.start import build, fetch
+from renorm.recipes.flat import read_config
 from renorm.recipes.started import on
 from renorm.train import Run, checkpoint
 
@@ -50,7 +50,7 @@ class NamedModel:
     @property
     def config(self) -> Config:
         """How it was trained; the defaults if that is not known."""
-        config = config_of(self.about)
+        config = read_config(Config, self.about)
         download = config.source.download or (self.download and config.source.data in CIFAR)
         return replace(config, source=replace(config.source, download=download))
 
@@ -59,7 +59,7 @@ class NamedModel:
         """How it was trained, in words: norms, branches, what was mixed; nothing if that is not known."""
         if "config" not in self.about:
             return ""
-        config = config_of(self.about)
+        config = read_config(Config, self.about)
         epochs, branches = config.optimization.epochs, " ".join(config.branches)
         words = f"{config.network.norm} norms, branches {branches}, {epochs} epochs, seed {config.seed}"
         return f"{words}, mixed by {self.about['mix']}" if "mix" in self.about else words
@@ -114,7 +114,7 @@ class NamedModel:
 
     def about_folded(self) -> dict[str, Any]:
         """What the file of a folded model says, so that it opens again."""
-        plain, config = {**self.about, "branches": []}, config_of(self.about)
+        plain, config = {**self.about, "branches": []}, read_config(Config, self.about)
         if "config" in plain:
             plain["config"] = asdict(replace(config, network=replace(config.network, norm="shared", share=())))
         return plain
@@ -141,7 +141,7 @@ def trust_code_of(path: Path) -> None:
     """
     about = Run(path).config() if path.is_dir() else checkpoint.read_weights(path)[1]
     check_classifier(about, path)
-    trust(config_of(about).network.model)
+    trust(read_config(Config, about).network.model)
 
 
 def open_file(path: Path, device: str | None = None) -> NamedModel:
@@ -174,7 +174,7 @@ def open_file(path: Path, device: str | None = None) -> NamedModel:
 
 def _described(path: Path, weights: Mapping[str, Tensor], about: dict[str, Any]) -> Classifier:
     try:
-        config = config_of(about)
+        config = read_config(Config, about)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     check_trusted(config.network.model, path)
@@ -214,7 +214,7 @@ def open_named(
     model = _plain(name, weights, num_classes, tracked)
     if weights is not None:
         load_weights(model, weights, ema=ema)
-    if not normalization and not config_of_timm(model) and is_code(name):
+    if not normalization and not config_of(model) and is_code(name):
         raise ValueError(
             f"{name} does not say what its input is normalized by: a mean and a standard deviation are needed. Add --mean and "
             "--std, or give the network a pretrained_cfg with 'mean' and 'std'."

@@ -8,7 +8,6 @@ Reference: Merchant, Zoph & Cubuk, *Does Data Augmentation Benefit from Split Ba
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -28,11 +27,11 @@ from renorm.recipes.classify.checks import check
 from renorm.recipes.classify.config import MODEL, PRETRAINED, Config
 from renorm.recipes.classify.domains import resolved, rows, trained_on
 from renorm.recipes.classify.mixing import Stacking, branch_per_row, generator_of, mix_of, own_share, per_row
-from renorm.recipes.classify.paths import located, typed
 from renorm.recipes.classify.reading import read, tested_on
 from renorm.recipes.classify.start import begin, synchronized
 from renorm.recipes.classify.stored import stored_views
 from renorm.recipes.classify.views import Batch, ViewedImages, loader
+from renorm.recipes.paths import described, located
 from renorm.routing import Stacked, route, stack, unstack
 from renorm.seeds import stable_seed
 from renorm.surgery import fold
@@ -74,7 +73,7 @@ class Classification(Recipe):
             with self.processes.main_first() if config.source.download else nullcontext():
                 images, test = read(config)
         config = self.config = resolved(config, images)
-        self.located = located(config)
+        self.described = described(config)  # paths are whole, wherever the process goes
         images = self.images = trained_on(config, images)
         self.domain = rows(config, images) if config.by_domain and config.split else None
         check(config, images, self.processes.count)
@@ -100,7 +99,7 @@ class Classification(Recipe):
         self.network = network if config.computing.shard else self.processes.parallel(network)
         self.classifier = Classifier(self.evaluated, start.mean, start.std)
         self.views = config.views_by_branch(self.size)
-        self.data = ViewedImages(images, self.views, config.seed, stored_views(self.located, images))
+        self.data = ViewedImages(images, self.views, config.seed, stored_views(located(config), images))
         self._seen = 0  # images since the statistics of all processes were alike
         if not self.processes.main:
             torch.manual_seed(stable_seed(config.seed, "rank", self.processes.rank))  # dropout of its own
@@ -303,14 +302,12 @@ class Classification(Recipe):
     def describe(self) -> dict[str, Any]:
         """Branches, classes and input normalization, for the checkpoint."""
         return {
-            "recipe": self.config.recipe,
+            **self.described,
             "branches": list(self.config.populations) if self.config.split else [],
             "classes": self.images.classes,
             "mean": list(self.classifier.mean),
             "std": list(self.classifier.std),
             "size": self.size,
-            "config": asdict(self.located),
-            "typed": typed(self.config, self.located),
         } | self.mixture
 
 

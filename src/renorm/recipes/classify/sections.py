@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from renorm.data import Images, View
-from renorm.recipes.classify.saved import config_of
+from renorm.recipes.classify.config import Config
+from renorm.recipes.flat import read_config
 from renorm.report import Head, Record, Section, adapting, finding
 from renorm.report.sections import examples, run
 
@@ -23,7 +24,7 @@ def head(record: Record) -> Head:
 
 def pictured(record: Record) -> Section:
     """Images under every view and shift."""
-    config = config_of(record.about)
+    config = read_config(Config, record.about)
 
     def views(images: Images) -> Callable[[str], View]:
         shown, size = config.on(images.name), images[0][0].shape[-1]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renorm.recipes.generate.config import Config
 from renorm.recipes.generate.exported import export
-from renorm.recipes.generate.opened import open_run, read
+from renorm.recipes.generate.opened import open_run
 from renorm.recipes.generate.recipe import Generation
 from renorm.recipes.generate.sample import measured
 from renorm.recipes.generate.score import prepare
@@ -16,11 +14,6 @@ from renorm.recipes.kind import Kind
 
 if TYPE_CHECKING:
     from renorm.report import Head, Record, Section
-
-
-def options(about: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a run."""
-    return asdict(read(about))
 
 
 def show(record: Record) -> tuple[Head, list[Section]]:
@@ -31,4 +24,4 @@ def show(record: Record) -> tuple[Head, list[Section]]:
 
 
 ASKS = ("banks", "num_images", "seed", "features")
-KIND = Kind(Config, read, Generation, open_run, options, show, ASKS, prepare, ("branch", "bank"), export, measured)
+KIND = Kind(Config, Generation, open_run, show, ASKS, prepare, ("branch", "bank"), export, measured)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from renorm.banks import Bank
 from renorm.models import Generator, generator
+from renorm.recipes.flat import read_config
 from renorm.recipes.generate.config import Config
 from renorm.recipes.generate.network import converted
-from renorm.recipes.started import about_of, on, read_options
+from renorm.recipes.started import about_of, on
 from renorm.train import Run, checkpoint
 
 GENERATOR, CRITIC, AVERAGE = "generator", "discriminator", "average"
@@ -68,11 +68,6 @@ class GeneratorRun:
         return [self.classes.index(name) for name in names or self.classes]
 
 
-def read(about: Mapping[str, Any]) -> Config:
-    """The configuration that a run's config.json, or the description in a checkpoint, holds."""
-    return read_options(Config, about)
-
-
 def config_at(path: Path) -> Config:
     """How the run in a folder was started.
 
@@ -80,7 +75,7 @@ def config_at(path: Path) -> Config:
         FileNotFoundError: If there is no run.
         ValueError: If it is of another recipe.
     """
-    return read(about_of(path, Config.recipe, "renorm train-generator makes it"))
+    return read_config(Config, about_of(path, Config.recipe, "renorm train-generator makes it"))
 
 
 def open_run(path: Path, device: str | None = None) -> GeneratorRun:

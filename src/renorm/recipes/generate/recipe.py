@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from renorm.recipes.generate.opened import AVERAGE, CRITIC, GENERATOR
 from renorm.recipes.generate.sample import noise, pixels
 from renorm.recipes.generate.sheets import COLUMNS, ROWS, SAMPLES, by_class, png
 from renorm.recipes.order import in_turn
+from renorm.recipes.paths import described
 from renorm.seeds import stable_seed
 from renorm.train import Average, Checkpoint, Plan, Recipe, autocast, check_finite, constant, join
 
@@ -58,7 +58,7 @@ class Generation(Recipe):
 
     def __init__(self, config: Config, images: Images | None = None, *, device: str | None = None) -> None:
         config.check()
-        self.config, self.processes = config, join(device)
+        self.config, self.processes, self.described = config, join(device), described(config)
         self.images = load(config.data, size=config.size) if images is None else images
         self._check()
         size, names = self.images[0][0].shape[-1], self.images.classes
@@ -244,7 +244,7 @@ class Generation(Recipe):
         """The configuration, and what opening the generator needs."""
         size = self.images[0][0].shape[-1]
         about = {"classes": self.images.classes, "size": size}
-        return {"recipe": Config.recipe, "config": asdict(self.config), **about}
+        return {**self.described, **about}
 
 
 def optimizers(made: Generator, critic: Discriminator, config: Config) -> dict[str, torch.optim.Optimizer]:

@@ -6,7 +6,8 @@ import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from renorm.recipes.generate.opened import read
+from renorm.recipes.flat import read_config
+from renorm.recipes.generate.config import Config
 from renorm.recipes.generate.score import REAL, in_words
 from renorm.recipes.generate.sheets import SAMPLES, sheet_of
 from renorm.report import Chart, Gallery, Head, Picture, Record, Section, figures
@@ -26,7 +27,7 @@ SHOWN = 6  # sheets of the training
 
 def head(record: Record) -> Head:
     """The beginning of the page."""
-    config = read(record.about)
+    config = read_config(Config, record.about)
     return Head(f"Pictures of {config.data}", in_words(config), findings(record), run.cards(record))
 
 

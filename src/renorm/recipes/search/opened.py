@@ -13,8 +13,9 @@ from torch import Generator
 from renorm.banks import Bank
 from renorm.data import CellTable, Images, load, nasbench201, splits_of
 from renorm.models import Classifier, Supernet
+from renorm.recipes.flat import read_config
 from renorm.recipes.search.config import Config
-from renorm.recipes.started import about_of, on, read_options
+from renorm.recipes.started import about_of, on
 from renorm.train import Run, checkpoint
 
 HOLDOUT = 0.2  # share of images without splits that nothing is trained on
@@ -83,11 +84,6 @@ def table_of(path: str | None, column: str, num_classes: int) -> CellTable | Non
     return nasbench201(path, column)
 
 
-def read(about: Mapping[str, Any]) -> Config:
-    """The configuration that a run's config.json, or the description in a checkpoint, holds."""
-    return read_options(Config, about)
-
-
 def config_at(path: Path) -> Config:
     """How the run in a folder was started.
 
@@ -95,7 +91,7 @@ def config_at(path: Path) -> Config:
         FileNotFoundError: If there is no run.
         ValueError: If it is of another recipe.
     """
-    return read(about_of(path, Config.recipe, "renorm search makes it"))
+    return read_config(Config, about_of(path, Config.recipe, "renorm search makes it"))
 
 
 def open_run(path: Path, device: str | None = None) -> SearchRun:

@@ -7,7 +7,6 @@ Architecture Search with Uniform Sampling*, ECCV 2020; Gong, Chen, Chen & Wang, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from renorm.data import Images, seeded, view
 from renorm.models import Cell, Classifier, Supernet
+from renorm.recipes.paths import described
 from renorm.recipes.search.ahead import second_order
 from renorm.recipes.search.config import Config
 from renorm.recipes.search.mixture import mixture_numbers, predicted
@@ -56,7 +56,7 @@ class CellSearch(Recipe):
         self, config: Config, images: Images | None = None, test: Images | None = None, *, device: str | None = None
     ) -> None:
         config.check()
-        self.config, self.processes = config, join(device)
+        self.config, self.processes, self.described = config, join(device), described(config)
         self.images = images_of(config, "train") if images is None else images
         self.test = images_of(config, "test") if test is None else test
         self.table = table_of(config.table, config.column, len(self.images.classes))
@@ -189,7 +189,7 @@ class CellSearch(Recipe):
     def describe(self) -> dict[str, Any]:
         """The configuration, and what opening the network needs."""
         images = {"classes": self.images.classes, "mean": list(self.images.mean), "std": list(self.images.std)}
-        return {"recipe": Config.recipe, "config": asdict(self.config), **images}
+        return {**self.described, **images}
 
 
 def _check_sides(images: Images) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from renorm.models import EDGES, OPERATIONS, Cell
+from renorm.recipes.flat import read_config
 from renorm.recipes.search.asked import PARAMETERS, RECALIBRATED, TABLE, TRAINED
+from renorm.recipes.search.config import Config
 from renorm.recipes.search.mixture import cell_of
-from renorm.recipes.search.opened import read
 from renorm.recipes.search.ranking import CEILING, first_cells, sampled
 from renorm.recipes.search.score import CELLS, accuracies, in_words
 from renorm.report import Chart, Command, Head, Record, Section
@@ -35,14 +36,14 @@ IMAGES_NOTE = "Tau over all cells by the number of training images that each pat
 
 def head(record: Record) -> Head:
     """The beginning of the page."""
-    config = read(record.about)
+    config = read_config(Config, record.about)
     what = "Ranking cells" if not config.mixes else "Searching a cell"
     return Head(f"{what} on {config.data}", in_words(config), findings(record), cards(record))
 
 
 def findings(record: Record) -> list[str]:
     """What the page says in words."""
-    if not read(record.about).mixes:
+    if not read_config(Config, record.about).mixes:
         return [_gain(record)] if _gain(record) else []
     cell, last = cell_of(record.history[-1]), record.history[-1]
     words = f"Found after {last['epoch']} epochs: {cell}, {cell.free_edges} of whose 6 edges have no parameters"
@@ -53,7 +54,7 @@ def findings(record: Record) -> list[str]:
 
 def cards(record: Record) -> list[tuple[str, str]]:
     """A few numbers: of what was found, or of how well cells are ordered."""
-    if not read(record.about).mixes:
+    if not read_config(Config, record.about).mixes:
         taus = {row.bank: row.value for row in record.results.only("tau")}
         shown = [bank for bank in (TRAINED, _most(list(taus)), PARAMETERS) if bank in taus]
         return [*((f"tau by {bank}", f"{taus[bank]:.2f}") for bank in shown), ("two cells of one graph", f"{CEILING}")]
@@ -85,7 +86,7 @@ def _gain(record: Record) -> str:
 
 def found(record: Record) -> Section | None:
     """The cell that was found, drawn."""
-    if not read(record.about).mixes or not record.history:
+    if not read_config(Config, record.about).mixes or not record.history:
         return None
     cell = cell_of(record.history[-1])
     chart = Chart("cell", drawing.graph(cell), f"the cell {cell}")
@@ -94,7 +95,7 @@ def found(record: Record) -> Section | None:
 
 def softmax(record: Record) -> Section | None:
     """The weights of operations by epoch."""
-    if not read(record.about).mixes or not record.history:
+    if not read_config(Config, record.about).mixes or not record.history:
         return None
     edges = {
         f"{start} to {end}": {o: by_epoch(record.history, f"weight/{end}<-{start}/{o}") for o in OPERATIONS}
@@ -186,7 +187,7 @@ def alone(record: Record) -> Section | None:
 
 def best(record: Record) -> Cell | None:
     """The cell that was found, or that is ranked first by the most images."""
-    if read(record.about).mixes:
+    if read_config(Config, record.about).mixes:
         return cell_of(record.history[-1]) if record.history else None
     found = accuracies(record.results)
     return first_cells(found, record.results.protocol.seed).get(_most(list(found)))

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from renorm.recipes.stylize.applied import Styling, styling
     from renorm.recipes.stylize.config import Config
     from renorm.recipes.stylize.manner import Manner
-    from renorm.recipes.stylize.opened import StyleNetwork, about_style, open_encoder, open_network, read_config
+    from renorm.recipes.stylize.opened import StyleNetwork, config_at, open_encoder, open_network
     from renorm.recipes.stylize.recipe import Stylization
     from renorm.recipes.stylize.score import Judge, pair_numbers
     from renorm.recipes.stylize.styles import measured, read_pictures
@@ -20,12 +20,11 @@ __all__ = [
     "StyleNetwork",
     "Styling",
     "Stylization",
-    "about_style",
+    "config_at",
     "measured",
     "open_encoder",
     "open_network",
     "pair_numbers",
-    "read_config",
     "read_pictures",
     "styling",
     "stylize",
@@ -38,12 +37,11 @@ _MODULE_OF = {
     "StyleNetwork": "opened",
     "Styling": "applied",
     "Stylization": "recipe",
-    "about_style": "opened",
+    "config_at": "opened",
     "measured": "styles",
     "open_encoder": "opened",
     "open_network": "opened",
     "pair_numbers": "score",
-    "read_config": "opened",
     "read_pictures": "styles",
     "stylize": "written",
     "styling": "applied",

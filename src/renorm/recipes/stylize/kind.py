@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +10,12 @@ from renorm.export import write_stylizer
 from renorm.recipes.asked import Exporting
 from renorm.recipes.kind import ExportedRun, Kind
 from renorm.recipes.stylize.config import Config
-from renorm.recipes.stylize.opened import StyleNetwork, open_run, read_config
+from renorm.recipes.stylize.opened import StyleNetwork, open_run
 from renorm.recipes.stylize.recipe import Stylization
 from renorm.recipes.stylize.table import prepare
 
 if TYPE_CHECKING:
     from renorm.report import Head, Record, Section
-
-
-def options(about: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a run."""
-    return asdict(read_config(about))
 
 
 def show(record: Record) -> tuple[Head, list[Section]]:
@@ -48,6 +42,4 @@ def export(opened: StyleNetwork, asked: Exporting, path: Path, about: Mapping[st
     return ExportedRun(write_stylizer(opened.net, path, about=about), words, takes)
 
 
-KIND = Kind(
-    Config, read_config, Stylization, open_run, options, show, ("banks", "num_images", "seed"), prepare, (), export
-)
+KIND = Kind(Config, Stylization, open_run, show, ("banks", "num_images", "seed"), prepare, (), export)

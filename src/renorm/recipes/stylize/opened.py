@@ -9,7 +9,8 @@ from typing import Any
 
 from renorm.banks import Bank
 from renorm.models import Decoder, Stylizer, load_encoder
-from renorm.recipes.started import about_of, on, read_options
+from renorm.recipes.flat import read_config
+from renorm.recipes.started import about_of, on
 from renorm.recipes.stylize.config import Config
 from renorm.train import Run
 
@@ -31,25 +32,25 @@ class StyleNetwork:
     @property
     def config(self) -> Config:
         """How it was trained."""
-        return read_config(self.about)
+        return read_config(Config, self.about)
 
     def banks(self) -> dict[str, Bank]:
         """None: styles are measured when they are asked for."""
         return {}
 
 
-def read_config(about: Mapping[str, Any]) -> Config:
-    """The configuration that a run's config.json, or the description in a checkpoint, holds."""
-    return read_options(Config, about)
-
-
-def about_style(path: Path) -> dict[str, Any]:
-    """What a run of this recipe says of itself.
+def config_at(path: Path) -> Config:
+    """How the run in a folder was started.
 
     Raises:
         FileNotFoundError: If there is no run.
         ValueError: If it is of another recipe.
     """
+    return read_config(Config, about_style(path))
+
+
+def about_style(path: Path) -> dict[str, Any]:
+    """What a run of this recipe says of itself."""
     return about_of(path, Config.recipe, "renorm train-style makes it, or an encoder's file with --decoder FILE")
 
 

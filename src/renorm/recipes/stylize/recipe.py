@@ -7,7 +7,7 @@ Chen & Wang, *Sandwich batch normalization*, WACV 2022, section 4.4.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from renorm.functional import adain, instance_moments, unbiased
 from renorm.models import Decoder, Encoder, Stylizer, load_decoder, load_encoder, wants_pictures
 from renorm.notice import notice
 from renorm.recipes.order import in_turn
+from renorm.recipes.paths import described
 from renorm.recipes.stylize.config import Config
 from renorm.recipes.stylize.opened import NETWORK
 from renorm.train import Plan, Recipe, check_finite, inverse_decay, join
@@ -81,7 +82,7 @@ class Stylization(Recipe):
         held: tuple[Images, Images] | None = None,
         device: str | None = None,
     ) -> None:
-        self.config, self.processes = config, join(device)
+        self.config, self.processes, self.described = config, join(device), described(config)
         self._check()
         self.contents = (read(config.contents, "train", config.holdout) if contents is None else contents).whole()
         self.styles = (read(config.styles, "train", config.holdout) if styles is None else styles).whole()
@@ -169,7 +170,7 @@ class Stylization(Recipe):
 
     def describe(self) -> dict[str, Any]:
         """The configuration, and what opening the network needs."""
-        return {"recipe": Config.recipe, "config": asdict(self.config), "widths": list(self.net.encoder.widths)}
+        return {**self.described, "widths": list(self.net.encoder.widths)}
 
 
 def read(name: str, split: str, holdout: float) -> Images:

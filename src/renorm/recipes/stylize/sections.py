@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from renorm.models import Stylizer
-from renorm.recipes.stylize.opened import open_run, read_config
+from renorm.recipes.flat import read_config
+from renorm.recipes.stylize.config import Config
+from renorm.recipes.stylize.opened import open_run
 from renorm.recipes.stylize.recipe import held_out, held_pairs
 from renorm.recipes.stylize.table import in_words
 from renorm.report import Chart, Gallery, Head, Picture, Record, Section, Text, figures
@@ -31,7 +33,7 @@ LOSSES = ("reconstruction", "content", "style", "held out/content", "held out/st
 
 def head(record: Record) -> Head:
     """The beginning of the page."""
-    config = read_config(record.about)
+    config = read_config(Config, record.about)
     title = f"{config.contents} in the styles of {config.styles}"
     return Head(title, in_words(config), cards=run.cards(record))
 
