@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from renorm.recipes import config_of, located, options_at, prepare
+from renorm.recipes import RECIPES, config_of, described, located, options_at, prepare
+from renorm.recipes import configured as configured_of
 from renorm.recipes.classify import Config, configured, read
 
 
@@ -44,3 +45,16 @@ def test_names_stay(photos: Path, monkeypatch: pytest.MonkeyPatch):
     (photos / "here" / "link").symlink_to(photos / "here" / "photos")
     assert located(configured(data="link")).source.data == str(photos / "here" / "link")
     assert located(Config()) == Config()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [("generate", ["data"]), ("search", ["data", "table"]), ("stylize", ["contents", "styles", "encoder", "decoder"])],
+)
+def test_other_recipes_store_whole_paths_too(photos: Path, recipe: str, names: list[str]):
+    kind = RECIPES[recipe].config
+    about = json.loads(json.dumps(described(configured_of(kind, **dict.fromkeys(names, "photos")))))
+    assert {about["config"][name] for name in names} == {str(photos / "here" / "photos")}
+    assert about["typed"] == dict.fromkeys(names, "photos")
+    assert {options_at(about)[name] for name in names} == {"photos"}
+    assert described(kind())["typed"] == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar, Literal
 
@@ -52,7 +52,7 @@ class Config:
     """
 
     recipe: ClassVar[str] = "generate"
-    data: str = "cifar10"
+    data: str = field(default="cifar10", metadata={"files": "data"})
     size: int | None = None
     model: str = "sngan"
     norm: Norm = "sandwich"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from renorm.recipes.options import option
@@ -49,10 +49,10 @@ class Config:
     """
 
     recipe: ClassVar[str] = "search"
-    data: str = "cifar10"
+    data: str = field(default="cifar10", metadata={"files": "data"})
     download: bool = False
     size: int | None = None
-    table: str | None = None
+    table: str | None = field(default=None, metadata={"files": "data"})
     column: str = "cifar10"
     method: SearchMethod = "darts"
     norm: CellNorm = "affine-free"

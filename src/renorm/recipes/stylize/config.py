@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
@@ -36,10 +36,10 @@ class Config:
     """
 
     recipe: ClassVar[str] = "stylize"
-    contents: str = ""
-    styles: str = ""
-    encoder: str = ""
-    decoder: str | None = None
+    contents: str = field(default="", metadata={"files": "data"})
+    styles: str = field(default="", metadata={"files": "data"})
+    encoder: str = field(default="", metadata={"files": "data"})
+    decoder: str | None = field(default=None, metadata={"files": "data"})
     affine: bool = False
     attach: bool = False
     reconstruct: int = 0
