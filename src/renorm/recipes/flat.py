@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from inspect import cleandoc
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, get_args, get_origin, get_type_hints
@@ -116,9 +117,19 @@ class Flat:
         cls.__annotations__ = {name: leaf.type for name, leaf in leaves(of).items()}
         for name, leaf in leaves(of).items():
             setattr(cls, name, field(default=leaf.default))
+            if _mutable(leaf):
+                setattr(cls, name, field(default_factory=partial(deepcopy, leaf.default)))
         texts = "\n".join(f"    {name}: {leaf.text}" for name, leaf in leaves(of).items())
         cls.__doc__ = f"{cls.__doc__}\n\nArgs:\n{texts}\n"
         dataclass(frozen=True, kw_only=True)(cls)
+
+
+def _mutable(leaf: Leaf) -> bool:
+    return leaf.default.__class__.__hash__ is None
+
+
+def _defaults(kind: type[Any]) -> dict[str, Any]:
+    return {name: deepcopy(leaf.default) if _mutable(leaf) else leaf.default for name, leaf in leaves(kind).items()}
 
 
 def configured(kind: type[C], **given: Any) -> C:
@@ -128,7 +139,7 @@ def configured(kind: type[C], **given: Any) -> C:
         TypeError: For an option that there is not, or without one that is needed.
         ValueError: For an option of a group that is off.
     """
-    values = {name: leaf.default for name, leaf in leaves(kind).items()} | given
+    values = _defaults(kind) | given
     if wrong := sorted(values.keys() - leaves(kind).keys()):
         raise TypeError(f"{kind.recipe} has no option {wrong[0]!r}: one of {', '.join(leaves(kind))} is needed.")
     if missing := [name for name, value in values.items() if value is MISSING]:
@@ -203,7 +214,8 @@ def read_config(kind: type[C], about: Mapping[str, Any]) -> C:
         ValueError: If it has options that are not known here.
     """
     saved: Mapping[str, Any] = about.get("config", {})
-    in_groups = any(isinstance(saved.get(path[0]), Mapping) for path in groups(kind))
+    named = [path[0] for path in groups(kind) if path[0] in saved]  # an option of before may be called like a group
+    in_groups = any(name not in leaves(kind) or isinstance(saved[name], Mapping) for name in named)
     return _read(kind, saved) if in_groups or not groups(kind) else _read_flat(kind, saved)
 
 
@@ -226,8 +238,12 @@ def _read_flat(kind: type[Any], saved: Mapping[str, Any]) -> Any:
     renamed = {leaf.metadata["formerly"]: name for name, leaf in found.items() if "formerly" in leaf.metadata}
     named = {renamed.get(name, name): value for name, value in saved.items()}
     _check_known(named, found)
-    values = {name: leaf.default for name, leaf in found.items()}
-    return _built(kind, values | {name: _value(found[name].type, value) for name, value in named.items()})
+    values = _defaults(kind) | {name: _value(found[name].type, value) for name, value in named.items()}
+    if missing := [name for name, value in values.items() if value is MISSING]:
+        raise ValueError(
+            f"the configuration lacks {', '.join(missing)}: a whole one, as training wrote it, is needed. Copy it again."
+        )
+    return _built(kind, values)
 
 
 def _check_known(saved: Mapping[str, Any], known: Any) -> None:
