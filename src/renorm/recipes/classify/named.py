@@ -175,10 +175,10 @@ def open_file(path: Path, device: str | None = None) -> NamedModel:
 def _described(path: Path, weights: Mapping[str, Tensor], about: dict[str, Any]) -> Classifier:
     try:
         config = read_config(Config, about)
+        check_trusted(config.network.model, path)
+        model = build(config, len(about["classes"]))  # a name in a damaged file is no network's
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    check_trusted(config.network.model, path)
-    model = build(config, len(about["classes"]))
     checkpoint.load_into(model, weights)
     return Classifier(
         model, about["mean"], about["std"], tuple(about["branches"]), tuple(about["classes"]), about["size"]
