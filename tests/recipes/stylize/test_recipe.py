@@ -98,6 +98,15 @@ def test_both_arms_take_the_same_draws_and_begin_alike(config: Config):
         assert all(torch.equal(first[0][key], first[1][key]) for key in first[0])
 
 
+def test_an_affine_that_begins_at_random_does_not_begin_alike(config: Config):
+    plain, sandwich = recipe_of(config, affine=False), recipe_of(config)
+    with torch.no_grad():
+        sandwich.net.get_parameter("weight").normal_(1, 0.02, generator=torch.Generator().manual_seed(0))
+    batch = next(iter(plain.batches(0, 0)))
+    first = [losses(recipe.net, batch.contents, batch.styles) for recipe in (plain, sandwich)]
+    assert first[0]["content"] != first[1]["content"]
+
+
 def test_a_cut_keeps_the_ratio_of_sides():
     picture = torch.zeros(3, 20, 60, dtype=torch.uint8)
     picture[:, :, 30:] = 255
