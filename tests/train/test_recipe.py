@@ -28,7 +28,7 @@ def test_each_network_has_a_file_and_each_optimizer_its_rate(tmp_path: Path):
     assert load_file(version / "generator.safetensors").keys() >= {"0.weight", "1.running_mean"}
     saved = run.load()
     assert saved.state["optimizers"].keys() == {"generator", "critic"}
-    assert saved.metadata == {"format": 1, "recipe": "game", "config": vars(Config())}
+    assert saved.metadata == {"format": 1, "recipe": "game", "config": vars(Config()), "typed": {}}
     last = run.history()[-1]
     assert (last["rate/generator"], last["rate/critic"]) == (0.01, half_cosine(9, 0.1, 10))
     assert last.keys() >= {"epoch", "step", "loss/generator", "loss/critic", "mean"}
