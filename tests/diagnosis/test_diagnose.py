@@ -108,7 +108,7 @@ def test_the_remedy_mends_it(name: str, branches: tuple[str, ...]):
     change(model)
     assert what in found(model)
     for finding in diagnose(model).findings:
-        exec(finding.remedy, {"renorm": renorm, "model": model, "images": [images()]})
+        exec(finding.remedy, {"renorm": renorm, "model": model, "images": images()})
     assert what not in found(model)
 
 
@@ -127,7 +127,7 @@ def test_each_branch_has_its_own():
     model[5].running_mean.view(3, -1)[1] = torch.inf
     (finding,) = diagnose(model).findings
     assert "Branch strong." in finding.text
-    assert finding.remedy == "renorm.recalibrate_(model, images, branch='strong')"
+    assert finding.remedy == "renorm.recalibrate_(model, [images], branch='strong')"
     assert finding.command == "renorm recalibrate MODEL --images FOLDER --bank FILE --branch strong"
 
 
@@ -209,3 +209,27 @@ def test_outputs_that_are_no_numbers():
     model = net()
     model[-1].weight.data[0, 0] = torch.nan
     assert list(found(model, images())) == ["outputs that are no numbers"]
+
+
+@pytest.mark.parametrize("branches", [(), ("weak", "strong")], ids=str)
+def test_the_remedy_of_shifted_images_is_a_line_to_type(branches: tuple[str, ...]):
+    model, given = net(), 1 + images(50)
+    if branches:
+        renorm.split_(model, branches)
+    remedy, before = found(model, given)["images are shifted"].remedy, hashed(model)
+    exec(remedy, {"renorm": renorm, "model": model, "images": given})
+    assert hashed(model) != before
+
+
+class ConvNormAct(nn.Sequential):
+    """Named after the norm in it, as blocks of timm are."""
+
+
+class NormFreeNet(nn.Sequential):
+    """Named after what it has none of."""
+
+
+def test_blocks_that_are_named_after_norms_are_none():
+    block = ConvNormAct(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+    assert diagnose(nn.Sequential(block)).norms == {"BatchNorm2d": 1}
+    assert diagnose(NormFreeNet(nn.Conv2d(3, 4, 1))).norms == {}

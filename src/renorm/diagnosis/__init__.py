@@ -63,9 +63,16 @@ def kinds(model: nn.Module) -> dict[str, int]:
     found: Counter[str] = Counter()
     inside: set[int] = set()
     for module in unwrap(model).modules():
-        kind = type(module).__name__
-        norm = isinstance(module, Site) or "Norm" in kind or hasattr(module, "running_mean")
-        if norm and id(module) not in inside:
-            found[kind] += 1
+        if _normalizes(module) and id(module) not in inside:
+            found[type(module).__name__] += 1
             inside |= {id(m) for m in module.modules()}
     return dict(found)
+
+
+def _normalizes(module: nn.Module) -> bool:
+    """Not a block that is named after a norm in it, as timm's ConvNormAct, nor a network without any, as NormFreeNet."""
+    if isinstance(module, Site) or hasattr(module, "running_mean"):
+        return True
+    within = list(module.modules())[1:]
+    weights = any(isinstance(m, (nn.Linear, nn.modules.conv._ConvNd)) or "Norm" in type(m).__name__ for m in within)
+    return "Norm" in type(module).__name__ and not weights

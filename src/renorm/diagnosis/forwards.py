@@ -61,8 +61,8 @@ def _distance(model: nn.Module, images: Any, reference: Any, branch: str | None)
         yield Finding(
             "warning",
             "images are shifted",
-            f"They are {reason}.{kept}",
-            "renorm.adapt_(model, images); where the weights were changed since the statistics were made: " + MEASURE,
+            f"They are {reason}.{kept} Where the weights were changed since the statistics were made, measure: {MEASURE}.",
+            "renorm.adapt_(model, images" + (f", branch={branch!r})" if branch else ")"),
             (),
             "renorm adapt MODEL --images FOLDER",
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from renorm.banks import SiteTensors, hash_of
 from renorm.diagnosis.finding import Finding, Gravity
 
-MEASURE = "renorm.recalibrate_(model, images)"
+MEASURE = "renorm.recalibrate_(model, [images])"
 COMMAND = "renorm recalibrate MODEL --images FOLDER --bank FILE"
 
 # gravity, what, in which sites, the sentence, the remedy and its command
@@ -87,14 +87,12 @@ CHECKS: tuple[tuple[Gravity, str, Callable[[SiteTensors], bool], str, str, str],
 def of_statistics(sites: Mapping[str, SiteTensors], branch: str | None) -> Iterator[Finding]:
     """Findings on the sites of a branch, or of a plain model."""
     where = f" Branch {branch}." if branch else ""
-    given = f", branch={branch!r})" if branch else ")"
+    given = f"[images], branch={branch!r})" if branch else "[images])"
     for gravity, what, holds, text, remedy, command in CHECKS:
         names = tuple(name for name, site in sites.items() if holds(site))
         if names:
             option = f" --branch {branch}" if branch and command else ""
-            yield Finding(
-                gravity, what, f"{text}{where}", remedy.replace("images)", f"images{given}"), names, command + option
-            )
+            yield Finding(gravity, what, f"{text}{where}", remedy.replace("[images])", given), names, command + option)
     yield from _ranks(sites)
 
 
