@@ -55,14 +55,14 @@ CIFAR = ("--data", "{cifar10}")
 TABLED = (*CIFAR, "--table", "{table}")
 
 STUDIES = (  # the order is that of worth
-    Study("search", "ranking", PATHS, 3, 14, TABLED),
+    Study("search", "ranking", PATHS, 3, 13, TABLED),
     Study("search", "collapse", MIXTURES, 5, 2, TABLED),
     Study("search", "ranking-deeper", PATHS, 3, 0, TABLED),
     Study("split_claim", "cifar10-16px", SPLIT, 3, 0, CIFAR),
     Study("split_claim", "cifar10-16px", SHARED, 3, 0, CIFAR),
     Study("exchange", "cifar10-16px", MIXED, 3, 0, CIFAR),
-    Study("stylize", "", ("reconstruction", "pilot-1", "pilot-3", "pilot-10"), 1, 3, ("--data", "{pictures}")),
-    Study("stylize", "", ("adain", "sandwich-attached", "sandwich-detached"), 3, 3, ("--data", "{pictures}")),
+    Study("stylize", "", ("reconstruction", "pilot-1", "pilot-3", "pilot-10"), 1, 1, ("--data", "{pictures}")),
+    Study("stylize", "", ("adain", "sandwich-attached", "sandwich-detached"), 3, 1, ("--data", "{pictures}")),
     Study("generate", "digits", GENERATORS, 5, 12),
     Study("generate", "cifar10", ("conditional", "sandwich", "shared"), 2, 0, CIFAR),
     Study("split_claim", "cifar10-resnet20", (*SPLIT, *SHARED), 5, 144, CIFAR),

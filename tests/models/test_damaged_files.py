@@ -115,6 +115,13 @@ def flipped(name: str, rng: np.random.Generator) -> bytes:
     return data.tobytes() if rng.random() < 0.9 else data[: rng.integers(0, len(data))].tobytes()
 
 
+def test_a_damaged_name_of_a_network_is_told_with_the_file(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_bytes(whole("run").replace(b"resnet8", b"resneM8"))
+    with pytest.raises(ValueError, match=f"^{path}: no network is called 'resneM8'"):
+        open_file(path, "cpu")
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_whole_files_are_read(name: str):
     with TemporaryDirectory() as folder:

@@ -1,7 +1,8 @@
 """A trained model by the name of its run, its file, or its architecture."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -172,13 +173,21 @@ def open_file(path: Path, device: str | None = None) -> NamedModel:
     return NamedModel(replace(classifier, model=_on(classifier.model, device)), about)
 
 
-def _described(path: Path, weights: Mapping[str, Tensor], about: dict[str, Any]) -> Classifier:
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """What is refused is told with the file that says it."""
     try:
-        config = read_config(Config, about)
-        check_trusted(config.network.model, path)
-        model = build(config, len(about["classes"]))  # a name in a damaged file is no network's
+        yield
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _described(path: Path, weights: Mapping[str, Tensor], about: dict[str, Any]) -> Classifier:
+    with _told_of(path):
+        config = read_config(Config, about)
+    check_trusted(config.network.model, path)
+    with _told_of(path):  # a damaged name is no network's
+        model = build(config, len(about["classes"]))
     checkpoint.load_into(model, weights)
     return Classifier(
         model, about["mean"], about["std"], tuple(about["branches"]), tuple(about["classes"]), about["size"]
